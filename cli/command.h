@@ -1,0 +1,22 @@
+#pragma once
+// One function per command, one file per function. Each adds its subcommand to the program; the subcommand's
+// callback calls a library and prints. Errors leave as ingot::Error and are reported by main().
+#include <CLI/CLI.hpp>
+
+namespace ingot::cli {
+
+void add_convert(CLI::App& program);
+void add_quantize(CLI::App& program);
+void add_inspect(CLI::App& program);
+void add_verify(CLI::App& program);
+void add_run(CLI::App& program);
+void add_tokenize(CLI::App& program);
+void add_perplexity(CLI::App& program);
+void add_bench(CLI::App& program);
+
+/// Thrown by a callback that wants an exit code without a message (130: interrupted).
+struct Exit {
+    int code;
+};
+
+}  // namespace ingot::cli

@@ -1,0 +1,7 @@
+#include "cli/command.h"
+
+namespace ingot::cli {
+
+void add_convert(CLI::App&) {}
+
+}  // namespace ingot::cli

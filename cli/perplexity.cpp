@@ -1,0 +1,7 @@
+#include "cli/command.h"
+
+namespace ingot::cli {
+
+void add_perplexity(CLI::App&) {}
+
+}  // namespace ingot::cli

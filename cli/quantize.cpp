@@ -1,0 +1,7 @@
+#include "cli/command.h"
+
+namespace ingot::cli {
+
+void add_quantize(CLI::App&) {}
+
+}  // namespace ingot::cli

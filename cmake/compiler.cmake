@@ -1,0 +1,27 @@
+# What every target of this tree is compiled with.
+add_library(ingot_options INTERFACE)
+add_library(ingot::options ALIAS ingot_options)
+target_include_directories(ingot_options INTERFACE ${PROJECT_SOURCE_DIR})
+target_compile_options(ingot_options INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wno-psabi
+                       # Results must not depend on whether the compiler found a multiply to fuse:
+                       # kernels ask for fused multiply-adds by name where they want them.
+                       -ffp-contract=off)
+if(INGOT_SANITIZE)
+    target_compile_options(ingot_options INTERFACE -fsanitize=address,undefined -fno-omit-frame-pointer
+                           -fno-sanitize-recover=all)
+    target_link_options(ingot_options INTERFACE -fsanitize=address,undefined)
+endif()
+
+find_program(CCACHE_PROGRAM ccache)
+if(CCACHE_PROGRAM)
+    set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
+endif()
+
+# A library per folder: every source below it that no other target owns.
+#   ingot_library(format)  ->  target ingot_format, alias ingot::format
+function(ingot_library name)
+    file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+    add_library(ingot_${name} STATIC ${sources})
+    add_library(ingot::${name} ALIAS ingot_${name})
+    target_link_libraries(ingot_${name} PUBLIC ingot::options fmt::fmt)
+endfunction()

@@ -1,0 +1,53 @@
+#pragma once
+// Which type each tensor gets: the mixes that users know by name.
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "format/tensor_type.h"
+
+namespace ingot::converters {
+
+/// A target as users write it: a plain type ("Q4_0", "BF16") or a mix of types ("Q4_K_M").
+struct Recipe {
+    std::string_view name;     // "Q4_K_M"
+    TensorType base{};         // what most matrices get
+    uint32_t file_type{};      // value of general.file_type (llama_ftype)
+    std::string_view summary;  // one line for --help: bits per weight, when to use it
+};
+
+std::span<const Recipe> recipes();
+/// Any case; "Q4_K" and "Q5_K" mean their _M, "Q3_K" its _M, as users expect. Nothing when unknown.
+const Recipe* find_recipe(std::string_view name);
+
+/// What a recipe needs to know of the model.
+struct ModelShape {
+    std::string architecture;   // general.architecture
+    uint32_t n_layers = 0;
+    uint32_t n_experts = 0;
+    uint32_t n_heads = 0;
+    uint32_t n_kv_heads = 0;
+    bool tied_output = false;   // no output.weight: token_embd.weight is the output matrix too
+};
+
+struct TensorShape {
+    std::string_view name;          // GGUF name
+    uint32_t n_dims = 0;
+    uint64_t row_elements = 0;
+    uint64_t n_rows = 0;
+};
+
+/// The type of one tensor and, where it differs from what the recipe wanted, the reason (for the user).
+struct TypeChoice {
+    TensorType type{};
+    std::string fallback_reason;  // "rows of 320 are no multiple of 256: Q5_0 instead of Q4_K"; else empty
+};
+
+/// The types of all tensors of a model, in the order given. One-dimensional tensors (norms, biases) stay F32.
+/// The mixes follow llama.cpp's of the same name, so that files have the sizes that users expect.
+std::vector<TypeChoice> choose_types(const Recipe& recipe, const ModelShape& model,
+                                     const std::vector<TensorShape>& tensors);
+
+}  // namespace ingot::converters

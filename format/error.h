@@ -1,0 +1,22 @@
+#pragma once
+#include <fmt/format.h>
+
+#include <stdexcept>
+#include <string>
+
+namespace ingot {
+
+/// What every boundary of Ingot throws (files, input, devices). The message says what was found, what was
+/// expected, where (file, byte offset or tensor) and what to do. Libraries never print, abort or exit.
+class Error : public std::runtime_error {
+  public:
+    explicit Error(const std::string& message) : std::runtime_error(message) {}
+};
+
+/// Throws Error with a formatted message.
+template <typename... Args>
+[[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) {
+    throw Error(fmt::format(format, std::forward<Args>(args)...));
+}
+
+}  // namespace ingot

@@ -1,0 +1,97 @@
+#pragma once
+// The CPU's arithmetic, once per instruction set. The scalar table is the oracle: the others are tested
+// against it. Everything here is plain data and function pointers, so that sources compiled with raised flags
+// share nothing else with the rest.
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "format/tensor_type.h"
+
+namespace ingot::runtime::cpu {
+
+/// In which form a weight layout wants its activations.
+enum class ActivationForm : uint8_t {
+    F32,   // float weights
+    Q8_0,  // blocks of 32: see ActivationBlock32
+    Q8_K,  // blocks of 256: see ActivationBlock256
+};
+
+/// 32 activations as 8-bit integers: x[i] ≈ scale * quants[i]. `sum` is scale * Σ quants, for layouts with a min.
+struct ActivationBlock32 {
+    float scale;
+    float sum;
+    int8_t quants[32];
+};
+static_assert(sizeof(ActivationBlock32) == 40);
+
+/// 256 activations as 8-bit integers with one scale, and the sums of each 16 of them.
+struct ActivationBlock256 {
+    float scale;
+    int8_t quants[256];
+    int16_t sums[16];
+};
+static_assert(sizeof(ActivationBlock256) == 292);
+
+/// y (n_tokens, n_rows of it) = W (n_rows, n_in) · x (n_tokens, n_in), for rows that one thread owns.
+struct MatmulArguments {
+    const void* weights;         // first of the rows, in the file's layout
+    size_t weight_stride;        // bytes from row to row
+    int64_t n_rows;
+    int64_t n_in;                // a whole number of the layout's blocks
+    const void* activations;     // (n_tokens, n_in) in the layout's ActivationForm
+    size_t activation_stride;    // bytes from token to token
+    int64_t n_tokens;
+    float* output;               // element (token, row) is output[token * output_stride + row]
+    int64_t output_stride;       // floats
+};
+using MatmulFunction = void (*)(const MatmulArguments&);
+
+/// Attention of one token over one KV head, for the query heads that share it (grouped queries).
+struct AttentionArguments {
+    const float* queries;      // (n_queries, head_dim), already rotated
+    int64_t n_queries;
+    const uint16_t* keys;      // F16, position p at keys + p * kv_stride
+    const uint16_t* values;    // F16, likewise
+    int64_t kv_stride;         // elements
+    int64_t n_positions;       // positions seen: 0 … n_positions-1
+    int64_t head_dim;
+    float scale;               // usually 1/sqrt(head_dim)
+    float* scores;             // scratch (n_queries, n_positions)
+    float* output;             // (n_queries, head_dim)
+};
+
+struct Kernels {
+    std::string_view name;                   // "scalar", "avx2", "avx512"
+    bool (*supported)();                     // by this processor and operating system
+
+    struct Matmul {
+        TensorType type;
+        ActivationForm form;
+        MatmulFunction function;
+    };
+    std::span<const Matmul> matmuls;         // one per layout that this table has
+
+    // x (n) -> blocks; n a multiple of the block.
+    void (*quantize_q8_0)(const float* x, ActivationBlock32* blocks, int64_t n);
+    void (*quantize_q8_k)(const float* x, ActivationBlock256* blocks, int64_t n);
+    // y = x / sqrt(mean(x²) + epsilon) * weight, each (n)
+    void (*rms_norm)(const float* x, const float* weight, float epsilon, float* y, int64_t n);
+    // y = silu(gate) * up = gate / (1 + exp(-gate)) * up, each (n)
+    void (*silu_multiply)(const float* gate, const float* up, float* y, int64_t n);
+    void (*add)(const float* x, float* y, int64_t n);                // y += x
+    void (*to_half)(const float* x, uint16_t* y, int64_t n);         // round to nearest even
+    void (*attention)(const AttentionArguments&);
+};
+
+const Kernels& scalar_kernels();
+/// Best first; tables whose instruction set was not compiled in are absent.
+std::span<const Kernels* const> all_kernels();
+/// The best table that this machine supports; INGOT_ISA=scalar|avx2|avx512 forces one. Throws Error naming
+/// what is supported when the forced one is not. Decided at the first call.
+const Kernels& kernels();
+/// The table's entry for a layout, or the scalar one where the table has none; null when no kernel knows it.
+const Kernels::Matmul* find_matmul(const Kernels& kernels, TensorType type);
+
+}  // namespace ingot::runtime::cpu
