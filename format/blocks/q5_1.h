@@ -1,0 +1,47 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "format/half.h"
+
+namespace ingot {
+
+// Q5_1: 32 elements in 24 bytes, 6 bits each. One scale and one minimum, quants 0…31.
+//
+//     byte  0        2        4            8                           24
+//           ├────────┼────────┼────────────┼────────────────────────────┤
+//           │ d      │ min    │ high_bits  │ quants[16]                 │
+//           └────────┴────────┴────────────┴────────────────────────────┘
+//
+//     quants[j], j = 0…15       bit  7 6 5 4              3 2 1 0
+//                                    q[j+16] bits 3…0     q[j] bits 3…0
+//     high_bits[k], k = 0…3     bit  b, b = 0…7:  bit 4 of q[8k+b]
+//
+//     y[i] = d * q[i] + min
+#pragma pack(push, 1)
+struct BlockQ5_1 {
+    static constexpr uint32_t kElements = 32;
+    uint16_t d;            // half: scale
+    uint16_t min;          // half: value of quant 0, added
+    uint8_t high_bits[4];  // bit 4 of every quant: a little-endian uint32 whose bit i belongs to element i
+    uint8_t quants[16];    // low nibbles: elements 0…15; high nibbles: elements 16…31
+};
+#pragma pack(pop)
+static_assert(sizeof(BlockQ5_1) == 24 && alignof(BlockQ5_1) == 1);
+static_assert(offsetof(BlockQ5_1, min) == 2 && offsetof(BlockQ5_1, high_bits) == 4 &&
+              offsetof(BlockQ5_1, quants) == 8);
+
+[[maybe_unused]] static inline void decode(const BlockQ5_1& block, float* y) {
+    const float d = half_to_float(block.d);
+    const float min = half_to_float(block.min);
+    for (int j = 0; j < 16; ++j) {
+        const int bit4 = ((block.high_bits[j / 8] >> (j % 8)) & 1) << 4;
+        y[j] = d * float((block.quants[j] & 0xf) | bit4) + min;
+    }
+    for (int j = 0; j < 16; ++j) {
+        const int bit4 = ((block.high_bits[2 + j / 8] >> (j % 8)) & 1) << 4;
+        y[j + 16] = d * float((block.quants[j] >> 4) | bit4) + min;
+    }
+}
+
+}  // namespace ingot
