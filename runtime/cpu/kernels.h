@@ -11,22 +11,40 @@
 
 namespace ingot::runtime::cpu {
 
-/// In which form a weight layout wants its activations.
+/// In which form a weight layout wants its activations. A row of n activations in any form is opaque to all
+/// but the kernels: fill it with the form's quantize_* function (the whole row at once) into
+/// activation_bytes(form, n) bytes.
 enum class ActivationForm : uint8_t {
-    F32,   // float weights
-    Q8_0,  // blocks of 32: see ActivationBlock32
-    Q8_K,  // blocks of 256: see ActivationBlock256
+    F32,   // float weights: the floats themselves
+    Q8_0,  // 8-bit integers with a scale for each 32: x[i] ≈ scales[i / 32] * quants[i]; see ActivationRow32
+    Q8_K,  // 8-bit integers with a scale for each 256: see ActivationBlock256
 };
 
-/// 32 activations as 8-bit integers: x[i] ≈ scale * quants[i]. `sum` is scale * Σ quants, for layouts with a min.
+/// Bytes of a row of n activations (a whole number of the form's blocks).
+size_t activation_bytes(ActivationForm form, int64_t n);
+
+/// The parts of a row in form Q8_0, which lie behind each other so that the scales of 16 blocks are one load:
+/// int8_t quants[n], float scales[n / 32], float sums[n / 32], where sums[b] = scales[b] * Σ quants of block
+/// b.
+struct ActivationRow32 {
+    const int8_t* quants;
+    const float* scales;
+    const float* sums;
+};
+[[maybe_unused]] static inline ActivationRow32 activation_row_32(const void* row, int64_t n) {
+    const auto* quants = static_cast<const int8_t*>(row);
+    const auto* scales = reinterpret_cast<const float*>(quants + n);
+    return {quants, scales, scales + n / 32};
+}
+
+/// What one block of 32 takes in such a row. Only its size means anything.
 struct ActivationBlock32 {
-    float scale;
-    float sum;
-    int8_t quants[32];
+    int8_t bytes[32 + 2 * sizeof(float)];
 };
 static_assert(sizeof(ActivationBlock32) == 40);
 
-/// 256 activations as 8-bit integers with one scale, and the sums of each 16 of them.
+/// 256 activations as 8-bit integers with one scale, and the sums of each 16 of them. A row is an array of
+/// these.
 struct ActivationBlock256 {
     float scale;
     int8_t quants[256];
@@ -36,52 +54,52 @@ static_assert(sizeof(ActivationBlock256) == 292);
 
 /// y (n_tokens, n_rows of it) = W (n_rows, n_in) · x (n_tokens, n_in), for rows that one thread owns.
 struct MatmulArguments {
-    const void* weights;         // first of the rows, in the file's layout
-    size_t weight_stride;        // bytes from row to row
+    const void* weights;   // first of the rows, in the file's layout
+    size_t weight_stride;  // bytes from row to row
     int64_t n_rows;
-    int64_t n_in;                // a whole number of the layout's blocks
-    const void* activations;     // (n_tokens, n_in) in the layout's ActivationForm
-    size_t activation_stride;    // bytes from token to token
+    int64_t n_in;              // a whole number of the layout's blocks
+    const void* activations;   // (n_tokens, n_in) rows in the layout's ActivationForm
+    size_t activation_stride;  // bytes from token to token
     int64_t n_tokens;
-    float* output;               // element (token, row) is output[token * output_stride + row]
-    int64_t output_stride;       // floats
+    float* output;          // element (token, row) is output[token * output_stride + row]
+    int64_t output_stride;  // floats
 };
 using MatmulFunction = void (*)(const MatmulArguments&);
 
 /// Attention of one token over one KV head, for the query heads that share it (grouped queries).
 struct AttentionArguments {
-    const float* queries;      // (n_queries, head_dim), already rotated
+    const float* queries;  // (n_queries, head_dim), already rotated
     int64_t n_queries;
-    const uint16_t* keys;      // F16, position p at keys + p * kv_stride
-    const uint16_t* values;    // F16, likewise
-    int64_t kv_stride;         // elements
-    int64_t n_positions;       // positions seen: 0 … n_positions-1
+    const uint16_t* keys;    // F16, position p at keys + p * kv_stride
+    const uint16_t* values;  // F16, likewise
+    int64_t kv_stride;       // elements
+    int64_t n_positions;     // positions seen: 0 … n_positions-1
     int64_t head_dim;
-    float scale;               // usually 1/sqrt(head_dim)
-    float* scores;             // scratch (n_queries, n_positions)
-    float* output;             // (n_queries, head_dim)
+    float scale;    // usually 1/sqrt(head_dim)
+    float* scores;  // scratch (n_queries, n_positions)
+    float* output;  // (n_queries, head_dim)
 };
 
 struct Kernels {
-    std::string_view name;                   // "scalar", "avx2", "avx512"
-    bool (*supported)();                     // by this processor and operating system
+    std::string_view name;  // "scalar", "avx2", "avx512"
+    bool (*supported)();    // by this processor and operating system
 
     struct Matmul {
         TensorType type;
         ActivationForm form;
         MatmulFunction function;
     };
-    std::span<const Matmul> matmuls;         // one per layout that this table has
+    std::span<const Matmul> matmuls;  // one per layout that this table has
 
-    // x (n) -> blocks; n a multiple of the block.
-    void (*quantize_q8_0)(const float* x, ActivationBlock32* blocks, int64_t n);
-    void (*quantize_q8_k)(const float* x, ActivationBlock256* blocks, int64_t n);
+    // x (n) -> one row of activations in that form, aligned to 4 bytes; n a multiple of the block.
+    void (*quantize_q8_0)(const float* x, void* row, int64_t n);
+    void (*quantize_q8_k)(const float* x, void* row, int64_t n);
     // y = x / sqrt(mean(x²) + epsilon) * weight, each (n)
     void (*rms_norm)(const float* x, const float* weight, float epsilon, float* y, int64_t n);
     // y = silu(gate) * up = gate / (1 + exp(-gate)) * up, each (n)
     void (*silu_multiply)(const float* gate, const float* up, float* y, int64_t n);
-    void (*add)(const float* x, float* y, int64_t n);                // y += x
-    void (*to_half)(const float* x, uint16_t* y, int64_t n);         // round to nearest even
+    void (*add)(const float* x, float* y, int64_t n);         // y += x
+    void (*to_half)(const float* x, uint16_t* y, int64_t n);  // round to nearest even
     void (*attention)(const AttentionArguments&);
 };
 
