@@ -1,0 +1,39 @@
+#pragma once
+// Are the bytes of the tensors the ones that were written?
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "format/gguf.h"
+
+namespace ingot::inspect {
+
+/// A tensor whose bytes are not the ones that were written.
+struct DamagedTensor {
+    const TensorInfo* tensor;
+    std::string_view expected;  // checksum in the file; see pending
+    std::string found;          // checksum of the bytes as they are
+    bool pending;               // the writer never came to this tensor: the conversion was cut short
+};
+
+struct Verification {
+    bool has_checksums = false;  // without them, only the extents were checked (by parsing the header)
+    uint64_t n_checked = 0;      // tensors
+    uint64_t checked_bytes = 0;
+    bool stopped = false;                // `stop` was raised before the end
+    std::vector<DamagedTensor> damaged;  // in the file's order
+
+    bool ok() const { return damaged.empty() && !stopped; }
+};
+
+/// Compares every tensor with its checksum in `ingot.checksum.xxh3_128`, on `n_threads` threads (0: all that
+/// the machine has). `progress`, where given, receives the bytes done so far, from several threads. Reads the
+/// whole file. Throws Error when the list of checksums is malformed or does not fit the tensors.
+Verification verify(const GgufFile& file, int n_threads = 0,
+                    const std::function<void(uint64_t bytes)>& progress = {},
+                    const std::atomic<bool>* stop = nullptr);
+
+}  // namespace ingot::inspect
