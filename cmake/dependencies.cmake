@@ -1,55 +1,79 @@
-# Each library is taken where it is installed; otherwise a pinned release is fetched.
+# Each library is taken where it is installed; otherwise a pinned release is fetched and built with us.
+# -DINGOT_FETCH_DEPENDENCIES=ON fetches all of them, whatever is installed.
+option(INGOT_FETCH_DEPENDENCIES "Use the pinned releases even where a library is installed" OFF)
 include(FetchContent)
-find_package(PkgConfig QUIET)
+set(FETCHCONTENT_QUIET ON)
 find_package(Threads REQUIRED)
 
-# ingot_fetch(name git-repository commit  # release)
+# ingot_fetch(name repository commit [SOURCE_SUBDIR folder]): the folder is the one that holds its CMakeLists.txt.
 function(ingot_fetch name repository commit)
-    message(STATUS "${name} is not installed: fetching ${repository} at ${commit}")
-    FetchContent_Declare(${name} GIT_REPOSITORY ${repository} GIT_TAG ${commit})
-    FetchContent_MakeAvailable(${name})
+    message(STATUS "${name}: fetching ${repository} at ${commit}")
+    if(NOT DEFINED BUILD_SHARED_LIBS)
+        set(BUILD_SHARED_LIBS OFF)
+    endif()
+    set(BUILD_TESTING OFF)
+    set(CMAKE_POLICY_DEFAULT_CMP0077 NEW)  # the plain variables set here and by callers override their options
+    set(CMAKE_WARN_DEPRECATED OFF)
+    FetchContent_Declare(${name} GIT_REPOSITORY ${repository} GIT_TAG ${commit} ${ARGN})
+    FetchContent_GetProperties(${name})
+    if(NOT ${name}_POPULATED)
+        FetchContent_MakeAvailable(${name})
+    endif()
 endfunction()
 
-find_package(fmt QUIET)
+# ingot_find(package): find_package, unless everything is to be fetched. Sets <package>_FOUND.
+macro(ingot_find package)
+    if(NOT INGOT_FETCH_DEPENDENCIES)
+        find_package(${package} QUIET)
+    endif()
+endmacro()
+
+ingot_find(fmt)
 if(NOT fmt_FOUND)
-    ingot_fetch(fmt https://github.com/fmtlib/fmt.git 9.1.0)
+    ingot_fetch(fmt https://github.com/fmtlib/fmt.git a33701196adfad74917046096bf5a2aa0ab0bb50)  # 9.1.0
 endif()
 
-find_package(CLI11 QUIET)
+ingot_find(CLI11)
 if(NOT CLI11_FOUND)
-    ingot_fetch(CLI11 https://github.com/CLIUtils/CLI11.git v2.3.2)
+    ingot_fetch(CLI11 https://github.com/CLIUtils/CLI11.git 291c58789c031208f08f4f261a858b5b7083e8e2)  # 2.3.2
 endif()
 
-find_package(simdjson QUIET)
+ingot_find(simdjson)
 if(NOT simdjson_FOUND)
-    ingot_fetch(simdjson https://github.com/simdjson/simdjson.git v3.0.1)
+    ingot_fetch(simdjson https://github.com/simdjson/simdjson.git 88bf5cb6d95324751fc916475c77a53ffba0f1a8)  # 3.6.4
 endif()
 
-find_package(TBB QUIET)
+ingot_find(TBB)
 if(NOT TBB_FOUND)
     set(TBB_TEST OFF)
-    ingot_fetch(TBB https://github.com/oneapi-src/oneTBB.git v2021.8.0)
+    set(TBB_STRICT OFF)
+    set(TBBMALLOC_BUILD OFF)
+    set(BUILD_SHARED_LIBS ON)  # a static oneTBB is not supported by its authors
+    ingot_fetch(TBB https://github.com/oneapi-src/oneTBB.git c9497714821c3d443ee44c732609eb6850195ffb)  # 2021.8.0
+    unset(BUILD_SHARED_LIBS)
 endif()
 
-# The three below ship pkg-config files (or none at all) rather than CMake packages.
-# ingot_installed(target header library): an imported target when both are found.
+# The next three are installed without CMake packages.
+# ingot_installed(target header library): an imported target, when both header and library are there.
 function(ingot_installed target header library)
-    string(MAKE_C_IDENTIFIER ${library} id)
-    find_path(${id}_INCLUDE_DIR ${header})
-    find_library(${id}_LIBRARY ${library})
-    mark_as_advanced(${id}_INCLUDE_DIR ${id}_LIBRARY)
-    if(${id}_INCLUDE_DIR AND ${id}_LIBRARY)
+    if(INGOT_FETCH_DEPENDENCIES)
+        return()
+    endif()
+    find_path(${target}_INCLUDE_DIR ${header})
+    find_library(${target}_LIBRARY ${library})
+    mark_as_advanced(${target}_INCLUDE_DIR ${target}_LIBRARY)
+    if(${target}_INCLUDE_DIR AND ${target}_LIBRARY)
         add_library(${target} UNKNOWN IMPORTED GLOBAL)
-        set_target_properties(${target} PROPERTIES IMPORTED_LOCATION ${${id}_LIBRARY}
-                              INTERFACE_INCLUDE_DIRECTORIES ${${id}_INCLUDE_DIR})
+        set_target_properties(${target} PROPERTIES IMPORTED_LOCATION ${${target}_LIBRARY}
+                              INTERFACE_INCLUDE_DIRECTORIES ${${target}_INCLUDE_DIR})
     endif()
 endfunction()
 
 ingot_installed(ingot_xxhash xxhash.h xxhash)
 if(NOT TARGET ingot_xxhash)
-    FetchContent_Declare(xxhash GIT_REPOSITORY https://github.com/Cyan4973/xxHash.git GIT_TAG v0.8.1
-                         SOURCE_SUBDIR cmake_unofficial)
-    FetchContent_MakeAvailable(xxhash)
+    set(XXHASH_BUILD_XXHSUM OFF)
+    ingot_fetch(xxhash https://github.com/Cyan4973/xxHash.git bbb27a5efb85b92a0486cf361a8635715a53f6ba  # 0.8.2
+                SOURCE_SUBDIR cmake_unofficial)
     add_library(ingot_xxhash INTERFACE)
     target_link_libraries(ingot_xxhash INTERFACE xxhash)
 endif()
@@ -57,21 +81,24 @@ endif()
 ingot_installed(ingot_pcre2 pcre2.h pcre2-8)
 if(NOT TARGET ingot_pcre2)
     set(PCRE2_SUPPORT_JIT ON)
-    ingot_fetch(pcre2 https://github.com/PCRE2Project/pcre2.git pcre2-10.42)
+    set(PCRE2_BUILD_PCRE2GREP OFF)
+    set(PCRE2_BUILD_TESTS OFF)
+    ingot_fetch(pcre2 https://github.com/PCRE2Project/pcre2.git 52c08847921a324c804cabf2814549f50bce1265)  # 10.42
     add_library(ingot_pcre2 INTERFACE)
     target_link_libraries(ingot_pcre2 INTERFACE pcre2-8-static)
+    target_include_directories(ingot_pcre2 INTERFACE ${pcre2_BINARY_DIR})
 endif()
 
 ingot_installed(ingot_utf8proc utf8proc.h utf8proc)
 if(NOT TARGET ingot_utf8proc)
-    ingot_fetch(utf8proc https://github.com/JuliaStrings/utf8proc.git v2.8.0)
+    ingot_fetch(utf8proc https://github.com/JuliaStrings/utf8proc.git 1cb28a66ca79a0845e99433fd1056257456cef8b)  # 2.8.0
     add_library(ingot_utf8proc INTERFACE)
     target_link_libraries(ingot_utf8proc INTERFACE utf8proc)
 endif()
 
 if(INGOT_BUILD_TESTS)
-    find_package(Catch2 QUIET)  # 2.13 and 3 both work, see tests/catch.h
+    ingot_find(Catch2)  # 2.13 and 3 both work, see tests/catch.h
     if(NOT Catch2_FOUND)
-        ingot_fetch(Catch2 https://github.com/catchorg/Catch2.git v3.4.0)
+        ingot_fetch(Catch2 https://github.com/catchorg/Catch2.git 6e79e682b726f524310d55dec8ddac4e9c52fb5f)  # 3.4.0
     endif()
 endif()
