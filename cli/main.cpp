@@ -2,21 +2,62 @@
 
 #include <cstdio>
 #include <exception>
+#include <new>
 
 #include "cli/command.h"
+#include "cli/console.h"
 #include "cli/signals.h"
 #include "format/error.h"
+#include "runtime/cpu/kernels.h"
 
+namespace ingot::cli {
 namespace {
 
 constexpr int kFailed = 1;
 constexpr int kUsage = 2;
 
+/// "ingot 0.1.0 (GCC 12.2.0, Release)" and the instruction sets that were found.
+std::string version_text() {
+    std::string sets;
+    for (const runtime::cpu::Kernels* kernels : runtime::cpu::all_kernels()) {
+        if (!kernels->supported()) continue;
+        sets += fmt::format("{}{}", sets.empty() ? "" : ", ", kernels->name);
+    }
+    std::string used;
+    try {
+        used = runtime::cpu::kernels().name;
+    } catch (const Error& error) {  // INGOT_ISA asks for what this machine lacks: say it, but do not fail
+        used = fmt::format("none: {}", error.what());
+    }
+    return fmt::format("ingot {}\nbuild             {}, {}\ninstruction sets  {}; in use: {}", INGOT_VERSION,
+                       INGOT_COMPILER, INGOT_BUILD_TYPE, sets, used);
+}
+
+const char* const kExamples =
+    "Examples:\n"
+    "  ingot convert Llama-3.2-1B/ -t Q4_K_M          Hugging Face folder to quantized GGUF\n"
+    "  ingot inspect Llama-3.2-1B-Q4_K_M.gguf         what is in it\n"
+    "  ingot run Llama-3.2-1B-Q4_K_M.gguf -p \"Once\"   text out of it\n\n"
+    "`ingot COMMAND --help` shows a command's options. Exit codes: 0 done, 1 failed, 2 wrong usage,\n"
+    "130 interrupted.";
+
 int run(int argc, char** argv) {
-    using namespace ingot::cli;
-    CLI::App program("Convert, inspect and run GGUF model files.", "ingot");
-    program.require_subcommand(1);
-    program.set_version_flag("--version", INGOT_VERSION);
+    CLI::App program("Convert, quantize, inspect and run GGUF model files.", "ingot");
+    program.set_version_flag("--version", version_text,
+                             "Print version, build and instruction sets, and exit");
+    program
+        .add_option_function<std::string>(
+            "--color",
+            [](const std::string& choice) {
+                set_color_choice(choice == "always"  ? ColorChoice::Always
+                                 : choice == "never" ? ColorChoice::Never
+                                                     : ColorChoice::Auto);
+            },
+            "Colours: auto (on a terminal, unless NO_COLOR is set), always or never")
+        ->check(CLI::IsMember({"auto", "always", "never"}))
+        ->type_name("WHEN")
+        ->trigger_on_parse();
+    program.footer(kExamples);
     add_convert(program);
     add_quantize(program);
     add_inspect(program);
@@ -25,28 +66,40 @@ int run(int argc, char** argv) {
     add_tokenize(program);
     add_perplexity(program);
     add_bench(program);
+    for (CLI::App* command : program.get_subcommands({})) command->fallthrough();  // --color after a command
+    program.require_subcommand(0, 1);
+
     try {
         program.parse(argc, argv);
+        if (program.get_subcommands().empty()) {
+            fmt::print(stderr, "{}", program.help());
+            return kUsage;
+        }
     } catch (const CLI::ParseError& error) {
         return program.exit(error) == 0 ? 0 : kUsage;
     }
     return 0;
 }
 
+int report(const char* message) {
+    std::fflush(stdout);
+    const Painter paint(stderr);
+    fmt::print(stderr, "ingot: {} {}\n", paint(Tone::Bad, "error:"), message);
+    return kFailed;
+}
+
 }  // namespace
+}  // namespace ingot::cli
 
 int main(int argc, char** argv) {
     ingot::cli::install_signal_handlers();
     try {
-        return run(argc, argv);
+        return ingot::cli::run(argc, argv);
     } catch (const ingot::cli::Exit& exit) {
         return exit.code;
-    } catch (const ingot::Error& error) {
-        fmt::print(stderr, "ingot: error: {}\n", error.what());
     } catch (const std::bad_alloc&) {
-        fmt::print(stderr, "ingot: error: out of memory\n");
-    } catch (const std::exception& error) {
-        fmt::print(stderr, "ingot: error: {}\n", error.what());
+        return ingot::cli::report("out of memory");
+    } catch (const std::exception& error) {  // ingot::Error and whatever the libraries below us throw
+        return ingot::cli::report(error.what());
     }
-    return kFailed;
 }

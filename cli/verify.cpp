@@ -1,7 +1,113 @@
+// ingot verify: are the tensors' bytes the ones that were written?
+#include "inspect/verify.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <memory>
+
 #include "cli/command.h"
+#include "cli/console.h"
+#include "cli/signals.h"
+#include "format/error.h"
+#include "format/json_writer.h"
+#include "inspect/value_text.h"
 
 namespace ingot::cli {
 
-void add_verify(CLI::App&) {}
+namespace {
+
+using inspect::DamagedTensor;
+using inspect::printable;
+using inspect::Verification;
+
+struct Options {
+    std::string file;
+    int n_threads = 0;
+    bool json = false;
+};
+
+/// The number of the JSON form, raised when a member changes its meaning or goes away.
+constexpr int kVerifyVersion = 1;
+
+std::string json_text(const GgufFile& file, const Verification& result, double seconds) {
+    JsonWriter json;
+    json.begin_object().member("ingot_verify", kVerifyVersion).member("file", file.path().string());
+    json.member("ok", result.ok()).member("checksums", result.has_checksums);
+    json.member("tensor_count", file.header().tensors().size()).member("checked", result.n_checked);
+    json.member("checked_bytes", result.checked_bytes)
+        .member("seconds", seconds)
+        .key("damaged")
+        .begin_array();
+    for (const DamagedTensor& damaged : result.damaged) {
+        json.begin_object(JsonWriter::kOneLine).member("name", damaged.tensor->name);
+        json.member("offset", damaged.tensor->offset).member("size_bytes", damaged.tensor->size_bytes);
+        json.member("expected", damaged.expected).member("found", damaged.found);
+        json.member("never_written", damaged.pending).end_object();
+    }
+    return json.end_array().end_object().text() + "\n";
+}
+
+std::string damaged_text(const std::vector<DamagedTensor>& damaged, const Painter& paint) {
+    Table table({{"damaged tensor", Table::kLeft, Tone::Bad},
+                 {"at byte", Table::kRight},
+                 {"bytes", Table::kRight},
+                 {"expected"},
+                 {"found"}});
+    for (const DamagedTensor& one : damaged) {
+        table.add({printable(one.tensor->name), grouped(one.tensor->offset), grouped(one.tensor->size_bytes),
+                   one.pending ? "never written" : std::string(one.expected), one.found});
+    }
+    return table.text(paint);
+}
+
+void run_verify(const Options& options) {
+    const auto start = std::chrono::steady_clock::now();
+    const GgufFile file(options.file);  // every extent is checked here
+    const Verification result = inspect::verify(file, options.n_threads, {}, &interrupted);
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (result.stopped) throw Exit{130};
+    if (options.json) {
+        print_out(json_text(file, result, seconds));
+        if (!result.ok()) throw Exit{1};
+        return;
+    }
+
+    const Painter paint(stdout);
+    const std::string tensors = plural(file.header().tensors().size(), "tensor");
+    if (!result.has_checksums) {
+        return print_out(
+            fmt::format("{}  {}: every one of {} lies inside the file\n"
+                        "{}  the file has no checksums, so the bytes themselves could not be checked;\n"
+                        "      `ingot convert` and `ingot quantize` write them\n",
+                        paint(Tone::Good, "ok  "), options.file, tensors, paint(Tone::Warning, "note")));
+    }
+    if (result.ok()) {
+        const double rate = seconds > 0 ? double(result.checked_bytes) / seconds : 0;
+        return print_out(fmt::format("{}  {}: {}, {}, all as written ({}, {}/s)\n", paint(Tone::Good, "ok"),
+                                     options.file, tensors, human_bytes(result.checked_bytes),
+                                     human_seconds(seconds), human_bytes(uint64_t(rate))));
+    }
+    print_out(damaged_text(result.damaged, paint));
+    fail("{}: {} of {} do not have the bytes that were written; fetch or convert the file again",
+         options.file, result.damaged.size(), tensors);
+}
+
+}  // namespace
+
+void add_verify(CLI::App& program) {
+    auto options = std::make_shared<Options>();
+    CLI::App* command =
+        program.add_subcommand("verify", "Check a file's extents and the checksum of every tensor");
+    command->add_option("FILE", options->file, "GGUF file; all of it is read")->required();
+    command->add_option("--threads", options->n_threads, "Threads (default: all cores)")
+        ->check(CLI::Range(1, 1024));
+    command->add_flag("--json", options->json, "JSON, in the stable form that README describes");
+    command->footer(
+        "Exits with 0 when all is well, with 1 when a tensor is damaged.\n\n"
+        "Example:\n"
+        "  ingot verify model.gguf && ingot run model.gguf -p \"Once upon a time\"");
+    command->callback([options] { run_verify(*options); });
+}
 
 }  // namespace ingot::cli
