@@ -1,0 +1,67 @@
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "runtime/backend.h"
+#include "runtime/cpu/kernels.h"
+#include "runtime/cpu/thread_pool.h"
+
+namespace ingot::runtime {
+
+/// The processor as a device. Weights stay in the mapped file; rows of a product are dealt to the threads in
+/// small chunks, so that a thread that was held up does not hold up the others. Which thread computes a row
+/// never changes its value: results do not depend on the number of threads.
+class CpuBackend final : public Backend {
+  public:
+    /// `n_threads` 0 means one per physical core that the process may use.
+    explicit CpuBackend(int n_threads = 0, const cpu::Kernels& kernels = cpu::kernels());
+    ~CpuBackend() override;
+
+    std::string description() const override;
+    int n_threads() const { return pool_.size(); }
+
+    std::unique_ptr<Weight> load_weight(TensorType type, int64_t n_in, int64_t n_out,
+                                        std::span<const std::byte> bytes) override;
+    std::unique_ptr<Buffer> allocate(size_t size_bytes) override;
+    void upload(std::span<const std::byte> source, Buffer& destination) override;
+    void download(const Buffer& source, std::span<std::byte> destination) override;
+
+    void embed_rows(const Weight& table, std::span<const Token> tokens, Buffer& y) override;
+    void rms_norm(const Buffer& x, const Buffer& weight, float epsilon, int64_t n_tokens, int64_t n,
+                  Buffer& y) override;
+    void matmul(const Buffer& x, int64_t n_tokens, std::span<const Projection> projections) override;
+    void rope(const Rope& rope, std::span<const int32_t> positions, int64_t n_heads, int64_t head_dim,
+              Buffer& x) override;
+    void write_kv(const Buffer& k, const Buffer& v, std::span<const int32_t> positions, int64_t kv_width,
+                  const KvLayer& cache) override;
+    void attention(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions,
+                   const HeadGeometry& heads, Buffer& y) override;
+    void silu_multiply(const Buffer& gate, const Buffer& up, int64_t n, Buffer& y) override;
+    void add(const Buffer& x, int64_t n, Buffer& y) override;
+    void copy_rows(const Buffer& x, std::span<const int32_t> rows, int64_t n, Buffer& y) override;
+
+  private:
+    struct Activations;  // a product's input in the form that a weight layout wants
+    struct Scratch;      // one thread's
+
+    void quantize(const float* x, int64_t n_tokens, int64_t n_in, cpu::ActivationForm form);
+    template <typename Job>
+    void deal(int64_t n_tasks, bool parallel, Job&& job);
+    template <typename Job>
+    void each_token(int64_t n_tokens, int64_t n_elements, Job&& job);
+    void update_rope_angles(const Rope& rope, std::span<const int32_t> positions);
+
+    const cpu::Kernels& kernels_;
+    ThreadPool pool_;
+    std::vector<Scratch> scratch_;               // per thread
+    std::vector<cpu::ActivationBlock32> q8_0_;   // (n_tokens, n_in / 32)
+    std::vector<cpu::ActivationBlock256> q8_k_;  // (n_tokens, n_in / 256)
+
+    // Sines and cosines of the last rope(): the same for every layer of a forward pass.
+    std::vector<float> rope_frequencies_;
+    std::vector<int32_t> rope_positions_;
+    float rope_magnitude_ = 0;
+    std::vector<float> rope_cos_, rope_sin_;  // (n_tokens, n_rot/2)
+};
+
+}  // namespace ingot::runtime

@@ -1,0 +1,16 @@
+#pragma once
+// The tables of the instruction sets, for kernels.cpp, which chooses among them. The functions that ask the
+// processor are compiled without raised flags: they run before it is known what the processor can do.
+#include "runtime/cpu/kernels.h"
+
+namespace ingot::runtime::cpu {
+
+extern const Kernels kScalarKernels;
+extern const Kernels kAvx2Kernels;    // AVX2, FMA, F16C
+extern const Kernels kAvx512Kernels;  // AVX-512 F, BW, VL, DQ, VNNI
+
+bool always_supported();
+bool avx2_supported();
+bool avx512_supported();
+
+}  // namespace ingot::runtime::cpu

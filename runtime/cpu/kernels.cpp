@@ -1,0 +1,93 @@
+#include "runtime/cpu/kernels.h"
+
+#include <cstdlib>
+#include <string>
+
+#include "format/error.h"
+#include "runtime/cpu/kernel_tables.h"
+
+namespace ingot::runtime::cpu {
+namespace {
+
+constexpr const Kernels* kTables[] = {
+    &kScalarKernels,
+};
+
+std::string supported_names() {
+    std::string names;
+    for (const Kernels* table : kTables) {
+        if (table->supported()) names += (names.empty() ? "" : ", ") + std::string(table->name);
+    }
+    return names;
+}
+
+const Kernels& choose() {
+    const char* const forced = std::getenv("INGOT_ISA");
+    if (!forced || !*forced) {
+        for (const Kernels* table : kTables) {
+            if (table->supported()) return *table;
+        }
+        return kScalarKernels;
+    }
+    for (const Kernels* table : kTables) {
+        if (table->name != forced) continue;
+        if (table->supported()) return *table;
+        fail("INGOT_ISA={}: this processor or operating system does not support it; supported here: {}",
+             forced, supported_names());
+    }
+    fail("INGOT_ISA={}: no such instruction set; supported here: {}", forced, supported_names());
+}
+
+}  // namespace
+
+bool always_supported() {
+    return true;
+}
+
+#if defined(__x86_64__)
+// __builtin_cpu_supports also asks whether the operating system saves the wider registers (XGETBV).
+bool avx2_supported() {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
+bool avx512_supported() {
+    return avx2_supported() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vnni");
+}
+#endif
+
+size_t activation_bytes(ActivationForm form, int64_t n) {
+    switch (form) {
+        case ActivationForm::F32:
+            return size_t(n) * sizeof(float);
+        case ActivationForm::Q8_0:
+            return size_t(n / 32) * sizeof(ActivationBlock32);
+        case ActivationForm::Q8_K:
+            return size_t(n / 256) * sizeof(ActivationBlock256);
+    }
+    fail("activation form {} is unknown", int(form));
+}
+
+const Kernels& scalar_kernels() {
+    return kScalarKernels;
+}
+
+std::span<const Kernels* const> all_kernels() {
+    return kTables;
+}
+
+const Kernels& kernels() {
+    static const Kernels& chosen = choose();  // a throw leaves it undecided: the next call tries again
+    return chosen;
+}
+
+const Kernels::Matmul* find_matmul(const Kernels& kernels, TensorType type) {
+    for (const Kernels* table : {&kernels, &kScalarKernels}) {
+        for (const auto& matmul : table->matmuls) {
+            if (matmul.type == type) return &matmul;
+        }
+    }
+    return nullptr;
+}
+
+}  // namespace ingot::runtime::cpu

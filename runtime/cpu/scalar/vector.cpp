@@ -1,0 +1,97 @@
+// The oracle for everything that is not a matrix product.
+#include <algorithm>
+#include <cmath>
+
+#include "format/half.h"
+#include "runtime/cpu/scalar/scalar.h"
+
+namespace ingot::runtime::cpu::scalar {
+namespace {
+
+// Below this all of a block's activations count as zero; its reciprocal times 127 is still finite.
+constexpr float kSmallest = 1e-30f;
+
+// Rounds x (n) to quants * scale, to nearest, ties to even; returns scale. Every instruction set does exactly
+// these float operations, so the quants are the same everywhere. x must be finite.
+float quantize(const float* x, int n, int8_t* quants) {
+    float largest = 0;
+    for (int i = 0; i < n; ++i) largest = std::max(largest, std::fabs(x[i]));
+    const bool zero = largest < kSmallest;
+    const float factor = zero ? 0.0f : 127.0f / largest;
+    for (int i = 0; i < n; ++i) quants[i] = int8_t(std::lrint(x[i] * factor));
+    return zero ? 0.0f : largest / 127.0f;
+}
+
+}  // namespace
+
+void quantize_q8_0(const float* x, void* row, int64_t n) {
+    auto* const quants = static_cast<int8_t*>(row);
+    auto* const scales = reinterpret_cast<float*>(quants + n);
+    float* const sums = scales + n / 32;
+    for (int64_t b = 0; b < n / 32; ++b) {
+        scales[b] = quantize(x + 32 * b, 32, quants + 32 * b);
+        int sum = 0;
+        for (int i = 0; i < 32; ++i) sum += quants[32 * b + i];
+        sums[b] = scales[b] * float(sum);
+    }
+}
+
+void quantize_q8_k(const float* x, void* row, int64_t n) {
+    auto* const blocks = static_cast<ActivationBlock256*>(row);
+    for (int64_t b = 0; b < n / 256; ++b) {
+        blocks[b].scale = quantize(x + 256 * b, 256, blocks[b].quants);
+        for (int s = 0; s < 16; ++s) {
+            int sum = 0;
+            for (int i = 0; i < 16; ++i) sum += blocks[b].quants[16 * s + i];
+            blocks[b].sums[s] = int16_t(sum);
+        }
+    }
+}
+
+// The mean is accumulated in double.
+void rms_norm(const float* x, const float* weight, float epsilon, float* y, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; ++i) sum += double(x[i]) * double(x[i]);
+    const float factor = float(1 / std::sqrt(sum / double(n) + double(epsilon)));
+    for (int64_t i = 0; i < n; ++i) y[i] = x[i] * factor * weight[i];
+}
+
+void silu_multiply(const float* gate, const float* up, float* y, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) y[i] = gate[i] / (1 + std::exp(-gate[i])) * up[i];
+}
+
+void add(const float* x, float* y, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) y[i] += x[i];
+}
+
+void to_half(const float* x, uint16_t* y, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) y[i] = float_to_half(x[i]);
+}
+
+// softmax(scale * queries · keys) · values. The largest score is subtracted before exp, so nothing overflows;
+// sums are float, in order of position.
+void attention(const AttentionArguments& a) {
+    for (int64_t q = 0; q < a.n_queries; ++q) {
+        const float* query = a.queries + q * a.head_dim;  // (head_dim)
+        float* scores = a.scores + q * a.n_positions;     // (n_positions)
+        float* output = a.output + q * a.head_dim;        // (head_dim)
+        float largest = -INFINITY;
+        for (int64_t p = 0; p < a.n_positions; ++p) {
+            const uint16_t* key = a.keys + p * a.kv_stride;
+            float dot = 0;
+            for (int64_t i = 0; i < a.head_dim; ++i) dot += query[i] * half_to_float(key[i]);
+            scores[p] = dot * a.scale;
+            largest = std::max(largest, scores[p]);
+        }
+        float sum = 0;
+        for (int64_t p = 0; p < a.n_positions; ++p) sum += scores[p] = std::exp(scores[p] - largest);
+        std::fill_n(output, a.head_dim, 0.0f);
+        for (int64_t p = 0; p < a.n_positions; ++p) {
+            const uint16_t* value = a.values + p * a.kv_stride;
+            const float probability = scores[p] / sum;
+            for (int64_t i = 0; i < a.head_dim; ++i) output[i] += probability * half_to_float(value[i]);
+        }
+    }
+}
+
+}  // namespace ingot::runtime::cpu::scalar
