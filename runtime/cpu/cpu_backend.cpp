@@ -33,12 +33,16 @@ class CpuBuffer final : public Buffer {
 
 class CpuWeight final : public Weight {
   public:
-    CpuWeight(TensorType type, int64_t n_in, int64_t n_out, const std::byte* data,
-              const cpu::Kernels::Matmul* matmul)
-        : Weight(type, n_in, n_out), data(data), stride(row_bytes(type, uint64_t(n_in))), matmul(matmul) {}
-    const std::byte* row(int64_t index) const { return data + size_t(index) * stride; }
+    CpuWeight(TensorType type, int64_t n_in, int64_t n_out, const std::byte* file_bytes,
+              const cpu::Kernels::Matmul* kernel)
+        : Weight(type, n_in, n_out),
+          bytes(file_bytes),
+          stride(row_bytes(type, uint64_t(n_in))),
+          matmul(kernel) {}
+    const std::byte* row(int64_t index) const { return bytes + size_t(index) * stride; }
+    ActivationForm form() const { return matmul ? matmul->form : ActivationForm::F32; }
 
-    const std::byte* data;               // (n_out, n_in) in the file
+    const std::byte* bytes;              // (n_out, n_in) in the file
     size_t stride;                       // bytes from row to row
     const cpu::Kernels::Matmul* matmul;  // null: rows are decoded to floats first
 };
@@ -73,6 +77,12 @@ int64_t divide_up(int64_t n, int64_t by) {
 }
 
 }  // namespace
+
+// The input of a product, (n_tokens, n_in) in some form.
+struct CpuBackend::Activations {
+    const void* rows = nullptr;
+    size_t stride = 0;  // bytes from token to token
+};
 
 struct CpuBackend::Scratch {
     std::vector<float> decoded;  // rows of a weight without a kernel: (rows, n_in)
@@ -167,36 +177,32 @@ void CpuBackend::rms_norm(const Buffer& x, const Buffer& weight, float epsilon, 
     });
 }
 
-void CpuBackend::quantize(const float* x, int64_t n_tokens, int64_t n_in, ActivationForm form) {
-    if (form == ActivationForm::Q8_0) {
-        const int64_t n_blocks = n_in / 32;
-        if (q8_0_.size() < size_t(n_tokens * n_blocks)) q8_0_.resize(size_t(n_tokens * n_blocks));
-        each_token(n_tokens, n_in, [&](int64_t token) {
-            kernels_.quantize_q8_0(x + token * n_in, q8_0_.data() + token * n_blocks, n_in);
-        });
-    } else if (form == ActivationForm::Q8_K) {
-        const int64_t n_blocks = n_in / 256;
-        if (q8_k_.size() < size_t(n_tokens * n_blocks)) q8_k_.resize(size_t(n_tokens * n_blocks));
-        each_token(n_tokens, n_in, [&](int64_t token) {
-            kernels_.quantize_q8_k(x + token * n_in, q8_k_.data() + token * n_blocks, n_in);
-        });
-    }
+// x (n_tokens, n_in) in the form that a kernel wants; floats are taken as they are.
+CpuBackend::Activations CpuBackend::activations(const float* x, int64_t n_tokens, int64_t n_in,
+                                                ActivationForm form) {
+    if (form == ActivationForm::F32) return {x, size_t(n_in) * sizeof(float)};
+    const size_t stride = cpu::activation_bytes(form, n_in);
+    std::vector<std::byte>& rows = form == ActivationForm::Q8_0 ? q8_0_ : q8_k_;
+    if (rows.size() < size_t(n_tokens) * stride) rows.resize(size_t(n_tokens) * stride);
+    const auto convert = form == ActivationForm::Q8_0 ? kernels_.quantize_q8_0 : kernels_.quantize_q8_k;
+    each_token(n_tokens, n_in,
+               [&](int64_t token) { convert(x + token * n_in, rows.data() + size_t(token) * stride, n_in); });
+    return {rows.data(), stride};
 }
 
 void CpuBackend::matmul(const Buffer& x, int64_t n_tokens, std::span<const Projection> projections) {
     // The activations once in each form that a projection wants.
-    bool quantized[3] = {};
+    Activations forms[3] = {};
     int64_t n_tasks = 0;
     int64_t n_products = 0;
     for (const Projection& projection : projections) {
         const CpuWeight& weight = cpu_weight(*projection.weight);
+        Activations& form = forms[size_t(weight.form())];
+        if (form.rows == nullptr) form = activations(data(x), n_tokens, weight.n_in(), weight.form());
         n_tasks += divide_up(weight.n_out(), chunk_rows(weight));
         n_products += weight.n_out() * weight.n_in() * n_tokens;
-        const ActivationForm form = weight.matmul ? weight.matmul->form : ActivationForm::F32;
-        if (!std::exchange(quantized[size_t(form)], true)) quantize(data(x), n_tokens, weight.n_in(), form);
     }
-
-    const auto rows_of_task = [&](int thread, int64_t task) {
+    deal(n_tasks, n_products >= kParallelElements, [&](int thread, int64_t task) {
         const Projection* projection = projections.data();
         for (;; ++projection) {  // tasks are numbered through the projections
             const CpuWeight& weight = cpu_weight(*projection->weight);
@@ -205,48 +211,47 @@ void CpuBackend::matmul(const Buffer& x, int64_t n_tokens, std::span<const Proje
             task -= n_chunks;
         }
         const CpuWeight& weight = cpu_weight(*projection->weight);
-        const int64_t n_in = weight.n_in();
-        const int64_t n_out = weight.n_out();
-        const int64_t first = task * chunk_rows(weight);
-        float* output = data(*projection->output) + first;  // (n_tokens, n_rows) with a stride of n_out
+        matmul_rows(thread, *projection, task * chunk_rows(weight), forms[size_t(weight.form())], n_tokens);
+    });
+}
 
-        cpu::MatmulArguments arguments{};
-        arguments.weights = weight.row(first);
-        arguments.weight_stride = weight.stride;
-        arguments.n_rows = std::min(chunk_rows(weight), n_out - first);
-        arguments.n_in = n_in;
-        arguments.activations = data(x);
-        arguments.activation_stride = size_t(n_in) * sizeof(float);
-        arguments.n_tokens = n_tokens;
-        arguments.output = output;
-        arguments.output_stride = n_out;
+// The chunk of output rows that begins at `first`.
+void CpuBackend::matmul_rows(int thread, const Projection& projection, int64_t first,
+                             const Activations& input, int64_t n_tokens) {
+    const CpuWeight& weight = cpu_weight(*projection.weight);
+    const int64_t n_in = weight.n_in();
+    const int64_t n_out = weight.n_out();
+    float* output = data(*projection.output) + first;  // (n_tokens, n_rows of n_out)
 
-        const cpu::Kernels::Matmul* kernel = weight.matmul;
-        if (kernel == nullptr) {  // decode, then float
-            kernel = cpu::find_matmul(kernels_, TensorType::F32);
-            std::vector<float>& rows = scratch_[size_t(thread)].decoded;
-            rows.resize(size_t(arguments.n_rows * n_in));
-            for (int64_t row = 0; row < arguments.n_rows; ++row) {
-                decode_row(weight.type(), weight.row(first + row), rows.data() + row * n_in, uint64_t(n_in));
-            }
-            arguments.weights = rows.data();
-            arguments.weight_stride = size_t(n_in) * sizeof(float);
-        } else if (kernel->form == ActivationForm::Q8_0) {
-            arguments.activations = q8_0_.data();
-            arguments.activation_stride = size_t(n_in / 32) * sizeof(cpu::ActivationBlock32);
-        } else if (kernel->form == ActivationForm::Q8_K) {
-            arguments.activations = q8_k_.data();
-            arguments.activation_stride = size_t(n_in / 256) * sizeof(cpu::ActivationBlock256);
+    cpu::MatmulArguments arguments{};
+    arguments.weights = weight.row(first);
+    arguments.weight_stride = weight.stride;
+    arguments.n_rows = std::min(chunk_rows(weight), n_out - first);
+    arguments.n_in = n_in;
+    arguments.activations = input.rows;
+    arguments.activation_stride = input.stride;
+    arguments.n_tokens = n_tokens;
+    arguments.output = output;
+    arguments.output_stride = n_out;
+
+    const cpu::Kernels::Matmul* kernel = weight.matmul;
+    if (kernel == nullptr) {  // decode, then float
+        kernel = cpu::find_matmul(kernels_, TensorType::F32);
+        std::vector<float>& rows = scratch_[size_t(thread)].decoded;
+        rows.resize(size_t(arguments.n_rows * n_in));
+        for (int64_t row = 0; row < arguments.n_rows; ++row) {
+            decode_row(weight.type(), weight.row(first + row), rows.data() + row * n_in, uint64_t(n_in));
         }
-        kernel->function(arguments);
+        arguments.weights = rows.data();
+        arguments.weight_stride = size_t(n_in) * sizeof(float);
+    }
+    kernel->function(arguments);
 
-        if (projection->bias != nullptr) {
-            for (int64_t token = 0; token < n_tokens; ++token) {
-                kernels_.add(data(*projection->bias) + first, output + token * n_out, arguments.n_rows);
-            }
+    if (projection.bias != nullptr) {
+        for (int64_t token = 0; token < n_tokens; ++token) {
+            kernels_.add(data(*projection.bias) + first, output + token * n_out, arguments.n_rows);
         }
-    };
-    deal(n_tasks, n_products >= kParallelElements, rows_of_task);
+    }
 }
 
 void CpuBackend::update_rope_angles(const Rope& rope, std::span<const int32_t> positions) {

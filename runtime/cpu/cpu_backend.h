@@ -41,10 +41,12 @@ class CpuBackend final : public Backend {
     void copy_rows(const Buffer& x, std::span<const int32_t> rows, int64_t n, Buffer& y) override;
 
   private:
-    struct Activations;  // a product's input in the form that a weight layout wants
-    struct Scratch;      // one thread's
+    struct Activations;
+    struct Scratch;  // one thread's
 
-    void quantize(const float* x, int64_t n_tokens, int64_t n_in, cpu::ActivationForm form);
+    Activations activations(const float* x, int64_t n_tokens, int64_t n_in, cpu::ActivationForm form);
+    void matmul_rows(int thread, const Projection& projection, int64_t first, const Activations& input,
+                     int64_t n_tokens);
     template <typename Job>
     void deal(int64_t n_tasks, bool parallel, Job&& job);
     template <typename Job>
@@ -53,9 +55,8 @@ class CpuBackend final : public Backend {
 
     const cpu::Kernels& kernels_;
     ThreadPool pool_;
-    std::vector<Scratch> scratch_;               // per thread
-    std::vector<cpu::ActivationBlock32> q8_0_;   // (n_tokens, n_in / 32)
-    std::vector<cpu::ActivationBlock256> q8_k_;  // (n_tokens, n_in / 256)
+    std::vector<Scratch> scratch_;        // per thread
+    std::vector<std::byte> q8_0_, q8_k_;  // (n_tokens, n_in) activations in these forms
 
     // Sines and cosines of the last rope(): the same for every layer of a forward pass.
     std::vector<float> rope_frequencies_;

@@ -1,0 +1,55 @@
+#pragma once
+#include <atomic>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "runtime/kv_cache.h"
+#include "runtime/model.h"
+
+namespace ingot::runtime {
+
+/// The forward pass over one sequence: owns its KV cache and the activations. Not thread-safe.
+class ForwardPass {
+  public:
+    static constexpr int64_t kDefaultBatch = 512;  // tokens
+
+    /// `n_context` positions at most (0: the model's own); prompts are cut into batches of `n_batch` tokens.
+    ForwardPass(const Model& model, int64_t n_context, int64_t n_batch = kDefaultBatch);
+
+    const Model& model() const { return model_; }
+    KvCache& cache() { return cache_; }
+    int64_t n_context() const { return cache_.n_context(); }
+
+    /// Appends `tokens` to the sequence and computes logits after the last `n_logits` of them (0: only fills
+    /// the cache). Returns false, with the sequence as it was, when `cancel` became true meanwhile.
+    /// Throws Error when a token is outside the vocabulary or the context is full.
+    bool run(std::span<const Token> tokens, int64_t n_logits, const std::atomic<bool>* cancel = nullptr);
+    /// (n_logits, n_vocab) of the last run().
+    std::span<const float> logits() const { return logits_; }
+
+  private:
+    bool run_batch(std::span<const Token> tokens, int64_t n_logits, const std::atomic<bool>* cancel);
+    void attention_part(int64_t layer, std::span<const int32_t> positions);
+    void feed_forward_part(int64_t layer, int64_t n_tokens);
+    void output_part(int64_t n_tokens);
+
+    const Model& model_;
+    Backend& backend_;
+    KvCache cache_;
+    int64_t n_batch_;  // tokens
+
+    // Activations of one batch, floats.
+    std::unique_ptr<Buffer> x_;              // (n_batch, n_embd): the residual stream
+    std::unique_ptr<Buffer> x_last_;         // (n_batch, n_embd): its rows that need logits
+    std::unique_ptr<Buffer> normed_;         // (n_batch, n_embd)
+    std::unique_ptr<Buffer> projected_;      // (n_batch, n_embd)
+    std::unique_ptr<Buffer> q_;              // (n_batch, n_heads, head_dim)
+    std::unique_ptr<Buffer> k_, v_;          // (n_batch, n_kv_heads, head_dim)
+    std::unique_ptr<Buffer> attended_;       // (n_batch, n_heads, head_dim)
+    std::unique_ptr<Buffer> gate_, up_;      // (n_batch, n_ff)
+    std::unique_ptr<Buffer> device_logits_;  // (rows, n_vocab), grown on demand
+    std::vector<float> logits_;              // (n_logits, n_vocab)
+};
+
+}  // namespace ingot::runtime

@@ -1,0 +1,34 @@
+#pragma once
+#include <filesystem>
+#include <memory>
+
+#include "format/gguf.h"
+#include "runtime/architecture.h"
+#include "runtime/backend.h"
+#include "runtime/tokenizer/tokenizer.h"
+#include "runtime/weights.h"
+
+namespace ingot::runtime {
+
+/// A model ready to run: the mapped file, its geometry, its weights on a device. Immutable; but its backend
+/// serves one forward pass at a time.
+class Model {
+  public:
+    /// Throws Error, prefixed with the path. `backend` must outlive the model.
+    Model(const std::filesystem::path& path, Backend& backend);
+
+    const GgufFile& file() const { return file_; }
+    const Hyperparameters& hyperparameters() const { return hyperparameters_; }
+    const Weights& weights() const { return weights_; }
+    Backend& backend() const { return backend_; }
+    /// Loaded separately: token ids can be run without it. Throws Error, prefixed with the path.
+    std::unique_ptr<Tokenizer> load_tokenizer() const;
+
+  private:
+    GgufFile file_;
+    Backend& backend_;
+    Hyperparameters hyperparameters_;
+    Weights weights_;
+};
+
+}  // namespace ingot::runtime

@@ -1,0 +1,118 @@
+#include "runtime/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "format/error.h"
+
+namespace ingot::runtime {
+
+Sampler::Sampler(const SamplerOptions& options) : options_(options), random_(options.seed) {
+    if (!(options.temperature >= 0) || std::isinf(options.temperature)) {
+        fail("temperature is {}; expected 0 (greedy) or a number above", options.temperature);
+    }
+    if (options.top_k < 0) fail("top-k is {}; expected 0 (all tokens) or a number above", options.top_k);
+    if (!(options.top_p > 0 && options.top_p <= 1)) {
+        fail("top-p is {}; expected above 0, up to 1 (all tokens)", options.top_p);
+    }
+    if (!(options.min_p >= 0 && options.min_p <= 1)) {
+        fail("min-p is {}; expected 0 (all tokens) to 1", options.min_p);
+    }
+    if (!(options.repeat_penalty > 0) || std::isinf(options.repeat_penalty)) {
+        fail("repeat penalty is {}; expected a number above 0 (1: none)", options.repeat_penalty);
+    }
+    if (options.repeat_window < 0)
+        fail("repeat window is {}; expected 0 or more tokens", options.repeat_window);
+}
+
+void Sampler::accept(Token token) {
+    const size_t window = size_t(options_.repeat_window);
+    if (window == 0) return;
+    if (recent_.size() < window) {
+        recent_.push_back(token);
+    } else {
+        recent_[recent_next_] = token;
+        recent_next_ = (recent_next_ + 1) % window;
+    }
+}
+
+// Keskar et al. 2019 (CTRL), section 4.1; each recent token once. candidates_[i] is still token i.
+void Sampler::penalize() {
+    if (options_.repeat_penalty == 1.0f) return;
+    std::vector<Token> tokens = recent_;
+    std::ranges::sort(tokens);
+    const auto repeated = std::ranges::unique(tokens);
+    tokens.erase(repeated.begin(), repeated.end());
+    for (const Token token : tokens) {
+        if (token < 0 || size_t(token) >= candidates_.size()) continue;
+        float& logit = candidates_[size_t(token)].logit;
+        logit = logit > 0 ? logit / options_.repeat_penalty : logit * options_.repeat_penalty;
+    }
+}
+
+Token Sampler::sample(std::span<const float> logits) {
+    candidates_.resize(logits.size());
+    for (size_t i = 0; i < logits.size(); ++i) {
+        const float logit = std::isnan(logits[i]) ? -INFINITY : logits[i];
+        candidates_[i] = {Token(i), logit};
+    }
+    penalize();
+    const Token token = choose();
+    accept(token);
+    return token;
+}
+
+Token Sampler::choose() {
+    const auto better = [](const Candidate& a, const Candidate& b) {
+        return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
+    };
+    const auto best = std::ranges::min_element(candidates_, better);
+    if (best == candidates_.end() || !std::isfinite(best->logit)) {
+        fail("the model's logits hold no finite number; the file is damaged, `verify` names the tensor");
+    }
+    if (options_.temperature == 0) return best->token;
+    const float best_logit = best->logit;
+
+    const size_t top_k = options_.top_k == 0 ? candidates_.size() : size_t(options_.top_k);
+    if (top_k < candidates_.size()) {
+        std::ranges::nth_element(candidates_, candidates_.begin() + int64_t(top_k), better);
+        candidates_.resize(top_k);
+    }
+    std::ranges::sort(candidates_, better);
+
+    // top-p looks at the probabilities among the top-k, at temperature 1.
+    if (options_.top_p < 1) {
+        double total = 0;
+        probabilities_.clear();
+        for (const Candidate& c : candidates_) {
+            probabilities_.push_back(std::exp(double(c.logit) - double(best_logit)));
+            total += probabilities_.back();
+        }
+        double sum = 0;
+        size_t kept = 0;
+        while (kept < candidates_.size() && sum < double(options_.top_p) * total)
+            sum += probabilities_[kept++];
+        candidates_.resize(std::max<size_t>(1, kept));
+    }
+    if (options_.min_p > 0) {
+        const float least = best_logit + std::log(options_.min_p);
+        std::erase_if(candidates_, [&](const Candidate& c) { return c.logit < least; });
+    }
+
+    double total = 0;
+    probabilities_.clear();
+    for (const Candidate& c : candidates_) {
+        probabilities_.push_back(
+            std::exp((double(c.logit) - double(best_logit)) / double(options_.temperature)));
+        total += probabilities_.back();
+    }
+    // 53 random bits as a number in [0, 1): the standard distributions differ between libraries.
+    double remaining = double(random_() >> 11) * 0x1p-53 * total;
+    for (size_t i = 0; i < candidates_.size(); ++i) {
+        remaining -= probabilities_[i];
+        if (remaining < 0) return candidates_[i].token;
+    }
+    return candidates_.front().token;  // rounding ate the rest
+}
+
+}  // namespace ingot::runtime
