@@ -1,22 +1,27 @@
 #pragma once
 // What a GGUF file says about itself: constants, value types, and the views that the reader hands out.
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "format/mapped_file.h"
+#include "format/name_index.h"
 #include "format/tensor_type.h"
 
 namespace ingot {
 
+static_assert(std::endian::native == std::endian::little, "GGUF is read in place: the host is little-endian");
+
 inline constexpr uint32_t kGgufMagic = 0x46554747;  // "GGUF", little-endian
 inline constexpr uint32_t kDefaultAlignment = 32;   // bytes
+inline constexpr uint32_t kMinAlignment = 8;        // bytes
 inline constexpr uint32_t kMaxAlignment = 1 << 20;  // bytes
 inline constexpr uint64_t kMaxKeyBytes = 64 << 10;
 inline constexpr uint64_t kMaxStringBytes = 64 << 20;
@@ -28,10 +33,22 @@ enum class ValueType : uint32_t {
     String = 8, Array = 9, Uint64 = 10, Int64 = 11, Float64 = 12,
 };
 std::string_view name(ValueType type);  // "uint32", "string", ...
+/// Bytes of one value of a fixed-size type; 0 for strings and arrays.
+constexpr uint32_t scalar_bytes(ValueType type) {
+    switch (type) {
+        case ValueType::Uint8: case ValueType::Int8: case ValueType::Bool: return 1;
+        case ValueType::Uint16: case ValueType::Int16: return 2;
+        case ValueType::Uint32: case ValueType::Int32: case ValueType::Float32: return 4;
+        case ValueType::Uint64: case ValueType::Int64: case ValueType::Float64: return 8;
+        case ValueType::String: case ValueType::Array: return 0;
+    }
+    return 0;
+}
 
 class Value;
 
-/// The elements of an array value, front to back. Copyable view; O(1) each step.
+/// The elements of an array value, front to back. Copyable view. A step over a scalar or a string is O(1), over
+/// an array linear in what it holds.
 class ArrayElements {
   public:
     class Iterator {
@@ -40,6 +57,7 @@ class ArrayElements {
         using difference_type = std::ptrdiff_t;
         Value operator*() const;
         Iterator& operator++();
+        void operator++(int) { ++*this; }
         bool operator==(const Iterator& other) const { return remaining_ == other.remaining_; }
 
       private:
@@ -144,8 +162,8 @@ class GgufHeader {
     uint64_t data_offset_ = 0;
     std::vector<KeyValue> metadata_;
     std::vector<TensorInfo> tensors_;
-    std::unordered_map<std::string_view, size_t> key_index_;
-    std::unordered_map<std::string_view, size_t> tensor_index_;
+    NameIndex key_index_;
+    NameIndex tensor_index_;
 };
 
 /// A mapped GGUF file. Views of the header stay valid while it lives. Thread-safe once constructed.

@@ -24,8 +24,10 @@ class OutputFile {
     void commit();
 
   private:
+    void discard() noexcept;
+
     std::filesystem::path target_;
-    std::string temporary_;
+    std::string temporary_;  // path; empty once it has become the target
     int descriptor_ = -1;
 };
 
