@@ -12,9 +12,9 @@ namespace ingot::converters {
 bool can_quantize(TensorType type);
 
 /// Encodes `n_rows` rows of `row_elements` floats, (n_rows, row_elements), into `destination`
-/// (n_rows * row_bytes(type, row_elements) bytes). F32, F16 and BF16 are rounded to nearest; block layouts are
-/// fitted by the searches in fit/. `importance` is empty or (row_elements,): the weight of each column's squared
-/// error, the same for every row. Deterministic: the same bytes for every thread and instruction set.
+/// (n_rows * row_bytes(type, row_elements) bytes). F32, F16 and BF16 are rounded to nearest; block layouts
+/// are fitted by the searches in fit/. `importance` is empty or (row_elements,): the weight of each column's
+/// squared error, the same for every row. Deterministic: the same bytes for every thread and instruction set.
 /// Rows are independent, so callers may split a tensor as they like. Thread-safe.
 /// Throws Error when a value is NaN or infinite (block layouts cannot hold them), giving row and column.
 void quantize_rows(TensorType type, std::span<const float> source, std::span<std::byte> destination,

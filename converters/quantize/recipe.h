@@ -1,7 +1,7 @@
 #pragma once
 // Which type each tensor gets: the mixes that users know by name.
 #include <cstdint>
-#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,16 +24,17 @@ const Recipe* find_recipe(std::string_view name);
 
 /// What a recipe needs to know of the model.
 struct ModelShape {
-    std::string architecture;   // general.architecture
+    std::string architecture;  // general.architecture
     uint32_t n_layers = 0;
     uint32_t n_experts = 0;
     uint32_t n_heads = 0;
     uint32_t n_kv_heads = 0;
-    bool tied_output = false;   // no output.weight: token_embd.weight is the output matrix too
+    bool tied_output = false;     // no output.weight: token_embd.weight is the output matrix too
+    bool has_importance = false;  // an importance matrix guides the quantization; a few mixes depend on it
 };
 
 struct TensorShape {
-    std::string_view name;          // GGUF name
+    std::string_view name;  // GGUF name
     uint32_t n_dims = 0;
     uint64_t row_elements = 0;
     uint64_t n_rows = 0;

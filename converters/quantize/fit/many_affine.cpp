@@ -1,0 +1,231 @@
+// Q2_K, Q4_K, Q5_K: super-blocks of 256 elements; each group has an integer scale and an integer minimum, in
+// units of two stored halves.
+#include "converters/quantize/fit/affine_search.h"
+#include "converters/quantize/fit/isa.h"
+#include "converters/quantize/fit/layouts.h"
+#include "converters/quantize/fit/pack.h"
+
+namespace ingot::converters::fit {
+namespace {
+
+struct Q2_K {
+    using Block = BlockQ2_K;
+    static constexpr int kGroups = 16;
+    static constexpr int kMost = 3;
+    static constexpr int kMostScale = 15;
+    static constexpr float kBelow[] = {-0.3f, 0.0f, 0.25f, 0.5f, 0.8f};
+    static constexpr float kAbove[] = {-0.3f, 0.0f, 0.25f, 0.5f, 0.8f};
+    static constexpr float kUnitTargets[] = {15.4f, 15.0f, 14.6f, 14.2f, 13.8f, 13.2f, 12.6f, 12.0f};
+    INGOT_INLINE void pack_scales(const uint8_t* scales, const uint8_t* mins, Block& block) {
+        for (int g = 0; g < kGroups; ++g) block.scales[g] = uint8_t(scales[g] | mins[g] << 4);
+    }
+};
+
+struct Q4_K {
+    using Block = BlockQ4_K;
+    static constexpr int kGroups = 8;
+    static constexpr int kMost = 15;
+    static constexpr int kMostScale = 63;
+    static constexpr float kBelow[] = {-0.3f, 0.0f, 0.3f, 0.7f, 1.2f};
+    static constexpr float kAbove[] = {-0.3f, 0.0f, 0.3f, 0.7f, 1.2f};
+    static constexpr float kUnitTargets[] = {63.4f, 63.0f, 62.0f, 61.0f};
+    INGOT_INLINE void pack_scales(const uint8_t* scales, const uint8_t* mins, Block& block) {
+        ingot::pack_scales(scales, mins, block.scales);
+    }
+};
+
+struct Q5_K {
+    using Block = BlockQ5_K;
+    static constexpr int kGroups = 8;
+    static constexpr int kMost = 31;
+    static constexpr int kMostScale = 63;
+    static constexpr float kBelow[] = {-0.3f, 0.0f, 0.3f, 0.7f, 1.2f};
+    static constexpr float kAbove[] = {-0.3f, 0.0f, 0.3f, 0.7f, 1.2f};
+    static constexpr float kUnitTargets[] = {63.4f, 63.0f, 62.0f, 61.0f};
+    INGOT_INLINE void pack_scales(const uint8_t* scales, const uint8_t* mins, Block& block) {
+        ingot::pack_scales(scales, mins, block.scales);
+    }
+};
+
+/// The two stored halves.
+struct Units {
+    uint16_t scale = 0;  // d
+    uint16_t min = 0;    // dmin
+};
+
+template <int kGroups>
+struct Choice {
+    Units units;
+    uint8_t scales[kGroups] = {};
+    uint8_t mins[kGroups] = {};
+    float error = 0;
+};
+
+template <class Layout>
+struct SuperBlock {
+    static constexpr int kGroups = Layout::kGroups;
+    static constexpr int kElements = 256 / kGroups;
+    static constexpr int kMost = Layout::kMost;
+
+    Group<kElements> groups[kGroups];
+    GroupSums<kElements> totals[kGroups];
+    Affine free[kGroups];  // best when scales and offsets may be any numbers; offsets are not positive
+};
+
+INGOT_INLINE float nearest_integer(float ratio, int most) {
+    ratio = ratio < 0 ? 0 : ratio > float(most) ? float(most) : ratio;
+    return (ratio + 0x1.8p23f) - 0x1.8p23f;
+}
+
+/// The multiples of the units that come closest to a free scale and offset, and what the distance costs:
+/// with e = free scale - s and f = free offset + m, the squared error grows by e² Σ w l² + 2 e f Σ w l + f² Σ
+/// w.
+struct Nearest {
+    float scale;
+    float min;
+    float cost;
+};
+
+template <class Layout>
+INGOT_INLINE Nearest nearest_multiples(const SuperBlock<Layout>& block, int g, float d, float inverse_d,
+                                       float dmin, float inverse_dmin) {
+    const Affine& free = block.free[g];
+    const float w = block.totals[g].w;
+    Nearest nearest;
+    nearest.scale = nearest_integer(free.scale * inverse_d, Layout::kMostScale);
+    const float e = free.scale - d * nearest.scale;
+    // The best offset once the scale is off by e.
+    const float offset = free.offset + e * free.sums.l / w;
+    nearest.min = nearest_integer(-offset * inverse_dmin, Layout::kMostScale);
+    const float f = free.offset + dmin * nearest.min;
+    nearest.cost = e * e * free.sums.ll + 2 * e * f * free.sums.l + f * f * w;
+    return nearest;
+}
+
+/// The pair of units under which the rounded scales and minimums cost least.
+template <class Layout>
+INGOT_INLINE Units first_units(const SuperBlock<Layout>& block) {
+    float widest = 0, deepest = 0;
+    for (int g = 0; g < block.kGroups; ++g) {
+        widest = block.free[g].scale > widest ? block.free[g].scale : widest;
+        deepest = -block.free[g].offset > deepest ? -block.free[g].offset : deepest;
+    }
+    Units best;
+    float best_cost = INFINITY;
+    for (const float scale_target : Layout::kUnitTargets)
+        for (const float min_target : Layout::kUnitTargets) {
+            const Units units{finite_half(widest / scale_target), finite_half(deepest / min_target)};
+            const float d = half_to_float(units.scale), dmin = half_to_float(units.min);
+            const float inverse_d = inverse_or_zero(d), inverse_dmin = inverse_or_zero(dmin);
+            float cost = 0;
+            for (int g = 0; g < block.kGroups; ++g)
+                cost += nearest_multiples(block, g, d, inverse_d, dmin, inverse_dmin).cost;
+            if (cost < best_cost) {
+                best_cost = cost;
+                best = units;
+            }
+        }
+    return best;
+}
+
+/// For stored units: the integer scale and minimum of each group that decode with the least error.
+template <class Layout>
+INGOT_INLINE Choice<Layout::kGroups> choose_integers(const SuperBlock<Layout>& block, Units units) {
+    Choice<Layout::kGroups> choice;
+    choice.units = units;
+    const float d = half_to_float(units.scale), dmin = half_to_float(units.min);
+    const float inverse_d = inverse_or_zero(d), inverse_dmin = inverse_or_zero(dmin);
+    for (int g = 0; g < block.kGroups; ++g) {
+        const Affine& free = block.free[g];
+        const float lean = free.sums.l / block.totals[g].w;
+        const int middle = int(nearest_integer(free.scale * inverse_d, Layout::kMostScale));
+        float best_error = INFINITY;
+        for (int scale = middle - 1; scale <= middle + 1; ++scale) {
+            if (scale < 0 || scale > Layout::kMostScale) continue;
+            const float offset = free.offset + (free.scale - d * float(scale)) * lean;
+            const int middle_min = int(nearest_integer(-offset * inverse_dmin, Layout::kMostScale));
+            for (int min = middle_min - 1; min <= middle_min + 1; ++min) {
+                if (min < 0 || min > Layout::kMostScale) continue;
+                const float error =
+                    affine_error<Layout::kMost>(block.groups[g], d * float(scale), -(dmin * float(min)));
+                if (error < best_error) {
+                    best_error = error;
+                    choice.scales[g] = uint8_t(scale);
+                    choice.mins[g] = uint8_t(min);
+                }
+            }
+        }
+        choice.error += best_error;
+    }
+    return choice;
+}
+
+/// Least squares for both units at once, levels and integers staying as they are: with a = scale * level and
+/// b = -min the model is x ~ d a + dmin b.
+template <class Layout>
+INGOT_INLINE Units refitted_units(const SuperBlock<Layout>& block, const Choice<Layout::kGroups>& choice) {
+    const float d = half_to_float(choice.units.scale), dmin = half_to_float(choice.units.min);
+    float aa = 0, ab = 0, bb = 0, xa = 0, xb = 0;
+    for (int g = 0; g < block.kGroups; ++g) {
+        const float scale = choice.scales[g], min = choice.mins[g];
+        const LevelSums sums =
+            level_sums<Layout::kMost>(block.groups[g], inverse_or_zero(d * scale), -(dmin * min));
+        aa += scale * scale * sums.ll;
+        ab -= scale * min * sums.l;
+        bb += min * min * block.totals[g].w;
+        xa += scale * sums.xl;
+        xb -= min * block.totals[g].x;
+    }
+    const float determinant = aa * bb - ab * ab;
+    if (determinant > 0)
+        return {finite_half((xa * bb - xb * ab) / determinant),
+                finite_half((xb * aa - xa * ab) / determinant)};
+    return {finite_half(aa > 0 ? xa / aa : 0), finite_half(bb > 0 ? xb / bb : 0)};
+}
+
+template <class Layout>
+INGOT_INLINE Choice<Layout::kGroups> fit_super_block(SuperBlock<Layout>& block) {
+    for (int g = 0; g < block.kGroups; ++g) {
+        block.totals[g] = group_sums(block.groups[g]);
+        block.free[g] = best_affine<Layout, true>(block.groups[g], range(block.groups[g]));
+    }
+    auto best = choose_integers(block, first_units(block));
+    for (int round = 0; round < 3; ++round) {
+        const auto next = choose_integers(block, refitted_units(block, best));
+        if (!(next.error < best.error)) break;
+        best = next;
+    }
+    return best;
+}
+
+template <class Layout>
+INGOT_INLINE void fit_many_affine(const float* x, const float* w, uint64_t n_blocks, std::byte* out) {
+    using Block = typename Layout::Block;
+    constexpr int kElements = SuperBlock<Layout>::kElements;
+    for (uint64_t b = 0; b < n_blocks; ++b, x += 256, w += 256, out += sizeof(Block)) {
+        SuperBlock<Layout> super;
+        for (int g = 0; g < super.kGroups; ++g)
+            super.groups[g] = load_group<kElements>(x + kElements * g, w + kElements * g);
+        const auto choice = fit_super_block(super);
+
+        Block block{};
+        block.d = choice.units.scale;
+        block.dmin = choice.units.min;
+        Layout::pack_scales(choice.scales, choice.mins, block);
+        uint8_t codes[256];
+        const float d = half_to_float(block.d), dmin = half_to_float(block.dmin);
+        for (int g = 0; g < super.kGroups; ++g)
+            store_levels<Layout::kMost>(super.groups[g], d * float(choice.scales[g]),
+                                        -(dmin * float(choice.mins[g])), codes + kElements * g);
+        pack_codes(codes, block);
+        std::memcpy(out, &block, sizeof block);
+    }
+}
+
+}  // namespace
+
+INGOT_FIT(fit_q2_k, fit_many_affine<Q2_K>)
+INGOT_FIT(fit_q4_k, fit_many_affine<Q4_K>)
+INGOT_FIT(fit_q5_k, fit_many_affine<Q5_K>)
+
+}  // namespace ingot::converters::fit

@@ -1,0 +1,178 @@
+// Q3_K, Q6_K, IQ4_XS: super-blocks of 256 elements; each group has an integer scale in units of one stored
+// half.
+#include "converters/quantize/fit/isa.h"
+#include "converters/quantize/fit/layouts.h"
+#include "converters/quantize/fit/pack.h"
+#include "converters/quantize/fit/scale_search.h"
+
+namespace ingot::converters::fit {
+namespace {
+
+struct Q3_K {
+    using Block = BlockQ3_K;
+    using Grid = EvenGrid<-4, 3>;
+    static constexpr int kGroups = 16;
+    static constexpr int kLeastScale = -32, kMostScale = 31;
+    static constexpr auto kTargets = two_ranges<12, 10>(-6.0f, -2.6f, 2.2f, 5.0f);
+    static constexpr auto kUnitTargets = two_ranges<8, 8>(-32.0f, -25.0f, 24.0f, 31.0f);
+    INGOT_INLINE void pack_scales(const int8_t* scales, Block& block) {
+        ingot::pack_scales(scales, block.scales);
+    }
+};
+
+struct Q6_K {
+    using Block = BlockQ6_K;
+    using Grid = EvenGrid<-32, 31>;
+    static constexpr int kGroups = 16;
+    static constexpr int kLeastScale = -128, kMostScale = 127;
+    static constexpr auto kTargets = two_ranges<10, 10>(-35.0f, -30.5f, 29.5f, 34.0f);
+    static constexpr auto kUnitTargets = two_ranges<4, 4>(-128.0f, -122.0f, 121.0f, 127.0f);
+    INGOT_INLINE void pack_scales(const int8_t* scales, Block& block) {
+        std::memcpy(block.scales, scales, sizeof block.scales);
+    }
+};
+
+struct IQ4_XS {
+    using Block = BlockIQ4_XS;
+    using Grid = UnevenGrid;
+    static constexpr int kGroups = 8;
+    static constexpr int kLeastScale = -32, kMostScale = 31;
+    static constexpr auto kTargets = two_ranges<14, 14>(-160.0f, -95.0f, 90.0f, 150.0f);
+    static constexpr auto kUnitTargets = two_ranges<8, 8>(-32.0f, -25.0f, 24.0f, 31.0f);
+    INGOT_INLINE void pack_scales(const int8_t* scales, Block& block) { ingot::pack_scales(scales, block); }
+};
+
+/// One choice of the unit and of every group's integer scale, with its squared error.
+template <int kGroups>
+struct Choice {
+    uint16_t unit = 0;  // half
+    int8_t scales[kGroups] = {};
+    float error = 0;
+};
+
+template <class Layout>
+class SuperBlock {
+  public:
+    static constexpr int kGroups = Layout::kGroups;
+    static constexpr int kElements = 256 / kGroups;
+    using Grid = typename Layout::Grid;
+
+    INGOT_INLINE Choice<kGroups> fit(const Group<kElements>* groups) {
+        float scales[kGroups];  // best when each may be any number
+        float curvature[kGroups];
+        float widest = 0;
+        for (int g = 0; g < kGroups; ++g) {
+            const float extreme_value = extreme(groups[g]);
+            ScaleSums best;
+            if (extreme_value != 0) best = best_scale<Grid>(groups[g], extreme_value, Layout::kTargets);
+            scales[g] = best.best_scale();
+            curvature[g] = best.ll;
+            if (std::fabs(scales[g]) > std::fabs(widest)) widest = scales[g];
+        }
+        if (widest == 0) return {};
+
+        Choice<kGroups> best = choose_scales(groups, first_unit(scales, curvature, widest), scales);
+        for (int round = 0; round < 2; ++round) {
+            const Choice<kGroups> next = choose_scales(groups, refitted_unit(groups, best), scales);
+            if (!(next.error < best.error)) break;
+            best = next;
+        }
+        return best;
+    }
+
+  private:
+    INGOT_INLINE float nearest_scale(float ratio) {
+        const float low = float(Layout::kLeastScale), high = float(Layout::kMostScale);
+        ratio = ratio < low ? low : ratio > high ? high : ratio;
+        return (ratio + 0x1.8p23f) - 0x1.8p23f;
+    }
+
+    /// The unit whose multiples come closest to the free scales; a scale's error costs its curvature Σ w l².
+    INGOT_INLINE uint16_t first_unit(const float* scales, const float* curvature, float widest) {
+        uint16_t best = 0;
+        float best_cost = INFINITY;
+        for (const float target : Layout::kUnitTargets) {
+            const uint16_t unit = finite_half(widest / target);
+            const float value = half_to_float(unit);
+            const float inverse = inverse_or_zero(value);
+            float cost = 0;
+            for (int g = 0; g < kGroups; ++g) {
+                const float miss = scales[g] - value * nearest_scale(scales[g] * inverse);
+                cost += curvature[g] * miss * miss;
+            }
+            if (cost < best_cost) {
+                best_cost = cost;
+                best = unit;
+            }
+        }
+        return best;
+    }
+
+    /// For a stored unit: the integer scale of each group that decodes with the least error.
+    INGOT_INLINE Choice<kGroups> choose_scales(const Group<kElements>* groups, uint16_t unit,
+                                               const float* free_scales) {
+        Choice<kGroups> choice;
+        choice.unit = unit;
+        const float value = half_to_float(unit);
+        const float inverse = inverse_or_zero(value);
+        for (int g = 0; g < kGroups; ++g) {
+            const int nearest = int(nearest_scale(free_scales[g] * inverse));
+            float best_error = INFINITY;
+            for (int scale = nearest - 1; scale <= nearest + 1; ++scale) {
+                if (scale < Layout::kLeastScale || scale > Layout::kMostScale) continue;
+                const float error = scale_error<Grid>(groups[g], value * float(scale));
+                if (error < best_error) {
+                    best_error = error;
+                    choice.scales[g] = int8_t(scale);
+                }
+            }
+            choice.error += best_error;
+        }
+        return choice;
+    }
+
+    /// Least squares for the unit, levels and integer scales staying as they are.
+    INGOT_INLINE uint16_t refitted_unit(const Group<kElements>* groups, const Choice<kGroups>& choice) {
+        const float value = half_to_float(choice.unit);
+        ScaleSums total;
+        for (int g = 0; g < kGroups; ++g) {
+            const float scale = choice.scales[g];
+            const ScaleSums sums = scale_sums<Grid>(groups[g], inverse_or_zero(value * scale));
+            total.xl += scale * sums.xl;
+            total.ll += scale * scale * sums.ll;
+        }
+        return finite_half(total.best_scale());
+    }
+};
+
+template <class Layout>
+INGOT_INLINE void fit_many_scales(const float* x, const float* w, uint64_t n_blocks, std::byte* out) {
+    using Block = typename Layout::Block;
+    using Super = SuperBlock<Layout>;
+    for (uint64_t b = 0; b < n_blocks; ++b, x += 256, w += 256, out += sizeof(Block)) {
+        Group<Super::kElements> groups[Super::kGroups];
+        for (int g = 0; g < Super::kGroups; ++g)
+            groups[g] = load_group<Super::kElements>(x + Super::kElements * g, w + Super::kElements * g);
+        Super super;
+        const auto choice = super.fit(groups);
+
+        Block block{};
+        block.d = choice.unit;
+        Layout::pack_scales(choice.scales, block);
+        uint8_t codes[256];
+        const float unit = half_to_float(choice.unit);
+        for (int g = 0; g < Super::kGroups; ++g)
+            store_codes<typename Layout::Grid>(groups[g], unit * float(choice.scales[g]),
+                                               codes + Super::kElements * g);
+        pack_codes(codes, block);
+        std::memcpy(out, &block, sizeof block);
+    }
+}
+
+}  // namespace
+
+INGOT_FIT(fit_q3_k, fit_many_scales<Q3_K>)
+INGOT_FIT(fit_q6_k, fit_many_scales<Q6_K>)
+INGOT_FIT(fit_iq4_xs, fit_many_scales<IQ4_XS>)
+
+}  // namespace ingot::converters::fit

@@ -1,0 +1,114 @@
+#include "converters/quantize/quantize.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "converters/quantize/fit/fit.h"
+#include "format/error.h"
+#include "format/half.h"
+
+namespace ingot::converters {
+namespace {
+
+/// No block can hold more: the largest half times Q6_K's largest scale and level. Larger values are encoded
+/// as this one, which keeps the squares in the searches finite.
+constexpr float kLargestMagnitude = 0x1p28f;
+
+bool is_finite(float value) {
+    return (std::bit_cast<uint32_t>(value) & 0x7f800000) != 0x7f800000;
+}
+
+void check_finite(std::span<const float> source, uint64_t row_elements, TensorType type) {
+    // Or-ing "exponent is all ones" over a row is one pass without branches.
+    bool bad = false;
+    for (const float value : source) bad |= !is_finite(value);
+    if (!bad) return;
+    for (uint64_t i = 0; i < source.size(); ++i)
+        if (!is_finite(source[i]))
+            fail(
+                "row {}, column {}: found {}, but {} can hold only finite numbers; the source is damaged or "
+                "was saved after training diverged",
+                i / row_elements, i % row_elements, source[i], name(type));
+}
+
+/// Weights of the columns, scaled to a mean of one, so that squares neither overflow nor vanish. A column
+/// without any importance keeps a little: its elements should still be near what they were.
+std::vector<float> normalized(std::span<const float> importance) {
+    double total = 0;
+    for (uint64_t i = 0; i < importance.size(); ++i) {
+        if (!is_finite(importance[i]) || importance[i] < 0)
+            fail("importance of column {}: found {}, expected a number that is not negative", i,
+                 importance[i]);
+        total += importance[i];
+    }
+    constexpr float kLeast = 1e-4f;
+    std::vector<float> weights(importance.size(), 1.0f);
+    if (total == 0) return weights;
+    const double scale = double(importance.size()) / total;
+    for (uint64_t i = 0; i < weights.size(); ++i) weights[i] = std::max(float(importance[i] * scale), kLeast);
+    return weights;
+}
+
+template <typename Convert>
+void convert_to_16_bits(std::span<const float> source, std::byte* destination, Convert convert) {
+    for (const float value : source) {
+        const uint16_t bits = convert(value);
+        std::memcpy(destination, &bits, sizeof bits);
+        destination += sizeof bits;
+    }
+}
+
+}  // namespace
+
+bool can_quantize(TensorType type) {
+    return type == TensorType::F32 || type == TensorType::F16 || type == TensorType::BF16 ||
+           fit::find_fit(type);
+}
+
+void quantize_rows(TensorType type, std::span<const float> source, std::span<std::byte> destination,
+                   uint64_t row_elements, std::span<const float> importance) {
+    if (source.empty()) return;
+    if (row_elements == 0 || source.size() % row_elements != 0)
+        fail("{} values are no whole number of rows of {}", source.size(), row_elements);
+    const uint64_t n_rows = source.size() / row_elements;
+    const uint64_t bytes_per_row = row_bytes(type, row_elements);
+    if (destination.size() != n_rows * bytes_per_row)
+        fail("{} rows of {} as {} take {} bytes; the destination has {}", n_rows, row_elements, name(type),
+             n_rows * bytes_per_row, destination.size());
+    if (!importance.empty() && importance.size() != row_elements)
+        fail("importance of {} columns for rows of {}", importance.size(), row_elements);
+
+    if (type == TensorType::F32) {
+        std::memcpy(destination.data(), source.data(), source.size_bytes());
+        return;
+    }
+    if (type == TensorType::F16) return convert_to_16_bits(source, destination.data(), float_to_half);
+    if (type == TensorType::BF16) return convert_to_16_bits(source, destination.data(), float_to_bf16);
+
+    const fit::Fit fit_blocks = fit::find_fit(type);
+    if (!fit_blocks)
+        fail("{} cannot be written yet; see `ingot convert --help` for the types that can", name(type));
+    check_finite(source, row_elements, type);
+
+    const std::vector<float> weights =
+        importance.empty() ? std::vector<float>(row_elements, 1.0f) : normalized(importance);
+    const uint64_t n_blocks = row_elements / info(type).block_elements;
+    std::vector<float> clamped;
+    for (uint64_t r = 0; r < n_rows; ++r) {
+        std::span<const float> row = source.subspan(r * row_elements, row_elements);
+        float largest = 0;
+        for (const float value : row) largest = std::max(largest, std::fabs(value));
+        if (largest > kLargestMagnitude) {
+            clamped.assign(row.begin(), row.end());
+            for (float& value : clamped) value = std::clamp(value, -kLargestMagnitude, kLargestMagnitude);
+            row = clamped;
+        }
+        fit_blocks(row.data(), weights.data(), n_blocks, destination.data() + r * bytes_per_row);
+    }
+}
+
+}  // namespace ingot::converters
