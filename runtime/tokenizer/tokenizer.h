@@ -21,25 +21,29 @@ class Tokenizer {
     static std::unique_ptr<Tokenizer> from_header(const GgufHeader& header);
     virtual ~Tokenizer() = default;
 
-    /// `add_special`: BOS/EOS as the file asks. `parse_special`: texts of control tokens ("<s>") inside `text`
-    /// become those tokens; otherwise they are ordinary text (user-defined tokens are always recognised).
-    /// Invalid UTF-8 is encoded byte by byte where the vocabulary has byte tokens.
+    /// `add_special`: BOS/EOS as the file asks. `parse_special`: texts of control tokens ("<s>") inside
+    /// `text` become those tokens; otherwise they are ordinary text (user-defined tokens are always
+    /// recognised). Invalid UTF-8 is encoded byte by byte where the vocabulary has byte tokens.
     virtual std::vector<Token> encode(std::string_view text, bool add_special, bool parse_special) const = 0;
-    /// Bytes of one token. Control tokens have none unless `special`. Concatenated over tokens this is the text,
-    /// but for the space that SentencePiece puts in front (see decode()).
+    /// Bytes of one token. Control tokens have none unless `special`. Concatenated over tokens this is the
+    /// text, but for the space that SentencePiece puts in front (see decode()).
     virtual std::string token_bytes(Token token, bool special) const = 0;
     /// The whole text; the leading space that encode() added is removed.
     std::string decode(const std::vector<Token>& tokens, bool special) const;
 
-    virtual uint32_t size() const = 0;  // tokens
+    virtual uint32_t size() const = 0;                           // tokens
     virtual std::string_view token_text(Token token) const = 0;  // as stored
     std::optional<Token> bos, eos, eot, unknown;
     bool add_bos = false, add_eos = false, add_space_prefix = false;
+    std::vector<std::string> warnings;  // for the user: where the file leaves its tokenizer to a guess
     /// Ends generation: EOS, EOT and whatever the file lists as such.
     bool is_end_of_generation(Token token) const;
 
   protected:
-    std::vector<Token> end_of_generation_;
+    /// Whether encode() puts a space before text that follows this token (decode() takes it away again).
+    virtual bool space_follows(Token token) const = 0;
+
+    std::vector<Token> end_of_generation_;  // ascending
 };
 
 }  // namespace ingot::runtime
