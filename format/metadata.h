@@ -1,5 +1,6 @@
 #pragma once
 // Owned metadata, for writing. Reading hands out views instead: see gguf.h.
+#include <concepts>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -31,7 +32,9 @@ class Metadata {
   public:
     /// Replaces the value of an existing key, in its place, or appends. Throws Error on an empty or too long key.
     void set(std::string key, MetadataValue value);
-    void set(std::string key, const char* text) { set(std::move(key), MetadataValue(std::string(text))); }
+    // A template, so that GCC does not take uint32_t(0) for a null pointer.
+    template <std::same_as<const char*> Text>
+    void set(std::string key, Text text) { set(std::move(key), MetadataValue(std::string(text))); }
     void set(std::string key, std::string_view text) { set(std::move(key), MetadataValue(std::string(text))); }
     bool erase(std::string_view key);
     const MetadataValue* find(std::string_view key) const;
