@@ -1,5 +1,6 @@
 #include "runtime/tokenizer/byte_level.h"
 
+#include <fmt/ranges.h>
 #include <utf8proc.h>
 
 #include <algorithm>
@@ -7,6 +8,7 @@
 
 #include "format/error.h"
 #include "format/ingot_keys.h"
+#include "format/pre_rules.h"
 #include "format/utf8.h"
 #include "runtime/tokenizer/word_memo.h"
 
@@ -113,15 +115,14 @@ void ByteLevelTokenizer::read_pre_tokenizer(const GgufHeader& header) {
     if (patterns.empty()) {
         if (rule == nullptr) {
             std::string known;
-            for (const std::string_view each : pre_rule_names())
-                known += (known.empty() ? "" : ", ") + std::string(each);
+            for (const PreRule& each : pre_rules()) known += fmt::format(", {}", fmt::join(each.names, ", "));
             fail(
                 "tokenizer.ggml.pre is '{}', which is not known here, and a wrong rule would tokenize "
                 "wrongly without "
                 "a sign; convert the model from its checkpoint, which stores the rule itself, or set the key "
                 "to one "
                 "of: {}",
-                name, known);
+                name, known.substr(2));
         }
         if (name == "default") {
             warnings.push_back(

@@ -7,19 +7,6 @@
 
 namespace ingot::runtime {
 
-/// How a byte-level vocabulary of some name (tokenizer.ggml.pre) cuts text into pieces before merging.
-struct PreRule {
-    std::vector<std::string_view> names;
-    std::vector<std::string_view> patterns;  // PCRE2; each cuts the pieces of the one before
-    bool ignore_merges = false;              // a piece that is a token as a whole is that token
-    bool add_bos = false;                    // where the file does not say
-};
-
-/// The rule of that name, or null.
-const PreRule* find_pre_rule(std::string_view name);
-/// All names, for messages.
-std::vector<std::string_view> pre_rule_names();
-
 /// Cuts text with a list of regular expressions. What a pattern matches is a piece, what lies between two
 /// matches is a piece; the next pattern cuts each piece, seeing nothing around it. Immutable and thread-safe.
 class PreTokenizer {

@@ -1,8 +1,16 @@
 // The splitting rules of the vocabularies that have names in tokenizer.ggml.pre, as the tokenizers themselves
 // were published. A file that carries its own rules (ingot.tokenizer.pre_regex) needs none of these.
-#include "runtime/tokenizer/pre_tokenizer.h"
+#include "format/pre_rules.h"
 
-namespace ingot::runtime {
+#include <fmt/format.h>
+
+#include "format/utf8.h"
+
+namespace ingot {
+
+const std::string_view kGpt2Pattern =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+
 namespace {
 
 // Parts that many rules share. \p{L} letters, \p{N} numbers, \p{P} punctuation, \p{S} symbols, \p{M} marks.
@@ -19,8 +27,6 @@ namespace {
     R"([^\r\n\p{L}\p{N}]?)" UPPER "+" LOWER "*" suffix
 #define NOT_HAN(set) R"((?:(?!\p{Han}))" set ")"
 
-constexpr std::string_view kGpt2 =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 constexpr std::string_view kLlama3 = CONTRACTIONS "|" WORD R"(|\p{N}{1,3}|)" SYMBOLS "|" SPACES;
 constexpr std::string_view kQwen2 = CONTRACTIONS "|" WORD R"(|\p{N}|)" SYMBOLS "|" SPACES;
 constexpr std::string_view kGpt4o =
@@ -56,18 +62,20 @@ constexpr std::string_view kDeepSeekLlmWord =
     R"(\x{10c80}-\x{10cb2}\x{10cc0}-\x{10cf2}\x{118a0}-\x{118df}\x{1e900}-\x{1e943})"
     R"(]+)";
 
-const std::vector<PreRule>& rules() {
+}  // namespace
+
+const std::vector<PreRule>& pre_rules() {
     static const std::vector<PreRule> table = {
         {{"gpt-2", "phi-2", "jina-es", "jina-de", "gigachat", "jina-v2-es", "jina-v2-de", "a.x-4.0", "mellum",
           "modern-bert", "jina-v1-en", "jina-v2-code", "roberta-bpe", "exaone4", "mpt", "olmo", "jais",
           "trillion", "granite-docling"},
-         {kGpt2}},
+         {kGpt2Pattern}},
         {{"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2",
           "jina-v5-nano"},
          {kLlama3},
          true,
          true},
-        {{"dbrx", "smaug-bpe", "chatglm-bpe"}, {kLlama3}},
+        {{"smaug-bpe", "dbrx", "chatglm-bpe"}, {kLlama3}},
         {{"glm4", "glm5"}, {kLlama3}, true},
         {{"qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2", "megrez", "stablelm2", "hunyuan", "solar-open",
           "grok-2"},
@@ -121,7 +129,7 @@ const std::vector<PreRule>& rules() {
           R"(\x{2f00}-\x{2fdf}\x{e40}-\x{e7f}\x{e80}-\x{eff}\x{1780}-\x{17ff}\x{1000}-\x{109f}\x{aa60}-\x{aa7f})"
           R"(\x{a9e0}-\x{a9ff}\x{ac00}-\x{d7af}\x{1100}-\x{11ff}]+)",
           kDeepSeek3}},
-        {{"falcon"}, {R"([\p{P}\$\+<=>\^~\|`]+)", kGpt2, R"([0-9][0-9][0-9])"}},
+        {{"falcon"}, {R"([\p{P}\$\+<=>\^~\|`]+)", kGpt2Pattern, R"([0-9][0-9][0-9])"}},
         {{"starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b", "mellum2"},
          {kNumber, kGpt2}},
         {{"poro-chat", "bloom", "gpt3-finnish"}, {kBloom}},
@@ -134,15 +142,13 @@ const std::vector<PreRule>& rules() {
         {{"superbpe"}, {R"(\p{N}+)", R"((?=(\d{3})+(?!\d)))"}},
         // What llama.cpp does with byte-level vocabularies of unknown make. Rarely what their models were
         // trained on.
-        {{"default"}, {R"([\p{P}\$\+<=>\^~\|]+)", kGpt2, R"(\p{N}+)", R"([0-9][0-9][0-9])"}},
+        {{"default"}, {R"([\p{P}\$\+<=>\^~\|]+)", kGpt2Pattern, R"(\p{N}+)", R"([0-9][0-9][0-9])"}},
     };
     return table;
 }
 
-}  // namespace
-
 const PreRule* find_pre_rule(std::string_view name) {
-    for (const PreRule& rule : rules()) {
+    for (const PreRule& rule : pre_rules()) {
         for (const std::string_view known : rule.names) {
             if (known == name) return &rule;
         }
@@ -150,10 +156,21 @@ const PreRule* find_pre_rule(std::string_view name) {
     return nullptr;
 }
 
-std::vector<std::string_view> pre_rule_names() {
-    std::vector<std::string_view> names;
-    for (const PreRule& rule : rules()) names.insert(names.end(), rule.names.begin(), rule.names.end());
-    return names;
+std::string canonical_pattern(std::string_view pattern) {
+    std::string canonical;
+    while (!pattern.empty()) {
+        const Utf8Step step = utf8_step(pattern);
+        const char32_t c = step.code_point;
+        if (c == '\r' || c == '\n' || c == '\t') {
+            canonical += c == '\r' ? "\\r" : c == '\n' ? "\\n" : "\\t";
+        } else if (c < 0x20 || c >= 0x7f) {
+            canonical += fmt::format("\\x{{{:x}}}", uint32_t(c));
+        } else {
+            canonical += char(c);
+        }
+        pattern.remove_prefix(step.length_bytes);
+    }
+    return canonical;
 }
 
-}  // namespace ingot::runtime
+}  // namespace ingot
