@@ -1,0 +1,30 @@
+#include "converters/sources/checkpoint.h"
+
+#include <algorithm>
+
+namespace ingot::converters {
+
+uint64_t SourceTensor::n_rows() const {
+    // The product of all dimensions was found to fit into 64 bits when the source was opened.
+    uint64_t rows = 1;
+    for (size_t i = 1; i < shape.size(); ++i) rows *= shape[i];
+    return rows;
+}
+
+const SourceTensor* Checkpoint::find(std::string_view name) const {
+    const auto found = std::find_if(tensors().begin(), tensors().end(),
+                                    [&](const SourceTensor& tensor) { return tensor.name == name; });
+    return found == tensors().end() ? nullptr : &*found;
+}
+
+void Checkpoint::will_need(const SourceTensor& tensor, uint64_t offset, uint64_t size_bytes) const {
+    if (!tensor.file || size_bytes == 0) return;
+    tensor.file->will_need(size_t(tensor.data.data() - tensor.file->bytes().data()) + offset, size_bytes);
+}
+
+void Checkpoint::release(const SourceTensor& tensor, uint64_t offset, uint64_t size_bytes) const {
+    if (!tensor.file || size_bytes == 0) return;
+    tensor.file->dont_need(size_t(tensor.data.data() - tensor.file->bytes().data()) + offset, size_bytes);
+}
+
+}  // namespace ingot::converters
