@@ -79,12 +79,6 @@ void print_out(std::string_view text) {
     }
 }
 
-std::string grouped(uint64_t number) {
-    std::string digits = fmt::format("{}", number);
-    for (size_t i = digits.size(); i > 3; i -= 3) digits.insert(i - 3, ",");
-    return digits;
-}
-
 namespace {
 
 /// Three significant digits or all of the integer part: 2.91, 29.1, 291, 1023.

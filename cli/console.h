@@ -6,9 +6,11 @@
 #include <string_view>
 #include <vector>
 
+#include "format/error.h"
+
 namespace ingot::cli {
 
-// --- Colours ---------------------------------------------------------------------------------------------
+// --- Colours -----------------------------------------------------------------------------------------------
 
 /// --color: Auto means on a terminal, unless NO_COLOR is set (https://no-color.org) or TERM is "dumb".
 enum class ColorChoice { Auto, Always, Never };
@@ -34,15 +36,14 @@ class Painter {
 /// Prints to stdout. Throws Error when it cannot be written (a full disk).
 void print_out(std::string_view text);
 
-// --- Units -----------------------------------------------------------------------------------------------
+// --- Units (whole numbers: grouped() of format/error.h) ----------------------------------------------------
 
-std::string grouped(uint64_t number);                       // 5,244,160
 std::string human_bytes(uint64_t size_bytes);               // 2.91 MiB, 512 bytes
 std::string human_count(uint64_t count);                    // 5.24 M, 999
 std::string human_seconds(double seconds);                  // 12.3 ms, 4.21 s, 3 min 12 s
 std::string plural(uint64_t count, std::string_view noun);  // 1 tensor, 56 tensors
 
-// --- Tables ----------------------------------------------------------------------------------------------
+// --- Tables ------------------------------------------------------------------------------------------------
 
 /// Columns that `text` takes on a terminal.
 size_t display_columns(std::string_view text);

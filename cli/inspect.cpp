@@ -16,8 +16,8 @@ namespace ingot::cli {
 
 namespace {
 
+using inspect::escaped;
 using inspect::PerLayer;
-using inspect::printable;
 using inspect::Summary;
 
 struct Options {
@@ -25,7 +25,7 @@ struct Options {
     bool json = false, metadata = false, tensors = false, full = false;
 };
 
-// --- The summary -----------------------------------------------------------------------------------------
+// --- The summary -------------------------------------------------------------------------------------------
 
 std::string range_text(const PerLayer& range) {
     if (range.low == range.high) return grouped(range.low);
@@ -57,32 +57,32 @@ std::string geometry_text(const Summary& summary) {
 std::string tokenizer_text(const Summary& summary) {
     if (summary.tokenizer_model.empty()) return "none in this file";
     // The names in the file are historical; say what they mean.
-    std::string text = printable(summary.tokenizer_model);
+    std::string text = escaped(summary.tokenizer_model);
     if (text == "llama") text += " (SentencePiece)";
     if (text == "gpt2") text += " (byte-level BPE)";
     if (text == "bert") text += " (WordPiece)";
     if (text == "t5") text += " (Unigram)";
     if (!summary.tokenizer_pre.empty())
-        text += fmt::format(", splitting as {}", printable(summary.tokenizer_pre));
+        text += fmt::format(", splitting as {}", escaped(summary.tokenizer_pre));
     if (summary.vocabulary_size) text += ", " + plural(*summary.vocabulary_size, "token");
     if (summary.n_merges) text += ", " + plural(*summary.n_merges, "merge");
     return text;
 }
 
 std::string origin_text(const Summary& summary) {
-    std::string text = fmt::format("Ingot {}", printable(summary.ingot_version));
-    if (!summary.recipe.empty()) text += fmt::format(", recipe {}", printable(summary.recipe));
+    std::string text = fmt::format("Ingot {}", escaped(summary.ingot_version));
+    if (!summary.recipe.empty()) text += fmt::format(", recipe {}", escaped(summary.recipe));
     if (summary.source_format.empty()) return text;
-    text += fmt::format(", from {}", printable(summary.source_format));
-    if (summary.source_files.size() == 1) text += fmt::format(" ({})", printable(summary.source_files[0]));
+    text += fmt::format(", from {}", escaped(summary.source_format));
+    if (summary.source_files.size() == 1) text += fmt::format(" ({})", escaped(summary.source_files[0]));
     if (summary.source_files.size() > 1)
         text += fmt::format(" ({})", plural(summary.source_files.size(), "file"));
     return text;
 }
 
 std::string title_text(const Summary& summary, const std::string& file_name) {
-    std::string title = summary.name.empty() ? file_name : printable(summary.name);
-    if (!summary.architecture.empty()) title += fmt::format(" · {}", printable(summary.architecture));
+    std::string title = summary.name.empty() ? file_name : escaped(summary.name);
+    if (!summary.architecture.empty()) title += fmt::format(" · {}", escaped(summary.architecture));
     if (summary.n_parameters > 0) title += fmt::format(" · {} parameters", human_count(summary.n_parameters));
     if (summary.n_tensors > 0 && !summary.file_type_name.empty()) {
         title += fmt::format(" · {}", summary.file_type_name);
@@ -136,12 +136,12 @@ std::string types_text(const Summary& summary, const Painter& paint, size_t colu
     return table.text(paint);
 }
 
-// --- Metadata and tensors --------------------------------------------------------------------------------
+// --- Metadata and tensors ----------------------------------------------------------------------------------
 
 std::string metadata_text(const GgufHeader& header, const Painter& paint, size_t columns, bool full) {
     size_t key_columns = 0, type_columns = 0;
     for (const KeyValue& entry : header.metadata()) {
-        key_columns = std::max(key_columns, display_columns(printable(entry.key)));
+        key_columns = std::max(key_columns, display_columns(escaped(entry.key)));
         type_columns = std::max(type_columns, inspect::type_text(entry.value).size());
     }
     // What is left of the line for the value; a few very long keys must not squeeze it to nothing.
@@ -161,7 +161,7 @@ std::string metadata_text(const GgufHeader& header, const Painter& paint, size_t
                                            {.max_text_columns = value_columns / 2, .max_elements = n});
             }
         }
-        table.add({printable(entry.key), inspect::type_text(entry.value), text});
+        table.add({escaped(entry.key), inspect::type_text(entry.value), text});
     }
     return table.text(paint);
 }
@@ -182,7 +182,7 @@ std::string tensors_text(const GgufHeader& header, const Painter& paint) {
                  {"offset", Table::kRight, Tone::Dim}});
     size_t index = 0;
     for (const TensorInfo& tensor : header.tensors()) {
-        table.add({fmt::format("{}", index++), printable(tensor.name), std::string(name(tensor.type)),
+        table.add({fmt::format("{}", index++), escaped(tensor.name), std::string(name(tensor.type)),
                    shape_text(tensor), grouped(tensor.size_bytes), grouped(tensor.offset)});
     }
     return table.text(paint);
@@ -198,8 +198,7 @@ std::string report_text(const GgufFile& file, const Options& options) {
 
     std::string text;
     if (everything) {
-        text +=
-            paint(Tone::Heading, title_text(summary, printable(file.path().filename().string()))) + "\n\n";
+        text += paint(Tone::Heading, title_text(summary, escaped(file.path().filename().string()))) + "\n\n";
         text += facts_text(summary, paint);
         if (!summary.types.empty())
             text += heading("Bytes by tensor type") + types_text(summary, paint, columns);

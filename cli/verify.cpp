@@ -18,7 +18,7 @@ namespace ingot::cli {
 namespace {
 
 using inspect::DamagedTensor;
-using inspect::printable;
+using inspect::escaped;
 using inspect::Verification;
 
 struct Options {
@@ -40,8 +40,8 @@ std::string json_text(const GgufFile& file, const Verification& result, double s
         .key("damaged")
         .begin_array();
     for (const DamagedTensor& damaged : result.damaged) {
-        json.begin_object(JsonWriter::kOneLine).member("name", damaged.tensor->name);
-        json.member("offset", damaged.tensor->offset).member("size_bytes", damaged.tensor->size_bytes);
+        json.begin_object(JsonWriter::kOneLine).member("name", damaged.name);
+        json.member("offset", damaged.offset).member("size_bytes", damaged.size_bytes);
         json.member("expected", damaged.expected).member("found", damaged.found);
         json.member("never_written", damaged.pending).end_object();
     }
@@ -55,8 +55,8 @@ std::string damaged_text(const std::vector<DamagedTensor>& damaged, const Painte
                  {"expected"},
                  {"found"}});
     for (const DamagedTensor& one : damaged) {
-        table.add({printable(one.tensor->name), grouped(one.tensor->offset), grouped(one.tensor->size_bytes),
-                   one.pending ? "never written" : std::string(one.expected), one.found});
+        table.add({escaped(one.name), grouped(one.offset), grouped(one.size_bytes),
+                   one.pending ? "never written" : one.expected, one.found});
     }
     return table.text(paint);
 }

@@ -32,10 +32,12 @@ class Metadata {
   public:
     /// Replaces the value of an existing key, in its place, or appends. Throws Error on an empty or too long key.
     void set(std::string key, MetadataValue value);
-    // A template, so that GCC does not take uint32_t(0) for a null pointer.
-    template <std::same_as<const char*> Text>
-    void set(std::string key, Text text) { set(std::move(key), MetadataValue(std::string(text))); }
-    void set(std::string key, std::string_view text) { set(std::move(key), MetadataValue(std::string(text))); }
+    // A template, so that GCC does not take uint32_t(0) for a null pointer to text.
+    template <typename Text>
+        requires std::same_as<Text, const char*> || std::same_as<Text, std::string_view>
+    void set(std::string key, Text text) {
+        set(std::move(key), MetadataValue(std::string(text)));
+    }
     bool erase(std::string_view key);
     const MetadataValue* find(std::string_view key) const;
     const std::vector<std::pair<std::string, MetadataValue>>& entries() const { return entries_; }

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <iterator>
-#include <locale>
 
+#include "format/error.h"
 #include "format/utf8.h"
 
 namespace ingot::inspect {
@@ -38,16 +38,10 @@ void append_escaped(std::string& out, char32_t c) {
     }
 }
 
-std::string grouped(uint64_t number) {
-    std::string digits = fmt::format("{}", number);
-    for (size_t i = digits.size(); i > 3; i -= 3) digits.insert(i - 3, ",");
-    return digits;
-}
-
 void append_value(std::string& out, const Value& value, const TextLimits& limits, bool quoted) {
     switch (value.type()) {
         case ValueType::String: {
-            const std::string text = printable(value.as_string(), limits.max_text_columns);
+            const std::string text = escaped(value.as_string(), limits.max_text_columns);
             out += quoted ? '"' + text + '"' : text;
             return;
         }
@@ -90,7 +84,7 @@ void append_value(std::string& out, const Value& value, const TextLimits& limits
 
 }  // namespace
 
-std::string printable(std::string_view text, size_t max_columns) {
+std::string escaped(std::string_view text, size_t max_columns) {
     std::string out;
     for (size_t columns = 0; !text.empty(); ++columns) {
         if (columns == max_columns) return out + "…";

@@ -18,7 +18,7 @@ struct TextLimits {
 /// Text from a file, safe to show: control characters, bidirectional overrides and malformed UTF-8 are
 /// spelled out (\n, \x1b, \u202e, \xff), so that no file can drive a terminal. Cut after `max_columns` code
 /// points with "…".
-std::string printable(std::string_view text, size_t max_columns = size_t(-1));
+std::string escaped(std::string_view text, size_t max_columns = size_t(-1));
 
 /// "uint32", "string", "array of float32".
 std::string type_text(const Value& value);

@@ -43,7 +43,7 @@ std::vector<std::string_view> read_checksums(const GgufFile& file, const Value& 
                 "{}: metadata {}: the checksum of tensor {} must be {} lower-case hex digits; it has {} "
                 "bytes "
                 "of something else",
-                file.path().string(), keys::kChecksums, tensors[checksums.size()].name, kHexDigits,
+                file.path().string(), keys::kChecksums, printable(tensors[checksums.size()].name), kHexDigits,
                 text.size());
         }
         checksums.push_back(text);
@@ -69,7 +69,8 @@ Verification verify(const GgufFile& file, int n_threads, const std::function<voi
     std::exception_ptr failure;
     const auto stopped = [&] { return stop && stop->load(std::memory_order_relaxed); };
 
-    const auto check_one = [&](const TensorInfo& tensor, std::string_view checksum) {
+    const auto check_one = [&](size_t index) {
+        const TensorInfo& tensor = tensors[index];
         StreamingChecksum streaming;
         auto rest = file.tensor_bytes(tensor);
         while (!rest.empty()) {
@@ -84,13 +85,18 @@ Verification verify(const GgufFile& file, int n_threads, const std::function<voi
         const std::lock_guard lock(mutex);
         result.n_checked += 1;
         result.checked_bytes += tensor.size_bytes;
-        if (found == checksum) return;
-        result.damaged.push_back({&tensor, checksum, std::move(found), checksum == keys::kPendingChecksum});
+        if (found == expected[index]) return;
+        result.damaged.push_back({.index = index,
+                                  .name = std::string(tensor.name),
+                                  .offset = tensor.offset,
+                                  .size_bytes = tensor.size_bytes,
+                                  .expected = std::string(expected[index]),
+                                  .found = std::move(found),
+                                  .pending = expected[index] == keys::kPendingChecksum});
     };
     const auto work = [&] {
         try {
-            for (size_t i = next++; i < tensors.size() && !stopped(); i = next++)
-                check_one(tensors[i], expected[i]);
+            for (size_t i = next++; i < tensors.size() && !stopped(); i = next++) check_one(i);
         } catch (...) {
             const std::lock_guard lock(mutex);
             if (!failure) failure = std::current_exception();
@@ -107,7 +113,7 @@ Verification verify(const GgufFile& file, int n_threads, const std::function<voi
     if (failure) std::rethrow_exception(failure);
     result.stopped = result.n_checked < tensors.size();
     std::sort(result.damaged.begin(), result.damaged.end(),
-              [](const DamagedTensor& a, const DamagedTensor& b) { return a.tensor < b.tensor; });
+              [](const DamagedTensor& a, const DamagedTensor& b) { return a.index < b.index; });
     return result;
 }
 

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <functional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "format/gguf.h"
@@ -13,10 +12,13 @@ namespace ingot::inspect {
 
 /// A tensor whose bytes are not the ones that were written.
 struct DamagedTensor {
-    const TensorInfo* tensor;
-    std::string_view expected;  // checksum in the file; see pending
-    std::string found;          // checksum of the bytes as they are
-    bool pending;               // the writer never came to this tensor: the conversion was cut short
+    size_t index = 0;  // in the file's list of tensors
+    std::string name;
+    uint64_t offset = 0;  // bytes from the start of the file
+    uint64_t size_bytes = 0;
+    std::string expected;  // checksum in the file; see pending
+    std::string found;     // checksum of the bytes as they are
+    bool pending = false;  // the writer never came to this tensor: the conversion was cut short
 };
 
 struct Verification {
