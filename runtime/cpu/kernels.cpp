@@ -10,6 +10,9 @@ namespace ingot::runtime::cpu {
 namespace {
 
 constexpr const Kernels* kTables[] = {
+#if defined(__x86_64__)
+    &kAvx512Kernels,
+#endif
     &kScalarKernels,
 };
 

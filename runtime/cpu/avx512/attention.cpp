@@ -1,0 +1,119 @@
+// Attention of one token: softmax(scale * queries · keys) · values. Up to 4 queries that share a KV head meet
+// each key and each value while it is in registers; keys go by 4 positions, values by 64 dimensions at a
+// time.
+#include "runtime/cpu/avx512/avx512.h"
+#include "runtime/cpu/avx512/exp.h"
+
+namespace ingot::runtime::cpu::avx512 {
+namespace {
+
+INGOT_INLINE __m512 load_half(__mmask16 mask, const uint16_t* from) {
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, from));
+}
+
+// The sums of the lanes of four vectors.
+INGOT_INLINE __m128 add_lanes(const __m512 (&v)[4]) {
+    __m256 halves[4];
+    for (int i = 0; i < 4; ++i) {
+        halves[i] = _mm256_add_ps(_mm512_castps512_ps256(v[i]), _mm512_extractf32x8_ps(v[i], 1));
+    }
+    const __m256 all =
+        _mm256_hadd_ps(_mm256_hadd_ps(halves[0], halves[1]), _mm256_hadd_ps(halves[2], halves[3]));
+    return _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
+}
+
+// scores (Q, n_positions) of the queries first … first + Q-1
+template <int Q>
+static void score(const AttentionArguments& a, int64_t first) {
+    for (int64_t p = 0; p < a.n_positions; p += 4) {
+        const uint16_t* keys[4];  // beyond the last position: the last key again, whose score is not stored
+        for (int64_t i = 0; i < 4; ++i) {
+            keys[i] = a.keys + (p + i < a.n_positions ? p + i : a.n_positions - 1) * a.kv_stride;
+        }
+        __m512 sums[Q][4];
+        for (int q = 0; q < Q; ++q) {
+            for (int i = 0; i < 4; ++i) sums[q][i] = _mm512_setzero_ps();
+        }
+        for (int64_t d = 0; d < a.head_dim; d += 16) {
+            const __mmask16 mask = lanes(a.head_dim - d);
+            __m512 key[4];
+            for (int i = 0; i < 4; ++i) key[i] = load_half(mask, keys[i] + d);
+            for (int q = 0; q < Q; ++q) {
+                const __m512 query = _mm512_maskz_loadu_ps(mask, a.queries + (first + q) * a.head_dim + d);
+                for (int i = 0; i < 4; ++i) sums[q][i] = _mm512_fmadd_ps(query, key[i], sums[q][i]);
+            }
+        }
+        const __mmask8 mask = __mmask8(lanes(a.n_positions - p) & 0xf);
+        for (int q = 0; q < Q; ++q) {
+            const __m128 scores = _mm_mul_ps(add_lanes(sums[q]), _mm_set1_ps(a.scale));
+            _mm_mask_storeu_ps(a.scores + (first + q) * a.n_positions + p, mask, scores);
+        }
+    }
+}
+
+// scores -> exp(scores - their largest); returns the reciprocal of their sum.
+static float exponentiate(float* scores, int64_t n) {
+    const __m512 lowest = _mm512_set1_ps(-__builtin_inff());
+    __m512 largest = lowest;
+    for (int64_t i = 0; i < n; i += 16) {
+        largest = _mm512_max_ps(largest, _mm512_mask_loadu_ps(lowest, lanes(n - i), scores + i));
+    }
+    const __m512 maximum = _mm512_set1_ps(_mm512_reduce_max_ps(largest));
+    __m512 sum = _mm512_setzero_ps();
+    for (int64_t i = 0; i < n; i += 16) {
+        const __mmask16 mask = lanes(n - i);
+        const __m512 e = exp(_mm512_sub_ps(_mm512_maskz_loadu_ps(mask, scores + i), maximum));
+        _mm512_mask_storeu_ps(scores + i, mask, e);
+        sum = _mm512_mask_add_ps(sum, mask, sum, e);
+    }
+    return 1 / _mm512_reduce_add_ps(sum);
+}
+
+// outputs (Q, head_dim) of the queries first … first + Q-1
+template <int Q>
+static void mix(const AttentionArguments& a, int64_t first, const float (&reciprocals)[Q]) {
+    for (int64_t d = 0; d < a.head_dim; d += 64) {
+        __mmask16 masks[4];
+        __m512 sums[Q][4];
+        for (int i = 0; i < 4; ++i) {
+            const int64_t left = a.head_dim - d - 16 * i;
+            masks[i] = left > 0 ? lanes(left) : __mmask16(0);
+            for (int q = 0; q < Q; ++q) sums[q][i] = _mm512_setzero_ps();
+        }
+        for (int64_t p = 0; p < a.n_positions; ++p) {
+            __m512 value[4];
+            for (int i = 0; i < 4; ++i)
+                value[i] = load_half(masks[i], a.values + p * a.kv_stride + d + 16 * i);
+            for (int q = 0; q < Q; ++q) {
+                const __m512 weight = _mm512_set1_ps(a.scores[(first + q) * a.n_positions + p]);
+                for (int i = 0; i < 4; ++i) sums[q][i] = _mm512_fmadd_ps(weight, value[i], sums[q][i]);
+            }
+        }
+        for (int q = 0; q < Q; ++q) {
+            for (int i = 0; i < 4; ++i) {
+                _mm512_mask_storeu_ps(a.output + (first + q) * a.head_dim + d + 16 * i, masks[i],
+                                      _mm512_mul_ps(sums[q][i], _mm512_set1_ps(reciprocals[q])));
+            }
+        }
+    }
+}
+
+template <int Q>
+static void attend(const AttentionArguments& a, int64_t first) {
+    float reciprocals[Q];
+    score<Q>(a, first);
+    for (int q = 0; q < Q; ++q)
+        reciprocals[q] = exponentiate(a.scores + (first + q) * a.n_positions, a.n_positions);
+    mix<Q>(a, first, reciprocals);
+}
+
+}  // namespace
+
+void attention(const AttentionArguments& a) {
+    int64_t q = 0;
+    for (; q + 4 <= a.n_queries; q += 4) attend<4>(a, q);
+    for (; q + 2 <= a.n_queries; q += 2) attend<2>(a, q);
+    for (; q < a.n_queries; ++q) attend<1>(a, q);
+}
+
+}  // namespace ingot::runtime::cpu::avx512

@@ -1,0 +1,289 @@
+// Matrix products of the layouts whose scales each cover 32 elements.
+//
+// Weights become unsigned bytes u with w = scale * u + offset, so that VPDPBUSD multiplies them with the
+// signed activations: 64 weights, two blocks, in one instruction. For 16 blocks at a time
+//     y += Σ_b (scale[b] * x.scales[b]) * dot(u, x.quants)  +  Σ_b offset[b] * x.sums[b]
+// where the second sum is one multiply-add of vectors. Dots are exact; floats are added up in 16 lanes.
+#include "format/blocks/iq4_nl.h"
+#include "format/blocks/iq4_xs.h"
+#include "format/blocks/q4_0.h"
+#include "format/blocks/q4_1.h"
+#include "format/blocks/q5_0.h"
+#include "format/blocks/q5_1.h"
+#include "format/blocks/q8_0.h"
+#include "runtime/cpu/avx512/avx512.h"
+
+namespace ingot::runtime::cpu::avx512 {
+namespace {
+
+// ── Layouts ─────────────────────────────────────────────────────────────────────────────────────────────
+// Each says where block b of a row begins, the unsigned quants of blocks b and b + 1 (or of b alone, with
+// zeros above), and scale and offset of n ≤ 16 blocks, zeros above.
+
+// 16 bytes each of two blocks -> their 32 low and high nibbles: [low 0 | high 0 | low 1 | high 1].
+template <bool both>
+INGOT_INLINE __m512i nibbles(const uint8_t* first, const uint8_t* second) {
+    const __m512i shifts = _mm512_set_epi32(4, 4, 4, 4, 0, 0, 0, 0, 4, 4, 4, 4, 0, 0, 0, 0);
+    const auto* a = reinterpret_cast<const __m128i*>(first);
+    const auto* b = reinterpret_cast<const __m128i*>(second);
+    __m512i bytes;
+    if constexpr (both) {
+        bytes = _mm512_mask_broadcast_i32x4(_mm512_broadcast_i32x4(_mm_loadu_si128(a)), 0xff00,
+                                            _mm_loadu_si128(b));
+    } else {
+        bytes = _mm512_maskz_broadcast_i32x4(0x00ff, _mm_loadu_si128(a));
+    }
+    return _mm512_and_si512(_mm512_srlv_epi32(bytes, shifts), _mm512_set1_epi8(0xf));
+}
+
+INGOT_INLINE uint32_t load_u32(const void* from) {
+    uint32_t value;
+    __builtin_memcpy(&value, from, sizeof value);
+    return value;
+}
+
+// One half of each of n ≤ 16 blocks, which lie sizeof(Block) bytes apart. Collected through memory: inserting
+// into a vector would keep the port busy that the permutations need.
+template <typename Block>
+INGOT_INLINE __m512 collect_halves(const uint16_t* first, int n) {
+    alignas(32) uint16_t halves[16];
+    if (n < 16) {
+        for (int i = 0; i < 16; ++i) halves[i] = 0;
+    }
+    const auto* from = reinterpret_cast<const uint8_t*>(first);
+    for (int i = 0; i < n; ++i) {
+        uint16_t half;
+        __builtin_memcpy(&half, from + size_t(i) * sizeof(Block), sizeof half);
+        // The barrier keeps the compiler from turning the stores back into insertions.
+        asm volatile("movw %1, %0" : "=m"(halves[i]) : "r"(half));
+    }
+    return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(halves)));
+}
+
+template <typename Block>
+INGOT_INLINE const Block* block_at(const uint8_t* row, int64_t b) {
+    return reinterpret_cast<const Block*>(row) + b;
+}
+
+// Layouts with d and quants that stand for quant - kZero.
+template <typename Block, int kZero>
+struct Symmetric {
+    static constexpr int64_t kBytesOf16 = 16 * sizeof(Block);
+    INGOT_INLINE void factors(const uint8_t* row, int64_t b, int n, __m512& scale, __m512& offset) {
+        scale = collect_halves<Block>(&block_at<Block>(row, b)->d, n);
+        offset = _mm512_mul_ps(scale, _mm512_set1_ps(-float(kZero)));
+    }
+};
+
+// Layouts with d and min.
+template <typename Block>
+struct WithMin {
+    static constexpr int64_t kBytesOf16 = 16 * sizeof(Block);
+    INGOT_INLINE void factors(const uint8_t* row, int64_t b, int n, __m512& scale, __m512& offset) {
+        scale = collect_halves<Block>(&block_at<Block>(row, b)->d, n);
+        offset = collect_halves<Block>(&block_at<Block>(row, b)->min, n);
+    }
+};
+
+template <bool both, typename Block>
+INGOT_INLINE __m512i nibbles_of(const uint8_t* row, int64_t b) {
+    const Block* block = block_at<Block>(row, b);
+    return nibbles<both>(block[0].quants, both ? block[1].quants : nullptr);
+}
+
+// Nibbles plus 16 where the element's high bit is set.
+template <bool both, typename Block>
+INGOT_INLINE __m512i five_bits_of(const uint8_t* row, int64_t b) {
+    const Block* block = block_at<Block>(row, b);
+    uint64_t high = load_u32(block[0].high_bits);
+    if constexpr (both) high |= uint64_t(load_u32(block[1].high_bits)) << 32;
+    const __m512i low = nibbles_of<both, Block>(row, b);
+    return _mm512_mask_add_epi8(low, _cvtu64_mask64(high), low, _mm512_set1_epi8(16));
+}
+
+// Nibbles -> kIq4Values + 128, which are unsigned.
+INGOT_INLINE __m512i iq4_values(__m512i quants) {
+    const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kIq4Values));
+    const __m512i values = _mm512_broadcast_i32x4(_mm_xor_si128(table, _mm_set1_epi8(-128)));
+    return _mm512_shuffle_epi8(values, quants);
+}
+
+struct Q4_0 : Symmetric<BlockQ4_0, 8> {
+    template <bool both>
+    INGOT_INLINE __m512i quants(const uint8_t* row, int64_t b) {
+        return nibbles_of<both, BlockQ4_0>(row, b);
+    }
+};
+struct Q4_1 : WithMin<BlockQ4_1> {
+    template <bool both>
+    INGOT_INLINE __m512i quants(const uint8_t* row, int64_t b) {
+        return nibbles_of<both, BlockQ4_1>(row, b);
+    }
+};
+struct Q5_0 : Symmetric<BlockQ5_0, 16> {
+    template <bool both>
+    INGOT_INLINE __m512i quants(const uint8_t* row, int64_t b) {
+        return five_bits_of<both, BlockQ5_0>(row, b);
+    }
+};
+struct Q5_1 : WithMin<BlockQ5_1> {
+    template <bool both>
+    INGOT_INLINE __m512i quants(const uint8_t* row, int64_t b) {
+        return five_bits_of<both, BlockQ5_1>(row, b);
+    }
+};
+struct Q8_0 : Symmetric<BlockQ8_0, 128> {
+    template <bool both>
+    INGOT_INLINE __m512i quants(const uint8_t* row, int64_t b) {
+        const BlockQ8_0* block = block_at<BlockQ8_0>(row, b);
+        __m512i bytes =
+            _mm512_zextsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(block[0].quants)));
+        if constexpr (both) {
+            bytes = _mm512_inserti64x4(
+                bytes, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block[1].quants)), 1);
+        }
+        return _mm512_xor_si512(bytes, _mm512_set1_epi8(-128));  // plus 128
+    }
+};
+struct IQ4_NL : Symmetric<BlockIQ4_NL, 128> {
+    template <bool both>
+    INGOT_INLINE __m512i quants(const uint8_t* row, int64_t b) {
+        return iq4_values(nibbles_of<both, BlockIQ4_NL>(row, b));
+    }
+};
+// A super-block is 8 blocks of 32 whose scales are d * (a 6-bit number); a row has a multiple of 8 of them.
+struct IQ4_XS {
+    static constexpr int64_t kBytesOf16 = 2 * sizeof(BlockIQ4_XS);
+    template <bool both>
+    INGOT_INLINE __m512i quants(const uint8_t* row, int64_t b) {
+        const uint8_t* bytes = block_at<BlockIQ4_XS>(row, b / 8)->quants + 16 * (b % 8);
+        return iq4_values(nibbles<both>(bytes, bytes + 16));
+    }
+    INGOT_INLINE void factors(const uint8_t* row, int64_t b, int n, __m512& scale, __m512& offset) {
+        const BlockIQ4_XS* block = block_at<BlockIQ4_XS>(row, b / 8);
+        scale = _mm512_insertf32x8(_mm512_setzero_ps(), scales_of(block[0]), 0);
+        if (n > 8) scale = _mm512_insertf32x8(scale, scales_of(block[1]), 1);
+        offset = _mm512_mul_ps(scale, _mm512_set1_ps(-128.0f));
+    }
+    INGOT_INLINE __m256 scales_of(const BlockIQ4_XS& block) {
+        const __m256i low = _mm256_srlv_epi32(_mm256_set1_epi32(int(load_u32(block.scales_low))),
+                                              _mm256_set_epi32(28, 24, 20, 16, 12, 8, 4, 0));
+        const __m256i high = _mm256_srlv_epi32(_mm256_set1_epi32(block.scales_high),
+                                               _mm256_set_epi32(14, 12, 10, 8, 6, 4, 2, 0));
+        const __m256i six_bits =
+            _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi32(0xf)),
+                            _mm256_slli_epi32(_mm256_and_si256(high, _mm256_set1_epi32(3)), 4));
+        const __m256 scales = _mm256_cvtepi32_ps(_mm256_sub_epi32(six_bits, _mm256_set1_epi32(32)));
+        return _mm256_mul_ps(scales, _mm256_set1_ps(_cvtsh_ss(block.d)));
+    }
+};
+
+// ── The product ─────────────────────────────────────────────────────────────────────────────────────────
+
+// Adds n ≤ 16 blocks from block b on to sums, for R rows and T tokens.
+template <typename Layout, int R, int T>
+INGOT_INLINE void add_blocks(const uint8_t* const (&rows)[R], const ActivationRow32 (&x)[T], int64_t b, int n,
+                             __m512 (&sums)[R][T]) {
+    const __mmask16 mask = lanes(n);
+    __m512 factors[R][T];  // lane i: scale of block b + i, times that of the activations
+    for (int r = 0; r < R; ++r) {
+        __m512 scale, offset;
+        Layout::factors(rows[r], b, n, scale, offset);
+        for (int t = 0; t < T; ++t) {
+            factors[r][t] = _mm512_mul_ps(scale, _mm512_maskz_loadu_ps(mask, x[t].scales + b));
+            sums[r][t] = _mm512_fmadd_ps(offset, _mm512_maskz_loadu_ps(mask, x[t].sums + b), sums[r][t]);
+        }
+    }
+    const __m512i first_pair = _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0);
+#pragma GCC unroll 8
+    for (int i = 0; i + 2 <= n; i += 2) {
+        const __m512i pair = _mm512_add_epi32(first_pair, _mm512_set1_epi32(i));
+        for (int r = 0; r < R; ++r) {
+            const __m512i weights = Layout::template quants<true>(rows[r], b + i);
+            for (int t = 0; t < T; ++t) {
+                const __m512i dots = _mm512_dpbusd_epi32(_mm512_setzero_si512(), weights,
+                                                         _mm512_loadu_si512(x[t].quants + 32 * (b + i)));
+                sums[r][t] = _mm512_fmadd_ps(_mm512_permutexvar_ps(pair, factors[r][t]),
+                                             _mm512_cvtepi32_ps(dots), sums[r][t]);
+            }
+        }
+    }
+    if (n % 2 == 0) return;
+    const __m512i last = _mm512_set1_epi32(n - 1);
+    for (int r = 0; r < R; ++r) {
+        const __m512i weights = Layout::template quants<false>(rows[r], b + n - 1);
+        for (int t = 0; t < T; ++t) {
+            const auto* quants = reinterpret_cast<const __m256i*>(x[t].quants + 32 * (b + n - 1));
+            const __m512i dots = _mm512_dpbusd_epi32(_mm512_setzero_si512(), weights,
+                                                     _mm512_zextsi256_si512(_mm256_loadu_si256(quants)));
+            sums[r][t] = _mm512_fmadd_ps(_mm512_permutexvar_ps(last, factors[r][t]), _mm512_cvtepi32_ps(dots),
+                                         sums[r][t]);
+        }
+    }
+}
+
+template <typename Layout, int R, int T>
+static void tile(const MatmulArguments& m, int64_t row, int64_t token) {
+    const uint8_t* rows[R];
+    ActivationRow32 x[T];
+    __m512 sums[R][T];
+    for (int r = 0; r < R; ++r) rows[r] = row_of(m, row + r);
+    for (int t = 0; t < T; ++t) x[t] = activation_row_32(activations_of(m, token + t), m.n_in);
+    for (int r = 0; r < R; ++r) {
+        for (int t = 0; t < T; ++t) sums[r][t] = _mm512_setzero_ps();
+    }
+    const int64_t n_blocks = m.n_in / 32;
+    int64_t b = 0;
+    for (; b + 16 <= n_blocks; b += 16) {
+        if constexpr (T == 1) {
+            for (int r = 0; r < R; ++r) {
+                const uint8_t* next = rows[r] + b / 16 * Layout::kBytesOf16 + kPrefetchBytes;
+                for (int64_t i = 0; i < Layout::kBytesOf16; i += 64) _mm_prefetch(next + i, _MM_HINT_T0);
+            }
+        }
+        add_blocks<Layout, R, T>(rows, x, b, 16, sums);
+    }
+    if (b < n_blocks) add_blocks<Layout, R, T>(rows, x, b, int(n_blocks - b), sums);
+    for (int r = 0; r < R; ++r) {
+        for (int t = 0; t < T; ++t) {
+            m.output[(token + t) * m.output_stride + row + r] = _mm512_reduce_add_ps(sums[r][t]);
+        }
+    }
+}
+
+template <typename Layout>
+struct Tiles {
+    template <int T>
+    void run(const MatmulArguments& m, int64_t first, int64_t last, int64_t token) const {
+        constexpr int R = T == 1 ? 2 : 1;  // two rows in flight hide the latency of a single token's sums
+        int64_t row = first;
+        for (; row + R <= last; row += R) tile<Layout, R, T>(m, row, token);
+        for (; row < last; ++row) tile<Layout, 1, T>(m, row, token);
+    }
+};
+
+}  // namespace
+
+void matmul_q4_0(const MatmulArguments& m) {
+    for_each_tile(m, Tiles<Q4_0>());
+}
+void matmul_q4_1(const MatmulArguments& m) {
+    for_each_tile(m, Tiles<Q4_1>());
+}
+void matmul_q5_0(const MatmulArguments& m) {
+    for_each_tile(m, Tiles<Q5_0>());
+}
+void matmul_q5_1(const MatmulArguments& m) {
+    for_each_tile(m, Tiles<Q5_1>());
+}
+void matmul_q8_0(const MatmulArguments& m) {
+    for_each_tile(m, Tiles<Q8_0>());
+}
+void matmul_iq4_nl(const MatmulArguments& m) {
+    for_each_tile(m, Tiles<IQ4_NL>());
+}
+void matmul_iq4_xs(const MatmulArguments& m) {
+    for_each_tile(m, Tiles<IQ4_XS>());
+}
+
+}  // namespace ingot::runtime::cpu::avx512

@@ -1,0 +1,107 @@
+// Matrix products of weights that are floats: F32, F16, BF16. Weights are widened to float, products are
+// fused multiply-adds in 16 lanes.
+#include "runtime/cpu/avx512/avx512.h"
+
+namespace ingot::runtime::cpu::avx512 {
+namespace {
+
+// Each loads 16 weights, or those that the mask names and zeros, from a row that may not be aligned.
+
+struct F32 {
+    static constexpr int64_t kBytes = 4;
+    INGOT_INLINE __m512 load(const uint8_t* row, int64_t i) { return _mm512_loadu_ps(row + 4 * i); }
+    INGOT_INLINE __m512 load(__mmask16 mask, const uint8_t* row, int64_t i) {
+        return _mm512_maskz_loadu_ps(mask, row + 4 * i);
+    }
+};
+
+struct F16 {
+    static constexpr int64_t kBytes = 2;
+    INGOT_INLINE __m512 load(const uint8_t* row, int64_t i) {
+        return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + 2 * i)));
+    }
+    INGOT_INLINE __m512 load(__mmask16 mask, const uint8_t* row, int64_t i) {
+        return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, row + 2 * i));
+    }
+};
+
+struct BF16 {
+    static constexpr int64_t kBytes = 2;
+    INGOT_INLINE __m512 widen(__m256i halves) {
+        return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+    }
+    INGOT_INLINE __m512 load(const uint8_t* row, int64_t i) {
+        return widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + 2 * i)));
+    }
+    INGOT_INLINE __m512 load(__mmask16 mask, const uint8_t* row, int64_t i) {
+        return widen(_mm256_maskz_loadu_epi16(mask, row + 2 * i));
+    }
+};
+
+template <typename Layout, int R, int T>
+static void tile(const MatmulArguments& m, int64_t row, int64_t token) {
+    const uint8_t* rows[R];
+    const float* x[T];
+    __m512 sums[R][T];
+    for (int r = 0; r < R; ++r) rows[r] = row_of(m, row + r);
+    for (int t = 0; t < T; ++t) x[t] = reinterpret_cast<const float*>(activations_of(m, token + t));
+    for (int r = 0; r < R; ++r) {
+        for (int t = 0; t < T; ++t) sums[r][t] = _mm512_setzero_ps();
+    }
+    int64_t i = 0;
+    for (; i + 32 <= m.n_in; i += 32) {
+        if constexpr (T == 1) {
+            for (int r = 0; r < R; ++r) {
+                _mm_prefetch(rows[r] + i * Layout::kBytes + kPrefetchBytes, _MM_HINT_T0);
+                if (Layout::kBytes == 4) _mm_prefetch(rows[r] + i * 4 + kPrefetchBytes + 64, _MM_HINT_T0);
+            }
+        }
+        for (int64_t j = i; j < i + 32; j += 16) {
+            __m512 activations[T];
+            for (int t = 0; t < T; ++t) activations[t] = _mm512_loadu_ps(x[t] + j);
+            for (int r = 0; r < R; ++r) {
+                const __m512 weights = Layout::load(rows[r], j);
+                for (int t = 0; t < T; ++t) sums[r][t] = _mm512_fmadd_ps(weights, activations[t], sums[r][t]);
+            }
+        }
+    }
+    for (; i < m.n_in; i += 16) {
+        const __mmask16 mask = lanes(m.n_in - i);
+        for (int r = 0; r < R; ++r) {
+            const __m512 weights = Layout::load(mask, rows[r], i);
+            for (int t = 0; t < T; ++t) {
+                sums[r][t] = _mm512_fmadd_ps(weights, _mm512_maskz_loadu_ps(mask, x[t] + i), sums[r][t]);
+            }
+        }
+    }
+    for (int r = 0; r < R; ++r) {
+        for (int t = 0; t < T; ++t) {
+            m.output[(token + t) * m.output_stride + row + r] = _mm512_reduce_add_ps(sums[r][t]);
+        }
+    }
+}
+
+template <typename Layout>
+struct Tiles {
+    template <int T>
+    void run(const MatmulArguments& m, int64_t first, int64_t last, int64_t token) const {
+        constexpr int R = T == 8 ? 2 : 4;  // at most 16 sums
+        int64_t row = first;
+        for (; row + R <= last; row += R) tile<Layout, R, T>(m, row, token);
+        for (; row < last; ++row) tile<Layout, 1, T>(m, row, token);
+    }
+};
+
+}  // namespace
+
+void matmul_f32(const MatmulArguments& m) {
+    for_each_tile(m, Tiles<F32>());
+}
+void matmul_f16(const MatmulArguments& m) {
+    for_each_tile(m, Tiles<F16>());
+}
+void matmul_bf16(const MatmulArguments& m) {
+    for_each_tile(m, Tiles<BF16>());
+}
+
+}  // namespace ingot::runtime::cpu::avx512
