@@ -205,6 +205,11 @@ const std::string& Json::as_string() const {
     return *text;
 }
 
+std::optional<uint64_t> Json::whole_number() const {
+    const auto* number = std::get_if<Number>(&value_);
+    return number ? number->whole : std::nullopt;
+}
+
 const std::string& Json::where() const {
     static const std::string nowhere;
     const auto* object = std::get_if<Object>(&value_);

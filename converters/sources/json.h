@@ -44,6 +44,8 @@ class Json {
 
     /// The text of a string value; throws Error for anything else.
     const std::string& as_string() const;
+    /// The number of a value that is a whole one, not negative; nothing for anything else.
+    std::optional<uint64_t> whole_number() const;
     /// "config.json: rope_scaling": where this object stands. Empty for other values.
     const std::string& where() const;
 
