@@ -15,7 +15,13 @@ void* operator new(size_t size) {
     if (memory == nullptr) throw std::bad_alloc();
     return memory;
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+void operator delete(void* memory) noexcept {
+    std::free(memory);
+}
+void operator delete(void* memory, size_t) noexcept {
+    std::free(memory);
+}
 
-uint64_t ingot::test::allocated_bytes() { return allocated.load(std::memory_order_relaxed); }
+uint64_t ingot::test::allocated_bytes() {
+    return allocated.load(std::memory_order_relaxed);
+}

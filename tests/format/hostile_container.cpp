@@ -8,10 +8,6 @@
 
 namespace ingot::test {
 
-uint64_t allocated_bytes() {
-    return allocated.load(std::memory_order_relaxed);
-}
-
 namespace {
 
 /// A well-formed file with every kind of value, three tensors and their data.
