@@ -23,7 +23,7 @@ bool has_large_zero(TensorType type) {
     return type == TensorType::Q8_0 || type == TensorType::IQ4_NL || type == TensorType::IQ4_XS;
 }
 double tolerance(TensorType type) {
-    return has_large_zero(type) ? 2e-6 : 1e-6;
+    return has_large_zero(type) ? 5e-6 : 3e-6;
 }
 double tolerance_of_extremes(TensorType type) {
     return has_large_zero(type) ? 5e-5 : 2e-6;

@@ -1,0 +1,118 @@
+// Attention of one token: softmax(scale * queries · keys) · values. Up to 2 queries that share a KV head meet
+// each key and each value while it is in registers; keys go by 4 positions, values by 32 dimensions at a
+// time.
+#include "runtime/cpu/avx2/avx2.h"
+#include "runtime/cpu/avx2/exp.h"
+
+namespace ingot::runtime::cpu::avx2 {
+namespace {
+
+// 8 halves, or as many as are left (none is fine) and zeros.
+INGOT_INLINE __m256 load_some(const uint16_t* from, int64_t n_left) {
+    if (n_left >= 8) return load_half(from);
+    return n_left > 0 ? load_half(from, n_left) : _mm256_setzero_ps();
+}
+INGOT_INLINE __m256 load_some(const float* from, int64_t n_left) {
+    return n_left >= 8 ? _mm256_loadu_ps(from) : _mm256_maskload_ps(from, lanes(n_left));
+}
+
+// scores (Q, n_positions) of the queries first … first + Q-1
+template <int Q>
+static void score(const AttentionArguments& a, int64_t first) {
+    for (int64_t p = 0; p < a.n_positions; p += 4) {
+        const int64_t n = a.n_positions - p < 4 ? a.n_positions - p : 4;
+        const uint16_t* keys[4];  // beyond the last position: the last key again, whose score is not stored
+        for (int64_t i = 0; i < 4; ++i) keys[i] = a.keys + (p + (i < n ? i : n - 1)) * a.kv_stride;
+        __m256 sums[Q][4];
+        for (int q = 0; q < Q; ++q) {
+            for (int i = 0; i < 4; ++i) sums[q][i] = _mm256_setzero_ps();
+        }
+        for (int64_t d = 0; d < a.head_dim; d += 8) {
+            __m256 key[4];
+            for (int i = 0; i < 4; ++i) key[i] = load_some(keys[i] + d, a.head_dim - d);
+            for (int q = 0; q < Q; ++q) {
+                const __m256 query = load_some(a.queries + (first + q) * a.head_dim + d, a.head_dim - d);
+                for (int i = 0; i < 4; ++i) sums[q][i] = _mm256_fmadd_ps(query, key[i], sums[q][i]);
+            }
+        }
+        for (int q = 0; q < Q; ++q) {
+            float* scores = a.scores + (first + q) * a.n_positions + p;
+            for (int64_t i = 0; i < n; ++i) scores[i] = add_lanes(sums[q][i]) * a.scale;
+        }
+    }
+}
+
+// scores -> exp(scores - their largest); returns the reciprocal of their sum.
+static float exponentiate(float* scores, int64_t n) {
+    float largest = scores[0];
+    for (int64_t i = 1; i < n; ++i) largest = scores[i] > largest ? scores[i] : largest;
+    const __m256 maximum = _mm256_set1_ps(largest);
+    __m256 sum = _mm256_setzero_ps();
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        const __m256 e = exp(_mm256_sub_ps(_mm256_loadu_ps(scores + i), maximum));
+        _mm256_storeu_ps(scores + i, e);
+        sum = _mm256_add_ps(sum, e);
+    }
+    if (i < n) {
+        const __m256i mask = lanes(n - i);
+        const __m256 e = exp(_mm256_sub_ps(_mm256_maskload_ps(scores + i, mask), maximum));
+        _mm256_maskstore_ps(scores + i, mask, e);
+        sum = _mm256_add_ps(sum, _mm256_and_ps(e, _mm256_castsi256_ps(mask)));
+    }
+    return 1 / add_lanes(sum);
+}
+
+// outputs (Q, head_dim) of the queries first … first + Q-1
+template <int Q>
+static void mix(const AttentionArguments& a, int64_t first, const float (&reciprocals)[Q]) {
+    for (int64_t d = 0; d < a.head_dim; d += 32) {
+        __m256 sums[Q][4];
+        for (int q = 0; q < Q; ++q) {
+            for (int i = 0; i < 4; ++i) sums[q][i] = _mm256_setzero_ps();
+        }
+        for (int64_t p = 0; p < a.n_positions; ++p) {
+            __m256 value[4];
+            for (int i = 0; i < 4; ++i) {
+                const int64_t begin = d + 8 * i;
+                value[i] = load_some(a.values + p * a.kv_stride + begin, a.head_dim - begin);
+            }
+            for (int q = 0; q < Q; ++q) {
+                const __m256 weight = _mm256_broadcast_ss(&a.scores[(first + q) * a.n_positions + p]);
+                for (int i = 0; i < 4; ++i) sums[q][i] = _mm256_fmadd_ps(weight, value[i], sums[q][i]);
+            }
+        }
+        for (int q = 0; q < Q; ++q) {
+            for (int i = 0; i < 4; ++i) {
+                const int64_t begin = d + 8 * i;
+                if (begin >= a.head_dim) break;
+                float* output = a.output + (first + q) * a.head_dim + begin;
+                const __m256 y = _mm256_mul_ps(sums[q][i], _mm256_set1_ps(reciprocals[q]));
+                if (begin + 8 <= a.head_dim)
+                    _mm256_storeu_ps(output, y);
+                else
+                    _mm256_maskstore_ps(output, lanes(a.head_dim - begin), y);
+            }
+        }
+    }
+}
+
+template <int Q>
+static void attend(const AttentionArguments& a, int64_t first) {
+    float reciprocals[Q];
+    score<Q>(a, first);
+    for (int q = 0; q < Q; ++q) {
+        reciprocals[q] = exponentiate(a.scores + (first + q) * a.n_positions, a.n_positions);
+    }
+    mix<Q>(a, first, reciprocals);
+}
+
+}  // namespace
+
+void attention(const AttentionArguments& a) {
+    int64_t q = 0;
+    for (; q + 2 <= a.n_queries; q += 2) attend<2>(a, q);
+    if (q < a.n_queries) attend<1>(a, q);
+}
+
+}  // namespace ingot::runtime::cpu::avx2

@@ -1,0 +1,90 @@
+#pragma once
+// The AVX2 kernels by name (see the fields of Kernels), and what their sources have in common. Everything
+// that is defined here is static: these sources are compiled with raised flags, and nothing of theirs may be
+// the copy that the linker keeps for the rest of the program.
+#include <immintrin.h>
+
+#include "runtime/cpu/kernels.h"
+
+namespace ingot::runtime::cpu::avx2 {
+
+void matmul_f32(const MatmulArguments&);
+void matmul_f16(const MatmulArguments&);
+void matmul_bf16(const MatmulArguments&);
+void matmul_q4_0(const MatmulArguments&);
+void matmul_q4_1(const MatmulArguments&);
+void matmul_q5_0(const MatmulArguments&);
+void matmul_q5_1(const MatmulArguments&);
+void matmul_q8_0(const MatmulArguments&);
+void matmul_iq4_nl(const MatmulArguments&);
+void matmul_iq4_xs(const MatmulArguments&);
+void matmul_q2_k(const MatmulArguments&);
+void matmul_q3_k(const MatmulArguments&);
+void matmul_q4_k(const MatmulArguments&);
+void matmul_q5_k(const MatmulArguments&);
+void matmul_q6_k(const MatmulArguments&);
+
+void quantize_q8_0(const float* x, void* row, int64_t n);
+void quantize_q8_k(const float* x, void* row, int64_t n);
+void rms_norm(const float* x, const float* weight, float epsilon, float* y, int64_t n);
+void silu_multiply(const float* gate, const float* up, float* y, int64_t n);
+void add(const float* x, float* y, int64_t n);
+void to_half(const float* x, uint16_t* y, int64_t n);
+void attention(const AttentionArguments&);
+
+/// For the innermost functions: a call would spill every vector register.
+#define INGOT_INLINE [[gnu::always_inline, maybe_unused]] static inline
+
+/// How far ahead of the arithmetic weights are fetched when each is used once, bytes.
+constexpr int64_t kPrefetchBytes = 1536;
+
+/// All bits set in the lower n of 8 lanes, 0 ≤ n ≤ 8: the mask of a partial load or store.
+[[maybe_unused]] static inline __m256i lanes(int64_t n) {
+    alignas(64) static constexpr int32_t kMask[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kMask + 8 - n));
+}
+
+/// 8 halves as floats; the second form loads only n ≤ 8 and zeros.
+INGOT_INLINE __m256 load_half(const void* from) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(from)));
+}
+INGOT_INLINE __m256 load_half(const void* from, int64_t n) {
+    alignas(16) uint16_t halves[8] = {};
+    __builtin_memcpy(halves, from, size_t(n) * sizeof(uint16_t));
+    return load_half(halves);
+}
+
+/// The sum of the lanes.
+INGOT_INLINE float add_lanes(__m256 v) {
+    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
+}
+
+[[maybe_unused]] static inline const uint8_t* row_of(const MatmulArguments& m, int64_t row) {
+    return static_cast<const uint8_t*>(m.weights) + size_t(row) * m.weight_stride;
+}
+
+[[maybe_unused]] static inline const uint8_t* activations_of(const MatmulArguments& m, int64_t token) {
+    return static_cast<const uint8_t*>(m.activations) + size_t(token) * m.activation_stride;
+}
+
+/// Runs tile<tokens>(row, token) over all outputs. With one token the rows are streamed from memory once.
+/// With many, a panel of rows that stays in the second-level cache meets all tokens, few tokens (their
+/// activations in the first-level cache) at a time, so that a row is unpacked once for each 8 tokens.
+template <typename Tiles>
+static inline void for_each_tile(const MatmulArguments& m, const Tiles& tiles) {
+    constexpr size_t kPanelBytes = 256 << 10;
+    int64_t panel = int64_t(kPanelBytes / (m.weight_stride + 1)) + 1;  // rows
+    if (m.n_tokens == 1) panel = m.n_rows;
+    for (int64_t first = 0; first < m.n_rows; first += panel) {
+        const int64_t last = first + panel < m.n_rows ? first + panel : m.n_rows;
+        int64_t token = 0;
+        for (; token + 8 <= m.n_tokens; token += 8) tiles.template run<8>(m, first, last, token);
+        for (; token + 4 <= m.n_tokens; token += 4) tiles.template run<4>(m, first, last, token);
+        for (; token + 2 <= m.n_tokens; token += 2) tiles.template run<2>(m, first, last, token);
+        for (; token < m.n_tokens; ++token) tiles.template run<1>(m, first, last, token);
+    }
+}
+
+}  // namespace ingot::runtime::cpu::avx2

@@ -1,0 +1,97 @@
+// Matrix products of weights that are floats: F32, F16, BF16. Weights are widened to float, products are
+// fused multiply-adds in 8 lanes.
+#include "runtime/cpu/avx2/avx2.h"
+
+namespace ingot::runtime::cpu::avx2 {
+namespace {
+
+// Each loads 8 weights, or n < 8 and zeros, from a row that may not be aligned.
+
+struct F32 {
+    static constexpr int64_t kBytes = 4;
+    INGOT_INLINE __m256 load(const uint8_t* row, int64_t i) {
+        return _mm256_loadu_ps(reinterpret_cast<const float*>(row + 4 * i));
+    }
+    INGOT_INLINE __m256 load(const uint8_t* row, int64_t i, int64_t n) {
+        return _mm256_maskload_ps(reinterpret_cast<const float*>(row + 4 * i), lanes(n));
+    }
+};
+
+struct F16 {
+    static constexpr int64_t kBytes = 2;
+    INGOT_INLINE __m256 load(const uint8_t* row, int64_t i) { return load_half(row + 2 * i); }
+    INGOT_INLINE __m256 load(const uint8_t* row, int64_t i, int64_t n) { return load_half(row + 2 * i, n); }
+};
+
+struct BF16 {
+    static constexpr int64_t kBytes = 2;
+    INGOT_INLINE __m256 load(const uint8_t* row, int64_t i) {
+        const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + 2 * i));
+        return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+    }
+    INGOT_INLINE __m256 load(const uint8_t* row, int64_t i, int64_t n) {
+        alignas(16) uint8_t bytes[16] = {};
+        __builtin_memcpy(bytes, row + 2 * i, size_t(n) * 2);
+        return load(bytes, 0);
+    }
+};
+
+template <typename Layout, int R, int T>
+static void tile(const MatmulArguments& m, int64_t row, int64_t token) {
+    const uint8_t* rows[R];
+    const float* x[T];
+    __m256 sums[R][T];
+    for (int r = 0; r < R; ++r) rows[r] = row_of(m, row + r);
+    for (int t = 0; t < T; ++t) x[t] = reinterpret_cast<const float*>(activations_of(m, token + t));
+    for (int r = 0; r < R; ++r) {
+        for (int t = 0; t < T; ++t) sums[r][t] = _mm256_setzero_ps();
+    }
+    int64_t i = 0;
+    for (; i + 8 <= m.n_in; i += 8) {
+        __m256 activations[T];
+        for (int t = 0; t < T; ++t) activations[t] = _mm256_loadu_ps(x[t] + i);
+        for (int r = 0; r < R; ++r) {
+            if constexpr (T == 1) _mm_prefetch(rows[r] + i * Layout::kBytes + kPrefetchBytes, _MM_HINT_T0);
+            const __m256 weights = Layout::load(rows[r], i);
+            for (int t = 0; t < T; ++t) sums[r][t] = _mm256_fmadd_ps(weights, activations[t], sums[r][t]);
+        }
+    }
+    if (const int64_t n = m.n_in - i; n > 0) {
+        for (int r = 0; r < R; ++r) {
+            const __m256 weights = Layout::load(rows[r], i, n);
+            for (int t = 0; t < T; ++t) {
+                sums[r][t] = _mm256_fmadd_ps(weights, _mm256_maskload_ps(x[t] + i, lanes(n)), sums[r][t]);
+            }
+        }
+    }
+    for (int r = 0; r < R; ++r) {
+        for (int t = 0; t < T; ++t) {
+            m.output[(token + t) * m.output_stride + row + r] = add_lanes(sums[r][t]);
+        }
+    }
+}
+
+template <typename Layout>
+struct Tiles {
+    template <int T>
+    void run(const MatmulArguments& m, int64_t first, int64_t last, int64_t token) const {
+        constexpr int R = T == 8 ? 1 : T == 4 ? 2 : 4;  // at most 8 sums
+        int64_t row = first;
+        for (; row + R <= last; row += R) tile<Layout, R, T>(m, row, token);
+        for (; row < last; ++row) tile<Layout, 1, T>(m, row, token);
+    }
+};
+
+}  // namespace
+
+void matmul_f32(const MatmulArguments& m) {
+    for_each_tile(m, Tiles<F32>());
+}
+void matmul_f16(const MatmulArguments& m) {
+    for_each_tile(m, Tiles<F16>());
+}
+void matmul_bf16(const MatmulArguments& m) {
+    for_each_tile(m, Tiles<BF16>());
+}
+
+}  // namespace ingot::runtime::cpu::avx2
