@@ -46,11 +46,6 @@ std::string geometry_text(const Summary& summary) {
         if (summary.head_dim) heads += fmt::format(" of {}", range_text(*summary.head_dim));
         parts.push_back(heads);
     }
-    if (summary.n_experts && *summary.n_experts > 0) {
-        std::string experts = plural(*summary.n_experts, "expert");
-        if (summary.n_experts_used) experts += fmt::format(", {} used", *summary.n_experts_used);
-        parts.push_back(experts);
-    }
     return fmt::format("{}", fmt::join(parts, " · "));
 }
 
@@ -107,6 +102,12 @@ std::string facts_text(const Summary& summary, const Painter& paint) {
     if (summary.context_length) facts.add({"context", plural(*summary.context_length, "token")});
     if (const std::string geometry = geometry_text(summary); !geometry.empty())
         facts.add({"shape", geometry});
+    if (summary.n_experts && *summary.n_experts > 0) {
+        std::string experts = grouped(*summary.n_experts);
+        if (summary.n_experts_used)
+            experts += fmt::format(", of which {} work on each token", *summary.n_experts_used);
+        facts.add({"experts", experts});
+    }
     facts.add({"tokenizer", tokenizer_text(summary)});
     facts.add({"chat template", summary.has_chat_template ? "yes" : "no"});
     if (!summary.ingot_version.empty()) facts.add({"written by", origin_text(summary)});

@@ -41,8 +41,13 @@ void append_escaped(std::string& out, char32_t c) {
 void append_value(std::string& out, const Value& value, const TextLimits& limits, bool quoted) {
     switch (value.type()) {
         case ValueType::String: {
-            const std::string text = escaped(value.as_string(), limits.max_text_columns);
-            out += quoted ? '"' + text + '"' : text;
+            std::string text = escaped(value.as_string(), limits.max_text_columns);
+            if (quoted) {
+                for (size_t i = 0; (i = text.find('"', i)) != std::string::npos; i += 2)
+                    text.insert(i, 1, '\\');
+                text = '"' + text + '"';
+            }
+            out += text;
             return;
         }
         case ValueType::Bool:
@@ -86,18 +91,25 @@ void append_value(std::string& out, const Value& value, const TextLimits& limits
 
 std::string escaped(std::string_view text, size_t max_columns) {
     std::string out;
-    for (size_t columns = 0; !text.empty(); ++columns) {
-        if (columns == max_columns) return out + "…";
+    size_t columns = 0;
+    size_t cut_at = 0;  // bytes of `out` that leave a column for "…"
+    while (!text.empty()) {
         const Utf8Step step = utf8_step(text);
         const std::string_view bytes = text.substr(0, step.length_bytes);
         text.remove_prefix(step.length_bytes);
+        const size_t start = out.size();
         if (!step.valid) {
             for (const char byte : bytes) fmt::format_to(std::back_inserter(out), "\\x{:02x}", uint8_t(byte));
+            columns += out.size() - start;
         } else if (drives_a_terminal(step.code_point)) {
             append_escaped(out, step.code_point);
+            columns += out.size() - start;
         } else {
             out += bytes;
+            columns += 1;
         }
+        if (columns > max_columns) return out.substr(0, cut_at) + "…";
+        if (columns < max_columns) cut_at = out.size();
     }
     return out;
 }

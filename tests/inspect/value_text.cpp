@@ -18,10 +18,12 @@ TEST_CASE("shown text: control characters, overrides and malformed bytes are spe
     CHECK(escaped(std::string_view("\0", 1)) == "\\x00");
 }
 
-TEST_CASE("shown text: cut after so many code points") {
+TEST_CASE("shown text: cut to so many columns, never inside an escape or a character") {
     CHECK(escaped("abcdef", 6) == "abcdef");
-    CHECK(escaped("abcdefg", 6) == "abcdef…");
-    CHECK(escaped("漢漢漢", 2) == "漢漢…");
+    CHECK(escaped("abcdefg", 6) == "abcde…");
+    CHECK(escaped("漢漢漢", 2) == "漢…");
+    CHECK(escaped("a\x1b\x1b", 6) == "a\\x1b…");
+    CHECK(escaped("ab", 0) == "…");
 }
 
 namespace {
@@ -60,7 +62,8 @@ TEST_CASE_METHOD(Fixture, "value text: arrays show their first elements and say 
     const MetadataArray numbers{std::vector<uint32_t>{1, 2, 3, 4}};
     CHECK(text(numbers) == "array of uint32: [1, 2, 3, 4]");
     CHECK(text(numbers, {.max_elements = 2}) == "array of uint32: [1, 2, … 4 in all]");
-    CHECK(text(MetadataArray{std::vector<std::string>{"a", "b\n"}}) == "array of string: [\"a\", \"b\\n\"]");
+    CHECK(text(MetadataArray{std::vector<std::string>{"a\"", "b\n"}}) ==
+          R"(array of string: ["a\"", "b\n"])");
     CHECK(text(MetadataArray{std::vector<bool>{true, false}}) == "array of bool: [true, false]");
     CHECK(text(MetadataArray{std::vector<float>{}}) == "array of float32: []");
     const MetadataArray nested{
