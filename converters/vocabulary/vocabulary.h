@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "format/metadata.h"
@@ -10,27 +11,41 @@
 namespace ingot::converters {
 
 /// Values of tokenizer.ggml.token_type.
-enum class TokenType : int32_t { Normal = 1, Unknown = 2, Control = 3, UserDefined = 4, Unused = 5, Byte = 6 };
+enum class TokenType : int32_t {
+    Normal = 1,
+    Unknown = 2,
+    Control = 3,
+    UserDefined = 4,
+    Unused = 5,
+    Byte = 6
+};
 
 /// What the tokenizer files say, in GGUF's terms. Token ids are positions in `tokens`.
 struct Vocabulary {
-    std::string model;                 // tokenizer.ggml.model: "llama" (SentencePiece BPE) or "gpt2" (byte-level BPE)
-    std::string pre;                   // tokenizer.ggml.pre: a name llama.cpp knows, or "default"
+    std::string model;  // tokenizer.ggml.model: "llama" (SentencePiece BPE) or "gpt2" (byte-level BPE)
+    std::string pre;    // tokenizer.ggml.pre: a name llama.cpp knows, or "default"
     std::vector<std::string> tokens;
-    std::vector<float> scores;         // empty for byte-level BPE
-    std::vector<int32_t> types;        // TokenType
-    std::vector<std::string> merges;   // "left right" in rank order; byte-level BPE
-    std::optional<uint32_t> bos, eos, unknown, padding;
-    std::optional<bool> add_bos, add_eos, add_space_prefix;
-    std::string chat_template;         // Jinja source; empty when there is none
-    std::string pre_regex;             // ingot.tokenizer.pre_regex: the checkpoint's own splitting rule(s)
-    std::vector<std::string> warnings; // for the user
+    std::vector<float> scores;        // empty for byte-level BPE
+    std::vector<int32_t> types;       // TokenType
+    std::vector<std::string> merges;  // "left right" in rank order; byte-level BPE
+    std::optional<uint32_t> bos, eos, eot, unknown, separator, padding, mask;
+    std::optional<bool> add_bos, add_eos, add_separator, add_space_prefix;
+    std::string chat_template;  // Jinja source; empty when there is none
+    std::vector<std::pair<std::string, std::string>> named_chat_templates;  // besides: name, source
+
+    // What llama.cpp has no keys for (format/ingot_keys.h):
+    std::vector<std::string> pre_regex;  // the checkpoint's own splitting rules; byte-level BPE
+    std::optional<bool> ignore_merges;   // byte-level BPE
+    std::string normalizer;              // "NFC" …; empty: none
+    std::vector<uint32_t> end_of_generation;
+
+    std::vector<std::string> warnings;  // for the user
 };
 
-/// Reads tokenizer.model or tokenizer.json, tokenizer_config.json, special_tokens_map.json, generation_config.json
-/// and config.json of a Hugging Face folder. `n_embedding_rows` is the number of rows of the embedding: missing ids
-/// are filled with unused tokens named [PAD<id>], and more tokens than rows are an error. Throws Error that names
-/// the file.
+/// Reads tokenizer.model or tokenizer.json, tokenizer_config.json, special_tokens_map.json,
+/// generation_config.json, config.json and chat_template.jinja of a Hugging Face folder. `n_embedding_rows`
+/// is the number of rows of the embedding: missing ids are filled with unused tokens named [PAD<id>], and
+/// more tokens than rows are an error. Throws Error that names the file.
 Vocabulary read_vocabulary(const std::string& folder, uint64_t n_embedding_rows);
 
 /// Adds the tokenizer.* and ingot.tokenizer.* keys.
