@@ -16,15 +16,16 @@ namespace ingot {
 
 /// IEEE binary16: 1 sign, 5 exponent, 10 fraction bits. Exact.
 [[maybe_unused]] static inline float half_to_float(uint16_t half) {
+    // Without branches, so that compilers vectorize loops over it.
     const uint32_t sign = uint32_t(half & 0x8000) << 16;
-    const uint32_t exponent = (half >> 10) & 0x1f;
-    const uint32_t fraction = half & 0x3ff;
-    if (exponent == 0) {  // zero and subnormals: fraction * 2^-24
-        const float magnitude = float(fraction) * 0x1p-24f;
-        return float_of(sign | bits_of(magnitude));
-    }
-    if (exponent == 31) return float_of(sign | 0x7f800000u | (fraction << 13));
-    return float_of(sign | ((exponent + 112) << 23) | (fraction << 13));
+    const uint32_t magnitude = half & 0x7fff;
+    const uint32_t is_subnormal = 0u - uint32_t(magnitude < 0x0400);  // or zero
+    const uint32_t is_special = 0u - uint32_t(magnitude >= 0x7c00);   // infinity or NaN
+    // The exponent moves from a bias of 15 to one of 127, and infinity's from 31 to 255.
+    const uint32_t normal = (magnitude << 13) + (112u << 23) + (is_special & (112u << 23));
+    // Subnormals lack the leading one of 2^-14: read them as if they had it, and take it away.
+    const uint32_t subnormal = bits_of(float_of((magnitude << 13) + (113u << 23)) - 0x1p-14f);
+    return float_of(sign | (subnormal & is_subnormal) | (normal & ~is_subnormal));
 }
 
 /// Round to nearest, ties to even; overflow becomes infinity, NaN stays a (quiet) NaN.

@@ -32,7 +32,7 @@ struct BlockIQ4_NL {
 static_assert(sizeof(BlockIQ4_NL) == 18 && alignof(BlockIQ4_NL) == 1);
 static_assert(offsetof(BlockIQ4_NL, quants) == 2);
 
-[[maybe_unused]] static inline void decode(const BlockIQ4_NL& block, float* y) {
+[[maybe_unused]] static inline void decode(const BlockIQ4_NL& block, float* __restrict y) {
     const float d = half_to_float(block.d);
     for (int j = 0; j < 16; ++j) {
         y[j] = d * float(kIq4Values[block.quants[j] & 0xf]);

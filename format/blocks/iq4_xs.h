@@ -58,7 +58,7 @@ static_assert(offsetof(BlockIQ4_XS, scales_high) == 2 && offsetof(BlockIQ4_XS, s
     }
 }
 
-[[maybe_unused]] static inline void decode(const BlockIQ4_XS& block, float* y) {
+[[maybe_unused]] static inline void decode(const BlockIQ4_XS& block, float* __restrict y) {
     const float d = half_to_float(block.d);
     int8_t scales[8];
     unpack_scales(block, scales);

@@ -35,7 +35,7 @@ static_assert(sizeof(BlockQ2_K) == 84 && alignof(BlockQ2_K) == 1);
 static_assert(offsetof(BlockQ2_K, quants) == 16 && offsetof(BlockQ2_K, d) == 80 &&
               offsetof(BlockQ2_K, dmin) == 82);
 
-[[maybe_unused]] static inline void decode(const BlockQ2_K& block, float* y) {
+[[maybe_unused]] static inline void decode(const BlockQ2_K& block, float* __restrict y) {
     const float d = half_to_float(block.d);
     const float dmin = half_to_float(block.dmin);
     for (int s = 0; s < 16; ++s) {

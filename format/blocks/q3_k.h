@@ -61,7 +61,7 @@ static_assert(offsetof(BlockQ3_K, quants) == 32 && offsetof(BlockQ3_K, scales) =
     }
 }
 
-[[maybe_unused]] static inline void decode(const BlockQ3_K& block, float* y) {
+[[maybe_unused]] static inline void decode(const BlockQ3_K& block, float* __restrict y) {
     const float d = half_to_float(block.d);
     int8_t scales[16];
     unpack_scales(block.scales, scales);

@@ -27,7 +27,7 @@ struct BlockQ4_0 {
 static_assert(sizeof(BlockQ4_0) == 18 && alignof(BlockQ4_0) == 1);
 static_assert(offsetof(BlockQ4_0, quants) == 2);
 
-[[maybe_unused]] static inline void decode(const BlockQ4_0& block, float* y) {
+[[maybe_unused]] static inline void decode(const BlockQ4_0& block, float* __restrict y) {
     const float d = half_to_float(block.d);
     for (int j = 0; j < 16; ++j) y[j] = d * float((block.quants[j] & 0xf) - 8);
     for (int j = 0; j < 16; ++j) y[j + 16] = d * float((block.quants[j] >> 4) - 8);

@@ -28,7 +28,7 @@ struct BlockQ4_1 {
 static_assert(sizeof(BlockQ4_1) == 20 && alignof(BlockQ4_1) == 1);
 static_assert(offsetof(BlockQ4_1, min) == 2 && offsetof(BlockQ4_1, quants) == 4);
 
-[[maybe_unused]] static inline void decode(const BlockQ4_1& block, float* y) {
+[[maybe_unused]] static inline void decode(const BlockQ4_1& block, float* __restrict y) {
     const float d = half_to_float(block.d);
     const float min = half_to_float(block.min);
     for (int j = 0; j < 16; ++j) y[j] = d * float(block.quants[j] & 0xf) + min;

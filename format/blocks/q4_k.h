@@ -60,7 +60,7 @@ static_assert(offsetof(BlockQ4_K, dmin) == 2 && offsetof(BlockQ4_K, scales) == 4
     }
 }
 
-[[maybe_unused]] static inline void decode(const BlockQ4_K& block, float* y) {
+[[maybe_unused]] static inline void decode(const BlockQ4_K& block, float* __restrict y) {
     const float d = half_to_float(block.d);
     const float dmin = half_to_float(block.dmin);
     uint8_t scales[8], mins[8];

@@ -29,7 +29,7 @@ struct BlockQ5_0 {
 static_assert(sizeof(BlockQ5_0) == 22 && alignof(BlockQ5_0) == 1);
 static_assert(offsetof(BlockQ5_0, high_bits) == 2 && offsetof(BlockQ5_0, quants) == 6);
 
-[[maybe_unused]] static inline void decode(const BlockQ5_0& block, float* y) {
+[[maybe_unused]] static inline void decode(const BlockQ5_0& block, float* __restrict y) {
     const float d = half_to_float(block.d);
     for (int j = 0; j < 16; ++j) {
         const int bit4 = ((block.high_bits[j / 8] >> (j % 8)) & 1) << 4;

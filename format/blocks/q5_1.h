@@ -31,7 +31,7 @@ static_assert(sizeof(BlockQ5_1) == 24 && alignof(BlockQ5_1) == 1);
 static_assert(offsetof(BlockQ5_1, min) == 2 && offsetof(BlockQ5_1, high_bits) == 4 &&
               offsetof(BlockQ5_1, quants) == 8);
 
-[[maybe_unused]] static inline void decode(const BlockQ5_1& block, float* y) {
+[[maybe_unused]] static inline void decode(const BlockQ5_1& block, float* __restrict y) {
     const float d = half_to_float(block.d);
     const float min = half_to_float(block.min);
     for (int j = 0; j < 16; ++j) {

@@ -38,7 +38,7 @@ static_assert(sizeof(BlockQ5_K) == 176 && alignof(BlockQ5_K) == 1);
 static_assert(offsetof(BlockQ5_K, dmin) == 2 && offsetof(BlockQ5_K, scales) == 4 &&
               offsetof(BlockQ5_K, high_bits) == 16 && offsetof(BlockQ5_K, quants) == 48);
 
-[[maybe_unused]] static inline void decode(const BlockQ5_K& block, float* y) {
+[[maybe_unused]] static inline void decode(const BlockQ5_K& block, float* __restrict y) {
     const float d = half_to_float(block.d);
     const float dmin = half_to_float(block.dmin);
     uint8_t scales[8], mins[8];

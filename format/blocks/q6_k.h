@@ -36,7 +36,7 @@ static_assert(sizeof(BlockQ6_K) == 210 && alignof(BlockQ6_K) == 1);
 static_assert(offsetof(BlockQ6_K, high_bits) == 128 && offsetof(BlockQ6_K, scales) == 192 &&
               offsetof(BlockQ6_K, d) == 208);
 
-[[maybe_unused]] static inline void decode(const BlockQ6_K& block, float* y) {
+[[maybe_unused]] static inline void decode(const BlockQ6_K& block, float* __restrict y) {
     const float d = half_to_float(block.d);
     for (int s = 0; s < 16; ++s) {
         const float scale = d * float(block.scales[s]);

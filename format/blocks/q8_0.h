@@ -27,7 +27,7 @@ struct BlockQ8_0 {
 static_assert(sizeof(BlockQ8_0) == 34 && alignof(BlockQ8_0) == 1);
 static_assert(offsetof(BlockQ8_0, quants) == 2);
 
-[[maybe_unused]] static inline void decode(const BlockQ8_0& block, float* y) {
+[[maybe_unused]] static inline void decode(const BlockQ8_0& block, float* __restrict y) {
     const float d = half_to_float(block.d);
     for (int i = 0; i < 32; ++i) y[i] = d * float(block.quants[i]);
 }
