@@ -23,12 +23,26 @@ JsonWriter& JsonWriter::value(std::string_view text) {
     return *this;
 }
 
+namespace {
+
+/// Always recognisable as a floating-point number, so that -0 keeps its sign and a reader its type: "-0.0",
+/// "1e+30".
+template <typename Float>
+std::string float_text(Float number) {
+    if (!std::isfinite(number)) return "null";
+    std::string text = fmt::format("{}", number);
+    if (text.find_first_of(".e") == std::string::npos) text += ".0";
+    return text;
+}
+
+}  // namespace
+
 JsonWriter& JsonWriter::value(float number) {
-    return std::isfinite(number) ? raw(fmt::format("{}", number)) : null();
+    return raw(float_text(number));
 }
 
 JsonWriter& JsonWriter::value(double number) {
-    return std::isfinite(number) ? raw(fmt::format("{}", number)) : null();
+    return raw(float_text(number));
 }
 
 JsonWriter& JsonWriter::integer(int64_t number) {

@@ -41,13 +41,13 @@ void append_escaped(std::string& out, char32_t c) {
 void append_value(std::string& out, const Value& value, const TextLimits& limits, bool quoted) {
     switch (value.type()) {
         case ValueType::String: {
-            std::string text = escaped(value.as_string(), limits.max_text_columns);
-            if (quoted) {
-                for (size_t i = 0; (i = text.find('"', i)) != std::string::npos; i += 2)
-                    text.insert(i, 1, '\\');
-                text = '"' + text + '"';
+            const std::string text = escaped(value.as_string(), limits.max_text_columns);
+            if (quoted) out += '"';
+            for (const char c : text) {
+                if (quoted && c == '"') out += '\\';
+                out += c;
             }
-            out += text;
+            if (quoted) out += '"';
             return;
         }
         case ValueType::Bool:

@@ -68,8 +68,9 @@ TEST_CASE("JSON: numbers have the fewest digits that read back as the same numbe
     CHECK(encoded(0.1) == "0.1");
     CHECK(encoded(double(0.1f)) == "0.10000000149011612");
     CHECK(encoded(1e-5f) == "1e-05");
-    CHECK(encoded(10000.0f) == "10000");
-    CHECK(encoded(-0.0) == "-0");
+    CHECK(encoded(10000.0f) == "10000.0");
+    CHECK(encoded(1e30f) == "1e+30");
+    CHECK(encoded(-0.0) == "-0.0");
     CHECK(encoded(std::numeric_limits<double>::max()) == "1.7976931348623157e+308");
     CHECK(encoded(std::numeric_limits<uint64_t>::max()) == "18446744073709551615");
     CHECK(encoded(std::numeric_limits<int64_t>::min()) == "-9223372036854775808");
