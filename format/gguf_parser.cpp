@@ -60,7 +60,7 @@ class GgufParser {
     /// What is being read, for messages: "key general.name", or "key #3" while its name is unknown.
     struct Subject {
         std::string_view kind;
-        uint64_t ordinal = 0;   // from 1
+        uint64_t ordinal = 0;  // from 1
         std::string_view name{};
     };
 
@@ -109,6 +109,21 @@ class GgufParser {
                       grouped(max_bytes));
         }
         return take(size_bytes, what);
+    }
+
+    /// Vocabularies are most of a header: one tight loop over what is well-formed, and read_string() for the
+    /// rest, which is an error.
+    void skip_strings(uint64_t count) {
+        const std::byte* const end = bytes_.data() + bytes_.size();
+        const std::byte* next = bytes_.data() + position_;
+        for (; count > 0 && uint64_t(end - next) >= kMinStringBytes; --count) {
+            uint64_t size_bytes;
+            std::memcpy(&size_bytes, next, sizeof size_bytes);
+            if (size_bytes > std::min(uint64_t(end - next) - kMinStringBytes, kMaxStringBytes)) break;
+            next += kMinStringBytes + size_bytes;
+        }
+        position_ = uint64_t(next - bytes_.data());
+        for (; count > 0; --count) read_string(kMaxStringBytes, "string");
     }
 
     /// The name of a key or tensor: not empty, valid UTF-8 without NUL.
@@ -223,7 +238,7 @@ class GgufParser {
         }
         if (value.element_type_ == ValueType::String) {
             check_elements(value, kMinStringBytes);
-            for (uint64_t i = 0; i < value.count_; ++i) read_string(kMaxStringBytes, "string");
+            skip_strings(value.count_);
         } else {
             check_elements(value, kMinArrayBytes);
             for (uint64_t i = 0; i < value.count_; ++i) read_array(depth + 1);

@@ -54,7 +54,11 @@ class Encoder {
             [&]<typename T>(const std::vector<T>& elements) {
                 scalar(uint32_t(type_of<T>()));
                 scalar(uint64_t(elements.size()));
-                for (const auto& element : elements) value<T>(element, depth);
+                if constexpr (std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) {
+                    append(elements.data(), elements.size() * sizeof(T));
+                } else {
+                    for (const auto& element : elements) value<T>(element, depth);
+                }
             },
             array.elements);
     }

@@ -1,5 +1,7 @@
 #include "format/utf8.h"
 
+#include <cstring>
+
 namespace ingot {
 
 Utf8Step utf8_step(std::string_view text) {
@@ -33,6 +35,12 @@ Utf8Step utf8_step(std::string_view text) {
 
 bool is_utf8(std::string_view text) {
     while (!text.empty()) {
+        uint64_t word = 0x80;
+        if (text.size() >= sizeof word) std::memcpy(&word, text.data(), sizeof word);
+        if ((word & 0x8080808080808080) == 0) {  // eight ASCII characters, as in most names
+            text.remove_prefix(sizeof word);
+            continue;
+        }
         const Utf8Step step = utf8_step(text);
         if (!step.valid) return false;
         text.remove_prefix(step.length_bytes);
