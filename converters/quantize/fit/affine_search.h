@@ -15,18 +15,18 @@ struct LevelSums {
     float xl = 0;  // Σ w x l
 };
 
-template <int kElements>
+/// Sums that the levels do not change.
 struct GroupSums {
     float w = 0;  // Σ w
     float x = 0;  // Σ w x
 };
 
 template <int kElements>
-INGOT_INLINE GroupSums<kElements> group_sums(const Group<kElements>& group) {
-    Lanes w = all(0), x = all(0);
-    for (int i = 0; i < group.kVectors; ++i) {
-        w += group.w[i];
-        x += group.w[i] * group.x[i];
+INGOT_INLINE GroupSums group_sums(const Group<kElements>& group) {
+    Lanes w{}, x{};
+    for (int i = 0; i < kElements; i += kLanes) {
+        w += load(group.w + i);
+        x += load(group.wx + i);
     }
     return {sum(w), sum(x)};
 }
@@ -34,37 +34,36 @@ INGOT_INLINE GroupSums<kElements> group_sums(const Group<kElements>& group) {
 /// Levels nearest to (x - offset) * inverse.
 template <int kMost, int kElements>
 INGOT_INLINE LevelSums level_sums(const Group<kElements>& group, float inverse, float offset) {
-    Lanes l = all(0), ll = all(0), xl = all(0);
-    for (int i = 0; i < group.kVectors; ++i) {
-        const Lanes level = round_to_integer(clamp((group.x[i] - offset) * inverse, 0, float(kMost)));
-        const Lanes weighted = group.w[i] * level;
+    Lanes l{}, ll{}, xl{};
+    for (int i = 0; i < kElements; i += kLanes) {
+        const Lanes level = nearest_integer((load(group.x + i) - offset) * inverse, 0, kMost);
+        const Lanes weighted = load(group.w + i) * level;
         l += weighted;
         ll += weighted * level;
-        xl += weighted * group.x[i];
+        xl += load(group.wx + i) * level;
     }
     return {sum(l), sum(ll), sum(xl)};
 }
 
-/// Σ w (x - (scale * level + offset))² with the levels nearest to x: the error of what a reader decodes.
+/// Σ w (x - (scale * level + offset))² with the levels nearest to x, for eight stored pairs at once, one in
+/// each lane: the errors of what a reader decodes.
 template <int kMost, int kElements>
-INGOT_INLINE float affine_error(const Group<kElements>& group, float scale, float offset) {
-    const float inverse = inverse_or_zero(scale);
-    Lanes error = all(0);
-    for (int i = 0; i < group.kVectors; ++i) {
-        const Lanes level = round_to_integer(clamp((group.x[i] - offset) * inverse, 0, float(kMost)));
+INGOT_INLINE Lanes affine_errors(const Group<kElements>& group, Lanes scale, Lanes offset) {
+    const Lanes inverse = inverse_or_zero(scale);
+    Lanes error{};
+    for (int i = 0; i < kElements; ++i) {
+        const Lanes level = nearest_integer((group.x[i] - offset) * inverse, 0, kMost);
         const Lanes difference = group.x[i] - (level * scale + offset);
-        error += group.w[i] * difference * difference;
+        error += group.w[i] * (difference * difference);
     }
-    return sum(error);
+    return error;
 }
 
 template <int kMost, int kElements>
 INGOT_INLINE void store_levels(const Group<kElements>& group, float scale, float offset, uint8_t* codes) {
     const float inverse = inverse_or_zero(scale);
-    for (int i = 0; i < group.kVectors; ++i) {
-        const Lanes level = round_to_integer(clamp((group.x[i] - offset) * inverse, 0, float(kMost)));
-        for (int k = 0; k < kLanes; ++k) codes[kLanes * i + k] = uint8_t(int(level[k]));
-    }
+    for (int i = 0; i < kElements; i += kLanes)
+        store_bytes(codes + i, nearest_bits((load(group.x + i) - offset) * inverse, 0, kMost) - kRoundBits);
 }
 
 /// A scale and an offset that may be any numbers, and the sums of the levels that led to them.
@@ -75,70 +74,86 @@ struct Affine {
     LevelSums sums;
 };
 
-/// Least squares for given levels. Where `kBelowZero`, the offset must not be positive.
-template <bool kBelowZero, int kElements>
-INGOT_INLINE Affine solve(const GroupSums<kElements>& group, const LevelSums& sums) {
-    Affine best;
-    best.sums = sums;
-    const float determinant = group.w * sums.ll - sums.l * sums.l;
-    if (determinant > 0) {
-        best.scale = (group.w * sums.xl - group.x * sums.l) / determinant;
-        best.offset = (sums.ll * group.x - sums.l * sums.xl) / determinant;
-    } else {  // all levels are the same
-        best.offset = group.x / group.w;
-    }
-    if (kBelowZero && best.offset > 0) {
-        best.offset = 0;
-        best.scale = sums.ll > 0 ? sums.xl / sums.ll : 0;
-    }
-    best.gain = best.scale * sums.xl + best.offset * group.x;
-    return best;
-}
+/// Least squares for given levels, for floats or lanes of them. Where `kBelowZero`, the offset must not be
+/// positive. Where all levels are the same the gain is not a number.
+template <bool kBelowZero, typename Number>
+struct Solution {
+    Number scale, offset, gain;
 
-/// The range of a group.
-struct Range {
-    float low = 0;
-    float high = 0;
+    [[gnu::always_inline]] Solution(const GroupSums& group, Number l, Number ll, Number xl) {
+        const Number inverse = 1.0f / (group.w * ll - l * l);
+        scale = (group.w * xl - group.x * l) * inverse;
+        offset = (ll * group.x - l * xl) * inverse;
+        if constexpr (kBelowZero) {
+            scale = offset > 0.0f ? xl / ll : scale;
+            offset = offset > 0.0f ? Number{} : offset;
+        }
+        gain = scale * xl + offset * group.x;
+    }
 };
 
-template <int kElements>
-INGOT_INLINE Range range(const Group<kElements>& group) {
-    Lanes low = group.x[0], high = group.x[0];
-    for (int i = 1; i < group.kVectors; ++i) {
-        low = smaller(low, group.x[i]);
-        high = larger(high, group.x[i]);
+/// Where the ends of the range are tried, in levels beyond the first and the last: there, the extremes are
+/// clipped and the others gain precision; a negative number leaves levels unused.
+template <size_t kTries>
+struct Ends {
+    std::array<float, kTries> below, above;
+};
+
+/// All pairs of some values.
+template <size_t kBelow, size_t kAbove>
+constexpr Ends<kBelow * kAbove> all_pairs(const float (&below)[kBelow], const float (&above)[kAbove]) {
+    Ends<kBelow * kAbove> ends{};
+    for (size_t i = 0; i < kBelow * kAbove; ++i) {
+        ends.below[i] = below[i / kAbove];
+        ends.above[i] = above[i % kAbove];
     }
-    return {smallest(low), largest(high)};
+    return ends;
 }
 
-/// The scale and offset that serve the group best when they may be any numbers. The ends of the range are
-/// tried at several places around the first and last level: inside, the grid is wider than the range;
-/// outside, the extremes are clipped and the others gain precision.
+/// The scale and offset that serve the group best when they may be any numbers. Each lane tries one pair of
+/// ends.
 template <class Layout, bool kBelowZero, int kElements>
-INGOT_INLINE Affine best_affine(const Group<kElements>& group, Range ends) {
+INGOT_INLINE Affine best_affine(const Group<kElements>& group, const GroupSums& totals, Range range) {
     constexpr int kMost = Layout::kMost;
-    const auto totals = group_sums(group);
-    if (kBelowZero && ends.low > 0) ends.low = 0;
+    constexpr int kVectors = Layout::kEnds.below.size() / kLanes;
+    static_assert(Layout::kEnds.below.size() % kLanes == 0);
+    if (kBelowZero && range.low > 0) range.low = 0;
     Affine best;
-    if (!(ends.high > ends.low)) {  // a constant
-        best.offset = ends.low;
+    if (!(range.high > range.low)) {  // a constant
+        best.offset = range.low;
         return best;
     }
-    best.gain = -INFINITY;
-    const float width = ends.high - ends.low;
-    for (const float below : Layout::kBelow)
-        for (const float above : Layout::kAbove) {
-            const float inverse = (float(kMost) + below + above) / width;
-            const float offset = ends.low + below / inverse;
-            const Affine fitted = solve<kBelowZero>(totals, level_sums<kMost>(group, inverse, offset));
-            if (fitted.gain > best.gain) best = fitted;
+    const float width = range.high - range.low;
+    Lanes inverse[kVectors], offset[kVectors], l[kVectors], ll[kVectors], xl[kVectors];
+    for (int k = 0; k < kVectors; ++k) {
+        const Lanes below = load(Layout::kEnds.below.data() + kLanes * k);
+        const Lanes span = below + load(Layout::kEnds.above.data() + kLanes * k) + float(kMost);
+        inverse[k] = span / width;
+        offset[k] = range.low + below * width / span;
+        l[k] = ll[k] = xl[k] = Lanes{};
+    }
+    for (int i = 0; i < kElements; ++i)
+        for (int k = 0; k < kVectors; ++k) {
+            const Lanes level = nearest_integer((group.x[i] - offset[k]) * inverse[k], 0, kMost);
+            const Lanes weighted = group.w[i] * level;
+            l[k] += weighted;
+            ll[k] += weighted * level;
+            xl[k] += group.wx[i] * level;
         }
+
+    best.gain = -INFINITY;
+    for (int k = 0; k < kVectors; ++k) {
+        const Solution<kBelowZero, Lanes> fitted(totals, l[k], ll[k], xl[k]);
+        for (int i = 0; i < kLanes; ++i)
+            if (fitted.gain[i] > best.gain)
+                best = {fitted.scale[i], fitted.offset[i], fitted.gain[i], {l[k][i], ll[k][i], xl[k][i]}};
+    }
     // Rounding again at the fitted scale and offset can only lower the error (Lloyd's iteration).
-    for (int round = 0; round < 2; ++round) {
+    for (int round = 0; round < Layout::kLloydRounds; ++round) {
         const LevelSums sums = level_sums<kMost>(group, inverse_or_zero(best.scale), best.offset);
-        const Affine fitted = solve<kBelowZero>(totals, sums);
+        const Solution<kBelowZero, float> fitted(totals, sums.l, sums.ll, sums.xl);
         if (!(fitted.gain > best.gain)) break;
-        best = fitted;
+        best = {fitted.scale, fitted.offset, fitted.gain, sums};
     }
     return best;
 }

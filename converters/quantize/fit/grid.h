@@ -8,44 +8,27 @@
 
 namespace ingot::converters::fit {
 
-/// `n` values from `first` to `last`, evenly spaced, followed by those of a second range.
-template <int kFirst, int kSecond>
-constexpr std::array<float, kFirst + kSecond> two_ranges(float first, float last, float first2, float last2) {
-    std::array<float, kFirst + kSecond> values{};
-    for (int i = 0; i < kFirst; ++i) values[i] = first + (last - first) * float(i) / float(kFirst - 1);
-    for (int i = 0; i < kSecond; ++i)
-        values[kFirst + i] = first2 + (last2 - first2) * float(i) / float(kSecond - 1);
-    return values;
-}
-
 /// The integers kLow ... kHigh.
 template <int kLow, int kHigh>
 struct EvenGrid {
-    static constexpr int kSmallest = kLow;
-    static constexpr int kLargest = kHigh;
-
     /// The grid value nearest to each lane.
-    INGOT_INLINE Lanes nearest(Lanes v) { return round_to_integer(clamp(v, float(kLow), float(kHigh))); }
-    /// The quant of a grid value, counted from 0.
-    INGOT_INLINE uint8_t code(float value) { return uint8_t(int(value) - kLow); }
-    /// The quant of zero.
-    static constexpr uint8_t kZeroCode = uint8_t(-kLow);
+    INGOT_INLINE Lanes nearest(Lanes v) { return nearest_integer(v, kLow, kHigh); }
+    /// Their quants, counted from 0.
+    INGOT_INLINE IntLanes codes(Lanes v) { return nearest_bits(v, kLow, kHigh) - (kRoundBits + kLow); }
 };
 
 /// The sixteen values of IQ4_NL and IQ4_XS.
 struct UnevenGrid {
-    static constexpr int kSmallest = kIq4Values[0];
-    static constexpr int kLargest = kIq4Values[15];
-
-    /// kCodes[v - kSmallest] is the quant whose value is nearest to the integer v... v + 1/2.
-    static constexpr int kHalves = 2 * (kLargest - kSmallest) + 1;
+    static constexpr int kLow = kIq4Values[0];
+    static constexpr int kHigh = kIq4Values[15];
+    /// The borders between values are multiples of 1/2, so a table over halves is exact:
+    /// entry i is for kLow + i/2 <= v < kLow + (i+1)/2.
+    static constexpr int kHalves = 2 * (kHigh - kLow) + 1;
     static constexpr std::array<uint8_t, kHalves> kCodes = [] {
         std::array<uint8_t, kHalves> codes{};
         uint8_t code = 0;
         for (int i = 0; i < kHalves; ++i) {
-            // v = kSmallest + i/2 + 1/4: between thresholds, which are multiples of 1/2
-            while (code < 15 && 4 * kSmallest + 2 * i + 1 > 2 * (kIq4Values[code] + kIq4Values[code + 1]))
-                ++code;
+            while (code < 15 && 2 * kLow + i >= kIq4Values[code] + kIq4Values[code + 1]) ++code;
             codes[i] = code;
         }
         return codes;
@@ -56,15 +39,22 @@ struct UnevenGrid {
         return values;
     }();
 
+    /// Rounding 2v - 1/2 down to the entry: ties of the rounding lie between entries, where either will do.
+    INGOT_INLINE IntLanes entries(Lanes v) {
+        return nearest_bits(v * 2.0f - 0.5f, 2 * kLow, 2 * kHigh) - (kRoundBits + 2 * kLow);
+    }
     INGOT_INLINE Lanes nearest(Lanes v) {
-        const Lanes halves = (clamp(v, float(kSmallest), float(kLargest)) - float(kSmallest)) * 2.0f;
-        const IntLanes index = __builtin_convertvector(halves, IntLanes);
+        const IntLanes entry = entries(v);
         Lanes result;
-        for (int i = 0; i < kLanes; ++i) result[i] = kNearest[index[i]];
+        for (int i = 0; i < kLanes; ++i) result[i] = kNearest[entry[i]];
         return result;
     }
-    INGOT_INLINE uint8_t code(float value) { return kCodes[2 * (int(value) - kSmallest)]; }
-    static constexpr uint8_t kZeroCode = 8;  // stands for 1; there is no zero, its scale must be
+    INGOT_INLINE IntLanes codes(Lanes v) {
+        const IntLanes entry = entries(v);
+        IntLanes result;
+        for (int i = 0; i < kLanes; ++i) result[i] = kCodes[entry[i]];
+        return result;
+    }
 };
 
 }  // namespace ingot::converters::fit

@@ -1,7 +1,7 @@
 #pragma once
 // Eight floats side by side, and the few operations that the searches need. The compiler lowers them to
 // whatever the instruction set has; eight lanes and one order of summation give the same bits on every
-// machine. All functions are inlined by force: each search is compiled for several instruction sets (isa.h).
+// machine. Everything is inlined by force: each search is compiled for several instruction sets (isa.h).
 #include <cstdint>
 #include <cstring>
 
@@ -11,11 +11,12 @@ namespace ingot::converters::fit {
 
 typedef float Lanes __attribute__((vector_size(32)));
 typedef int32_t IntLanes __attribute__((vector_size(32)));
+typedef uint8_t ByteLanes __attribute__((vector_size(8)));
 inline constexpr int kLanes = 8;
 
 INGOT_INLINE Lanes all(float value) {
-    return Lanes{} + value;
-}
+    return value - Lanes{};
+}  // minus zero: folds to a broadcast
 
 INGOT_INLINE Lanes load(const float* source) {
     Lanes lanes;
@@ -33,18 +34,29 @@ INGOT_INLINE Lanes smaller(Lanes a, Lanes b) {
 INGOT_INLINE Lanes larger(Lanes a, Lanes b) {
     return a > b ? a : b;
 }
-INGOT_INLINE Lanes clamp(Lanes v, float low, float high) {
-    return smaller(larger(v, all(low)), all(high));
-}
-
 INGOT_INLINE Lanes magnitude(Lanes v) {
     return Lanes(IntLanes(v) & 0x7fffffff);
 }
 
-/// To the nearest integer, ties to even, for |v| < 2^22: adding 1.5 * 2^23 leaves no fraction bits.
-INGOT_INLINE Lanes round_to_integer(Lanes v) {
-    constexpr float kNoFraction = 0x1.8p23f;
-    return (v + kNoFraction) - kNoFraction;
+/// 1.5 * 2^23: a float this large has no fraction bits, so adding it rounds to the nearest integer (ties to
+/// even) and leaves that integer in the low bits.
+inline constexpr float kRound = 0x1.8p23f;
+inline constexpr int32_t kRoundBits = 0x4b400000;
+
+/// The nearest of the integers low ... high, in the low bits of the lanes, above kRoundBits. Any v but NaN.
+INGOT_INLINE IntLanes nearest_bits(Lanes v, int low, int high) {
+    IntLanes bits = IntLanes(v + kRound);
+    bits = bits > kRoundBits + low ? bits : IntLanes{} + (kRoundBits + low);
+    return bits < kRoundBits + high ? bits : IntLanes{} + (kRoundBits + high);
+}
+
+INGOT_INLINE Lanes nearest_integer(Lanes v, int low, int high) {
+    return Lanes(nearest_bits(v, low, high)) - kRound;
+}
+
+INGOT_INLINE float nearest_integer(float v, int low, int high) {
+    v = v < float(low) ? float(low) : v > float(high) ? float(high) : v;
+    return (v + kRound) - kRound;
 }
 
 INGOT_INLINE float sum(Lanes v) {
@@ -61,22 +73,43 @@ INGOT_INLINE float smallest(Lanes v) {
     return -largest(-v);
 }
 
-/// The elements that share one scale: values and the weights of their squared errors.
+/// The low byte of each lane.
+INGOT_INLINE void store_bytes(uint8_t* destination, IntLanes lanes) {
+    const ByteLanes bytes = __builtin_convertvector(lanes, ByteLanes);
+    std::memcpy(destination, &bytes, sizeof bytes);
+}
+
+/// The elements that share one scale: values, weights of their squared errors, and the products of both.
 template <int kElements>
 struct Group {
-    static constexpr int kVectors = kElements / kLanes;
-    Lanes x[kVectors];
-    Lanes w[kVectors];
+    alignas(32) float x[kElements];
+    alignas(32) float w[kElements];
+    alignas(32) float wx[kElements];
 };
 
 template <int kElements>
-INGOT_INLINE Group<kElements> load_group(const float* x, const float* w) {
-    Group<kElements> group;
-    for (int i = 0; i < group.kVectors; ++i) {
-        group.x[i] = load(x + kLanes * i);
-        group.w[i] = load(w + kLanes * i);
+INGOT_INLINE void load_group(const float* x, const float* w, Group<kElements>& group) {
+    for (int i = 0; i < kElements; i += kLanes) {
+        store(group.x + i, load(x + i));
+        store(group.w + i, load(w + i));
+        store(group.wx + i, load(x + i) * load(w + i));
     }
-    return group;
+}
+
+/// The ends of a group's range.
+struct Range {
+    float low = 0;
+    float high = 0;
+};
+
+template <int kElements>
+INGOT_INLINE Range range(const Group<kElements>& group) {
+    Lanes low = load(group.x), high = low;
+    for (int i = kLanes; i < kElements; i += kLanes) {
+        low = smaller(low, load(group.x + i));
+        high = larger(high, load(group.x + i));
+    }
+    return {smallest(low), largest(high)};
 }
 
 }  // namespace ingot::converters::fit

@@ -13,8 +13,8 @@ struct Q2_K {
     static constexpr int kGroups = 16;
     static constexpr int kMost = 3;
     static constexpr int kMostScale = 15;
-    static constexpr float kBelow[] = {-0.3f, 0.0f, 0.25f, 0.5f, 0.8f};
-    static constexpr float kAbove[] = {-0.3f, 0.0f, 0.25f, 0.5f, 0.8f};
+    static constexpr int kLloydRounds = 2;
+    static constexpr auto kEnds = all_pairs({-0.3f, 0.0f, 0.3f, 0.7f}, {-0.3f, 0.0f, 0.3f, 0.7f});
     static constexpr float kUnitTargets[] = {15.4f, 15.0f, 14.6f, 14.2f, 13.8f, 13.2f, 12.6f, 12.0f};
     INGOT_INLINE void pack_scales(const uint8_t* scales, const uint8_t* mins, Block& block) {
         for (int g = 0; g < kGroups; ++g) block.scales[g] = uint8_t(scales[g] | mins[g] << 4);
@@ -26,8 +26,8 @@ struct Q4_K {
     static constexpr int kGroups = 8;
     static constexpr int kMost = 15;
     static constexpr int kMostScale = 63;
-    static constexpr float kBelow[] = {-0.3f, 0.0f, 0.3f, 0.7f, 1.2f};
-    static constexpr float kAbove[] = {-0.3f, 0.0f, 0.3f, 0.7f, 1.2f};
+    static constexpr int kLloydRounds = 2;
+    static constexpr auto kEnds = all_pairs({-0.3f, 0.1f, 0.6f, 1.2f}, {-0.3f, 0.1f, 0.6f, 1.2f});
     static constexpr float kUnitTargets[] = {63.4f, 63.0f, 62.0f, 61.0f};
     INGOT_INLINE void pack_scales(const uint8_t* scales, const uint8_t* mins, Block& block) {
         ingot::pack_scales(scales, mins, block.scales);
@@ -39,8 +39,8 @@ struct Q5_K {
     static constexpr int kGroups = 8;
     static constexpr int kMost = 31;
     static constexpr int kMostScale = 63;
-    static constexpr float kBelow[] = {-0.3f, 0.0f, 0.3f, 0.7f, 1.2f};
-    static constexpr float kAbove[] = {-0.3f, 0.0f, 0.3f, 0.7f, 1.2f};
+    static constexpr int kLloydRounds = 2;
+    static constexpr auto kEnds = all_pairs({-0.3f, 0.1f, 0.6f, 1.2f}, {-0.3f, 0.1f, 0.6f, 1.2f});
     static constexpr float kUnitTargets[] = {63.4f, 63.0f, 62.0f, 61.0f};
     INGOT_INLINE void pack_scales(const uint8_t* scales, const uint8_t* mins, Block& block) {
         ingot::pack_scales(scales, mins, block.scales);
@@ -68,14 +68,9 @@ struct SuperBlock {
     static constexpr int kMost = Layout::kMost;
 
     Group<kElements> groups[kGroups];
-    GroupSums<kElements> totals[kGroups];
+    GroupSums totals[kGroups];
     Affine free[kGroups];  // best when scales and offsets may be any numbers; offsets are not positive
 };
-
-INGOT_INLINE float nearest_integer(float ratio, int most) {
-    ratio = ratio < 0 ? 0 : ratio > float(most) ? float(most) : ratio;
-    return (ratio + 0x1.8p23f) - 0x1.8p23f;
-}
 
 /// The multiples of the units that come closest to a free scale and offset, and what the distance costs:
 /// with e = free scale - s and f = free offset + m, the squared error grows by e² Σ w l² + 2 e f Σ w l + f² Σ
@@ -92,11 +87,11 @@ INGOT_INLINE Nearest nearest_multiples(const SuperBlock<Layout>& block, int g, f
     const Affine& free = block.free[g];
     const float w = block.totals[g].w;
     Nearest nearest;
-    nearest.scale = nearest_integer(free.scale * inverse_d, Layout::kMostScale);
+    nearest.scale = nearest_integer(free.scale * inverse_d, 0, Layout::kMostScale);
     const float e = free.scale - d * nearest.scale;
     // The best offset once the scale is off by e.
     const float offset = free.offset + e * free.sums.l / w;
-    nearest.min = nearest_integer(-offset * inverse_dmin, Layout::kMostScale);
+    nearest.min = nearest_integer(-offset * inverse_dmin, 0, Layout::kMostScale);
     const float f = free.offset + dmin * nearest.min;
     nearest.cost = e * e * free.sums.ll + 2 * e * f * free.sums.l + f * f * w;
     return nearest;
@@ -138,24 +133,20 @@ INGOT_INLINE Choice<Layout::kGroups> choose_integers(const SuperBlock<Layout>& b
     for (int g = 0; g < block.kGroups; ++g) {
         const Affine& free = block.free[g];
         const float lean = free.sums.l / block.totals[g].w;
-        const int middle = int(nearest_integer(free.scale * inverse_d, Layout::kMostScale));
-        float best_error = INFINITY;
-        for (int scale = middle - 1; scale <= middle + 1; ++scale) {
-            if (scale < 0 || scale > Layout::kMostScale) continue;
-            const float offset = free.offset + (free.scale - d * float(scale)) * lean;
-            const int middle_min = int(nearest_integer(-offset * inverse_dmin, Layout::kMostScale));
-            for (int min = middle_min - 1; min <= middle_min + 1; ++min) {
-                if (min < 0 || min > Layout::kMostScale) continue;
-                const float error =
-                    affine_error<Layout::kMost>(block.groups[g], d * float(scale), -(dmin * float(min)));
-                if (error < best_error) {
-                    best_error = error;
-                    choice.scales[g] = uint8_t(scale);
-                    choice.mins[g] = uint8_t(min);
-                }
-            }
-        }
-        choice.error += best_error;
+        // Around the nearest scale; for each, around the minimum that is best with it.
+        const Lanes scale_steps = {0, 0, 0, -1, -1, 1, 1, 0};
+        const Lanes min_steps = {0, -1, 1, 0, 1, 0, -1, 2};
+        const float middle = nearest_integer(free.scale * inverse_d, 0, Layout::kMostScale);
+        const Lanes scales = larger(smaller(middle + scale_steps, all(Layout::kMostScale)), all(0));
+        const Lanes offsets = free.offset + (free.scale - d * scales) * lean;
+        const Lanes mins =
+            nearest_integer(nearest_integer(-offsets * inverse_dmin, 0, Layout::kMostScale) + min_steps, 0,
+                            Layout::kMostScale);
+        const Lanes errors = affine_errors<Layout::kMost>(block.groups[g], d * scales, -(dmin * mins));
+        const int best = least_lane(errors);
+        choice.scales[g] = uint8_t(scales[best]);
+        choice.mins[g] = uint8_t(mins[best]);
+        choice.error += errors[best];
     }
     return choice;
 }
@@ -187,7 +178,7 @@ template <class Layout>
 INGOT_INLINE Choice<Layout::kGroups> fit_super_block(SuperBlock<Layout>& block) {
     for (int g = 0; g < block.kGroups; ++g) {
         block.totals[g] = group_sums(block.groups[g]);
-        block.free[g] = best_affine<Layout, true>(block.groups[g], range(block.groups[g]));
+        block.free[g] = best_affine<Layout, true>(block.groups[g], block.totals[g], range(block.groups[g]));
     }
     auto best = choose_integers(block, first_units(block));
     for (int round = 0; round < 3; ++round) {
@@ -205,7 +196,7 @@ INGOT_INLINE void fit_many_affine(const float* x, const float* w, uint64_t n_blo
     for (uint64_t b = 0; b < n_blocks; ++b, x += 256, w += 256, out += sizeof(Block)) {
         SuperBlock<Layout> super;
         for (int g = 0; g < super.kGroups; ++g)
-            super.groups[g] = load_group<kElements>(x + kElements * g, w + kElements * g);
+            load_group(x + kElements * g, w + kElements * g, super.groups[g]);
         const auto choice = fit_super_block(super);
 
         Block block{};

@@ -13,7 +13,7 @@ struct Q3_K {
     using Grid = EvenGrid<-4, 3>;
     static constexpr int kGroups = 16;
     static constexpr int kLeastScale = -32, kMostScale = 31;
-    static constexpr auto kTargets = two_ranges<12, 10>(-6.0f, -2.6f, 2.2f, 5.0f);
+    static constexpr auto kTargets = two_ranges<8, 8>(-5.5f, -3.0f, 2.4f, 4.6f);
     static constexpr auto kUnitTargets = two_ranges<8, 8>(-32.0f, -25.0f, 24.0f, 31.0f);
     INGOT_INLINE void pack_scales(const int8_t* scales, Block& block) {
         ingot::pack_scales(scales, block.scales);
@@ -25,7 +25,7 @@ struct Q6_K {
     using Grid = EvenGrid<-32, 31>;
     static constexpr int kGroups = 16;
     static constexpr int kLeastScale = -128, kMostScale = 127;
-    static constexpr auto kTargets = two_ranges<10, 10>(-35.0f, -30.5f, 29.5f, 34.0f);
+    static constexpr auto kTargets = two_ranges<8, 8>(-34.5f, -30.8f, 29.8f, 33.6f);
     static constexpr auto kUnitTargets = two_ranges<4, 4>(-128.0f, -122.0f, 121.0f, 127.0f);
     INGOT_INLINE void pack_scales(const int8_t* scales, Block& block) {
         std::memcpy(block.scales, scales, sizeof block.scales);
@@ -37,7 +37,7 @@ struct IQ4_XS {
     using Grid = UnevenGrid;
     static constexpr int kGroups = 8;
     static constexpr int kLeastScale = -32, kMostScale = 31;
-    static constexpr auto kTargets = two_ranges<14, 14>(-160.0f, -95.0f, 90.0f, 150.0f);
+    static constexpr auto kTargets = two_ranges<12, 12>(-160.0f, -95.0f, 90.0f, 150.0f);
     static constexpr auto kUnitTargets = two_ranges<8, 8>(-32.0f, -25.0f, 24.0f, 31.0f);
     INGOT_INLINE void pack_scales(const int8_t* scales, Block& block) { ingot::pack_scales(scales, block); }
 };
@@ -62,7 +62,7 @@ class SuperBlock {
         float curvature[kGroups];
         float widest = 0;
         for (int g = 0; g < kGroups; ++g) {
-            const float extreme_value = extreme(groups[g]);
+            const float extreme_value = extreme(range(groups[g]));
             ScaleSums best;
             if (extreme_value != 0) best = best_scale<Grid>(groups[g], extreme_value, Layout::kTargets);
             scales[g] = best.best_scale();
@@ -81,12 +81,6 @@ class SuperBlock {
     }
 
   private:
-    INGOT_INLINE float nearest_scale(float ratio) {
-        const float low = float(Layout::kLeastScale), high = float(Layout::kMostScale);
-        ratio = ratio < low ? low : ratio > high ? high : ratio;
-        return (ratio + 0x1.8p23f) - 0x1.8p23f;
-    }
-
     /// The unit whose multiples come closest to the free scales; a scale's error costs its curvature Σ w l².
     INGOT_INLINE uint16_t first_unit(const float* scales, const float* curvature, float widest) {
         uint16_t best = 0;
@@ -97,7 +91,9 @@ class SuperBlock {
             const float inverse = inverse_or_zero(value);
             float cost = 0;
             for (int g = 0; g < kGroups; ++g) {
-                const float miss = scales[g] - value * nearest_scale(scales[g] * inverse);
+                const float miss =
+                    scales[g] -
+                    value * nearest_integer(scales[g] * inverse, Layout::kLeastScale, Layout::kMostScale);
                 cost += curvature[g] * miss * miss;
             }
             if (cost < best_cost) {
@@ -116,17 +112,15 @@ class SuperBlock {
         const float value = half_to_float(unit);
         const float inverse = inverse_or_zero(value);
         for (int g = 0; g < kGroups; ++g) {
-            const int nearest = int(nearest_scale(free_scales[g] * inverse));
-            float best_error = INFINITY;
-            for (int scale = nearest - 1; scale <= nearest + 1; ++scale) {
-                if (scale < Layout::kLeastScale || scale > Layout::kMostScale) continue;
-                const float error = scale_error<Grid>(groups[g], value * float(scale));
-                if (error < best_error) {
-                    best_error = error;
-                    choice.scales[g] = int8_t(scale);
-                }
-            }
-            choice.error += best_error;
+            const float nearest =
+                nearest_integer(free_scales[g] * inverse, Layout::kLeastScale, Layout::kMostScale);
+            const Lanes steps = {0, -1, 1, -2, 2, -3, 3, -4};
+            const Lanes scales =
+                larger(smaller(nearest + steps, all(Layout::kMostScale)), all(Layout::kLeastScale));
+            const Lanes errors = scale_errors<Grid>(groups[g], value * scales);
+            const int best = least_lane(errors);
+            choice.scales[g] = int8_t(scales[best]);
+            choice.error += errors[best];
         }
         return choice;
     }
@@ -152,7 +146,7 @@ INGOT_INLINE void fit_many_scales(const float* x, const float* w, uint64_t n_blo
     for (uint64_t b = 0; b < n_blocks; ++b, x += 256, w += 256, out += sizeof(Block)) {
         Group<Super::kElements> groups[Super::kGroups];
         for (int g = 0; g < Super::kGroups; ++g)
-            groups[g] = load_group<Super::kElements>(x + Super::kElements * g, w + Super::kElements * g);
+            load_group(x + Super::kElements * g, w + Super::kElements * g, groups[g]);
         Super super;
         const auto choice = super.fit(groups);
 

@@ -10,47 +10,49 @@ namespace {
 struct Q4_1 {
     using Block = BlockQ4_1;
     static constexpr int kMost = 15;
-    static constexpr float kBelow[] = {-0.3f, 0.0f, 0.3f, 0.7f, 1.2f};
-    static constexpr float kAbove[] = {-0.3f, 0.0f, 0.3f, 0.7f, 1.2f};
+    static constexpr int kLloydRounds = 2;
+    static constexpr auto kEnds = all_pairs({-0.3f, 0.1f, 0.6f, 1.2f}, {-0.3f, 0.1f, 0.6f, 1.2f});
 };
 
 struct Q5_1 {
     using Block = BlockQ5_1;
     static constexpr int kMost = 31;
-    static constexpr float kBelow[] = {-0.3f, 0.0f, 0.3f, 0.7f, 1.2f};
-    static constexpr float kAbove[] = {-0.3f, 0.0f, 0.3f, 0.7f, 1.2f};
+    static constexpr int kLloydRounds = 2;
+    static constexpr auto kEnds = all_pairs({-0.3f, 0.1f, 0.6f, 1.2f}, {-0.3f, 0.1f, 0.6f, 1.2f});
 };
 
 template <class Layout>
 INGOT_INLINE void fit_one_affine(const float* x, const float* w, uint64_t n_blocks, std::byte* out) {
     using Block = typename Layout::Block;
     for (uint64_t b = 0; b < n_blocks; ++b, x += 32, w += 32, out += sizeof(Block)) {
-        auto group = load_group<32>(x, w);
+        Group<32> group, centred;
+        load_group(x, w, group);
         const Range ends = range(group);
 
         // The search runs around the middle of the range: a group far from zero keeps its digits.
         const float middle = 0.5f * (ends.low + ends.high);
-        Group<32> centred = group;
-        for (int i = 0; i < group.kVectors; ++i) centred.x[i] -= middle;
-        const Affine free = best_affine<Layout, false>(centred, {ends.low - middle, ends.high - middle});
+        for (int i = 0; i < 32; i += kLanes) {
+            const Lanes moved = load(group.x + i) - middle;
+            store(centred.x + i, moved);
+            store(centred.w + i, load(group.w + i));
+            store(centred.wx + i, load(group.w + i) * moved);
+        }
+        const Affine free =
+            best_affine<Layout, false>(centred, group_sums(centred), {ends.low - middle, ends.high - middle});
 
         Block block{};
-        block.d = finite_half(free.scale);
-        const float scale = half_to_float(block.d);
-        // Two neighbours of the stored minimum: its rounding may weigh more than that of the scale.
-        const uint16_t nearest = finite_half(free.offset + middle);
-        float best_error = INFINITY;
-        for (const int step : {0, -1, 1}) {
-            const uint16_t min = uint16_t(nearest + step);
-            if ((min & 0x7fff) > 0x7bff) continue;
-            const float error = affine_error<Layout::kMost>(group, scale, half_to_float(min));
-            if (error < best_error) {
-                best_error = error;
-                block.min = min;
-            }
-        }
+        // Both numbers are rounded to halves, which moves levels: the neighbours may decode better.
+        constexpr float kUlp = 0x1p-11f;  // of a half, between this and twice this of its value
+        const Lanes scale_steps = {0, 0, 0, -kUlp, kUlp, -kUlp, kUlp, 0};
+        const Lanes offset_steps = {0, -kUlp, kUlp, 0, 0, kUlp, -kUlp, 2 * kUlp};
+        const float free_offset = free.offset + middle;
+        const Lanes scales = nearest_halves(free.scale + free.scale * scale_steps);
+        const Lanes offsets = nearest_halves(free_offset + free_offset * offset_steps);
+        const int best = least_lane(affine_errors<Layout::kMost>(group, scales, offsets));
+        block.d = finite_half(scales[best]);
+        block.min = finite_half(offsets[best]);
         uint8_t codes[32];
-        store_levels<Layout::kMost>(group, scale, half_to_float(block.min), codes);
+        store_levels<Layout::kMost>(group, half_to_float(block.d), half_to_float(block.min), codes);
         pack_codes(codes, block);
         std::memcpy(out, &block, sizeof block);
     }

@@ -1,4 +1,6 @@
 // Q4_0, Q5_0, Q8_0, IQ4_NL: blocks of 32 elements under one scale.
+#include <type_traits>
+
 #include "converters/quantize/fit/isa.h"
 #include "converters/quantize/fit/layouts.h"
 #include "converters/quantize/fit/pack.h"
@@ -7,61 +9,66 @@
 namespace ingot::converters::fit {
 namespace {
 
+// Ranges of targets: measured on gaussian and trained weights, a wider range or more targets gain nothing.
 struct Q4_0 {
     using Block = BlockQ4_0;
     using Grid = EvenGrid<-8, 7>;
-    static constexpr auto kTargets = two_ranges<16, 12>(-11.0f, -6.5f, 6.0f, 9.5f);
+    static constexpr auto kTargets = two_ranges<12, 12>(-11.0f, -6.5f, 6.0f, 9.5f);
 };
 
 struct Q5_0 {
     using Block = BlockQ5_0;
     using Grid = EvenGrid<-16, 15>;
-    static constexpr auto kTargets = two_ranges<14, 12>(-20.0f, -14.0f, 13.5f, 18.5f);
+    static constexpr auto kTargets = two_ranges<12, 12>(-20.0f, -14.5f, 13.5f, 18.5f);
+};
+
+struct IQ4_NL {
+    using Block = BlockIQ4_NL;
+    using Grid = UnevenGrid;
+    static constexpr auto kTargets = two_ranges<12, 12>(-160.0f, -95.0f, 90.0f, 150.0f);
 };
 
 /// -128 is left unused: readers that take the magnitude of a quant in eight bits would stumble over it.
 struct Q8_0 {
     using Block = BlockQ8_0;
     using Grid = EvenGrid<-127, 127>;
-    static constexpr auto kTargets = two_ranges<4, 4>(126.0f, 127.0f, 127.25f, 128.0f);
 };
 
-struct IQ4_NL {
-    using Block = BlockIQ4_NL;
-    using Grid = UnevenGrid;
-    static constexpr auto kTargets = two_ranges<14, 14>(-160.0f, -95.0f, 90.0f, 150.0f);
-};
+/// The scale, a half, that decodes with the least error. What is best for levels fitted to an unrounded scale
+/// is not so for the levels that the stored one leads to, so eight halves are tried.
+template <class Grid>
+INGOT_INLINE uint16_t best_half(const Group<32>& group, Lanes scales) {
+    const Lanes halves = nearest_halves(scales);
+    return finite_half(halves[least_lane(scale_errors<Grid>(group, halves))]);
+}
+
+template <class Layout>
+INGOT_INLINE uint16_t fit_scale(const Group<32>& group, float extreme_value) {
+    using Grid = typename Layout::Grid;
+    if constexpr (std::is_same_v<Layout, Q8_0>) {
+        // With 255 levels there is nothing to gain from clipping more than half a level.
+        const Lanes targets = {127.0f, 126.4f, 126.7f, 126.85f, 127.15f, 127.3f, 127.45f, 127.6f};
+        return best_half<Grid>(group, extreme_value / targets);
+    } else {
+        const float free = best_scale<Grid>(group, extreme_value, Layout::kTargets).best_scale();
+        constexpr float kUlp = 0x1p-11f;  // of a half, between this and twice this of its value
+        const Lanes steps = {0, -3 * kUlp, -2 * kUlp, -kUlp, kUlp, 2 * kUlp, 3 * kUlp, 4 * kUlp};
+        return best_half<Grid>(group, free + free * steps);
+    }
+}
 
 template <class Layout>
 INGOT_INLINE void fit_one_scale(const float* x, const float* w, uint64_t n_blocks, std::byte* out) {
     using Block = typename Layout::Block;
-    using Grid = typename Layout::Grid;
     for (uint64_t b = 0; b < n_blocks; ++b, x += 32, w += 32, out += sizeof(Block)) {
-        const auto group = load_group<32>(x, w);
-        const float extreme_value = extreme(group);
+        Group<32> group;
+        load_group(x, w, group);
+        const float extreme_value = extreme(range(group));
 
         Block block{};
+        if (extreme_value != 0) block.d = fit_scale<Layout>(group, extreme_value);
         uint8_t codes[32];
-        float scale = 0;
-        if (extreme_value != 0) {
-            const ScaleSums free = best_scale<Grid>(group, extreme_value, Layout::kTargets);
-            block.d = finite_half(free.best_scale());
-            scale = half_to_float(block.d);
-            // The stored scale moves some levels, and those want a slightly different scale: a few
-            // neighbours.
-            float error = scale_error<Grid>(group, scale);
-            for (const int step : {-2, -1, 1, 2}) {
-                const uint16_t neighbour = uint16_t(block.d + step);
-                if ((neighbour & 0x7fff) > 0x7bff) continue;
-                const float neighbour_error = scale_error<Grid>(group, half_to_float(neighbour));
-                if (neighbour_error < error) {
-                    error = neighbour_error;
-                    scale = half_to_float(neighbour);
-                }
-            }
-            block.d = float_to_half(scale);
-        }
-        store_codes<Grid>(group, scale, codes);
+        store_codes<typename Layout::Grid>(group, half_to_float(block.d), codes);
         pack_codes(codes, block);
         std::memcpy(out, &block, sizeof block);
     }

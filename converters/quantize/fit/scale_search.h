@@ -19,72 +19,80 @@ struct ScaleSums {
     float gain() const { return best_scale() * xl; }
 };
 
+INGOT_INLINE float inverse_or_zero(float scale) {
+    return scale != 0 ? 1.0f / scale : 0.0f;
+}
+INGOT_INLINE Lanes inverse_or_zero(Lanes scale) {
+    return scale != 0.0f ? 1.0f / scale : Lanes{};
+}
+
 /// Levels nearest to x * inverse.
 template <class Grid, int kElements>
 INGOT_INLINE ScaleSums scale_sums(const Group<kElements>& group, float inverse) {
-    Lanes xl = all(0), ll = all(0);
-    for (int i = 0; i < group.kVectors; ++i) {
-        const Lanes level = Grid::nearest(group.x[i] * inverse);
-        const Lanes weighted = group.w[i] * level;
-        xl += weighted * group.x[i];
-        ll += weighted * level;
+    Lanes xl{}, ll{};
+    for (int i = 0; i < kElements; i += kLanes) {
+        const Lanes level = Grid::nearest(load(group.x + i) * inverse);
+        xl += load(group.wx + i) * level;
+        ll += load(group.w + i) * level * level;
     }
     return {sum(xl), sum(ll)};
 }
 
-INGOT_INLINE float inverse_or_zero(float scale) {
-    return scale != 0 ? 1.0f / scale : 0.0f;
-}
-
-/// Σ w (x - scale * level)² with the levels nearest to x / scale: the error of what a reader decodes.
+/// Σ w (x - scale * level)² with the levels nearest to x / scale, for eight stored scales at once, one in
+/// each lane: the errors of what a reader decodes.
 template <class Grid, int kElements>
-INGOT_INLINE float scale_error(const Group<kElements>& group, float scale) {
-    const float inverse = inverse_or_zero(scale);
-    Lanes error = all(0);
-    for (int i = 0; i < group.kVectors; ++i) {
+INGOT_INLINE Lanes scale_errors(const Group<kElements>& group, Lanes scale) {
+    const Lanes inverse = inverse_or_zero(scale);
+    Lanes error{};
+    for (int i = 0; i < kElements; ++i) {
         const Lanes difference = group.x[i] - Grid::nearest(group.x[i] * inverse) * scale;
-        error += group.w[i] * difference * difference;
+        error += group.w[i] * (difference * difference);
     }
-    return sum(error);
+    return error;
 }
 
 /// The quants for a scale.
 template <class Grid, int kElements>
 INGOT_INLINE void store_codes(const Group<kElements>& group, float scale, uint8_t* codes) {
     const float inverse = inverse_or_zero(scale);
-    for (int i = 0; i < group.kVectors; ++i) {
-        const Lanes level = Grid::nearest(group.x[i] * inverse);
-        for (int k = 0; k < kLanes; ++k) codes[kLanes * i + k] = Grid::code(level[k]);
-    }
+    for (int i = 0; i < kElements; i += kLanes)
+        store_bytes(codes + i, Grid::codes(load(group.x + i) * inverse));
 }
 
 /// The element of largest magnitude, with its sign.
-template <int kElements>
-INGOT_INLINE float extreme(const Group<kElements>& group) {
-    Lanes low = group.x[0], high = group.x[0];
-    for (int i = 1; i < group.kVectors; ++i) {
-        low = smaller(low, group.x[i]);
-        high = larger(high, group.x[i]);
-    }
-    const float least = smallest(low), most = largest(high);
-    return most >= -least ? most : least;
+INGOT_INLINE float extreme(Range ends) {
+    return ends.high >= -ends.low ? ends.high : ends.low;
 }
 
 /// The scale that serves the group best when it may be any number. `targets` are the grid positions that the
 /// element of largest magnitude is tried at: beyond the grid's end it is clipped and the others gain
-/// precision.
+/// precision. Each lane tries one, so the sums need no reduction across lanes.
 template <class Grid, int kElements, size_t kTargets>
 INGOT_INLINE ScaleSums best_scale(const Group<kElements>& group, float extreme_value,
                                   const std::array<float, kTargets>& targets) {
+    constexpr int kVectors = kTargets / kLanes;
+    static_assert(kTargets % kLanes == 0);
+    Lanes inverse[kVectors], xl[kVectors], ll[kVectors];
+    for (int k = 0; k < kVectors; ++k) {
+        inverse[k] = load(targets.data() + kLanes * k) * (1.0f / extreme_value);
+        xl[k] = ll[k] = Lanes{};
+    }
+    for (int i = 0; i < kElements; ++i)
+        for (int k = 0; k < kVectors; ++k) {
+            const Lanes level = Grid::nearest(group.x[i] * inverse[k]);
+            xl[k] += group.wx[i] * level;
+            ll[k] += (group.w[i] * level) * level;
+        }
+
     ScaleSums best;
     float best_gain = 0;
-    for (const float target : targets) {
-        const ScaleSums sums = scale_sums<Grid>(group, target / extreme_value);
-        const float gain = sums.gain();
-        if (gain > best_gain) {
-            best_gain = gain;
-            best = sums;
-        }
+    for (int k = 0; k < kVectors; ++k) {
+        const Lanes gain = xl[k] / ll[k] * xl[k];
+        for (int lane = 0; lane < kLanes; ++lane)
+            if (gain[lane] > best_gain) {
+                best_gain = gain[lane];
+                best = {xl[k][lane], ll[k][lane]};
+            }
     }
     // Rounding again at the fitted scale can only lower the error (Lloyd's iteration).
     for (int round = 0; round < 2; ++round) {
@@ -97,11 +105,39 @@ INGOT_INLINE ScaleSums best_scale(const Group<kElements>& group, float extreme_v
     return best;
 }
 
+/// The lane of least value; the first among equals.
+INGOT_INLINE int least_lane(Lanes v) {
+    int best = 0;
+    for (int lane = 1; lane < kLanes; ++lane)
+        if (v[lane] < v[best]) best = lane;
+    return best;
+}
+
 /// The nearest half that is finite.
 INGOT_INLINE uint16_t finite_half(float value) {
     constexpr float kLargestHalf = 65504.0f;
     value = value > kLargestHalf ? kLargestHalf : value < -kLargestHalf ? -kLargestHalf : value;
     return float_to_half(value);
+}
+
+/// Rounds to the eleven significant bits of a half (ties to even) and to its largest magnitude. Below 2^-14,
+/// where halves are coarser, the result is only near one: finite_half() has the last word.
+INGOT_INLINE Lanes nearest_halves(Lanes v) {
+    constexpr int32_t kDropped = 13;  // fraction bits of a float beyond those of a half
+    const IntLanes bits = IntLanes(v);
+    const IntLanes odd = (bits >> kDropped) & 1;
+    const Lanes rounded = Lanes((bits + ((1 << (kDropped - 1)) - 1) + odd) & ~((1 << kDropped) - 1));
+    return larger(smaller(rounded, all(65504.0f)), all(-65504.0f));
+}
+
+/// `kLow` values from `first` to `last`, evenly spaced, followed by those of a second range.
+template <int kLow, int kHigh>
+constexpr std::array<float, kLow + kHigh> two_ranges(float first, float last, float first2, float last2) {
+    std::array<float, kLow + kHigh> values{};
+    for (int i = 0; i < kLow; ++i) values[i] = first + (last - first) * float(i) / float(kLow - 1);
+    for (int i = 0; i < kHigh; ++i)
+        values[kLow + i] = first2 + (last2 - first2) * float(i) / float(kHigh - 1);
+    return values;
 }
 
 }  // namespace ingot::converters::fit
