@@ -35,9 +35,6 @@ void attention(const AttentionArguments&);
 /// For the innermost functions: a call would spill every vector register.
 #define INGOT_INLINE [[gnu::always_inline, maybe_unused]] static inline
 
-/// How far ahead of the arithmetic weights are fetched when each is used once, bytes.
-constexpr int64_t kPrefetchBytes = 1536;
-
 /// All bits set in the lower n of 8 lanes, 0 ≤ n ≤ 8: the mask of a partial load or store.
 [[maybe_unused]] static inline __m256i lanes(int64_t n) {
     alignas(64) static constexpr int32_t kMask[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
@@ -67,6 +64,19 @@ INGOT_INLINE float add_lanes(__m256 v) {
 
 [[maybe_unused]] static inline const uint8_t* activations_of(const MatmulArguments& m, int64_t token) {
     return static_cast<const uint8_t*>(m.activations) + size_t(token) * m.activation_stride;
+}
+
+/// How far ahead of the arithmetic weights are fetched when each is used once, bytes: the same place of the
+/// next n rows, for those are what comes next (and not what the n rows at work hold already). At least 1 KiB.
+[[maybe_unused]] static inline size_t prefetch_distance(const MatmulArguments& m, size_t n_rows) {
+    size_t distance = n_rows * m.weight_stride;
+    while (distance < 1024) distance *= 2;
+    return distance;
+}
+
+/// Fetches the cache lines of n bytes. Any address will do.
+INGOT_INLINE void prefetch(const uint8_t* from, size_t n_bytes) {
+    for (size_t i = 0; i < n_bytes; i += 64) _mm_prefetch(from + i, _MM_HINT_T0);
 }
 
 /// Runs tile<tokens>(row, token) over all outputs. With one token the rows are streamed from memory once.

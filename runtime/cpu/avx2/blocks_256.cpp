@@ -190,10 +190,10 @@ static void tile(const MatmulArguments& m, int64_t row, int64_t token) {
         x[t] = reinterpret_cast<const ActivationBlock256*>(activations_of(m, token + t));
         sums[t] = _mm256_setzero_ps();
     }
+    [[maybe_unused]] const size_t distance = prefetch_distance(m, 1);
     for (int64_t b = 0; b < m.n_in / 256; ++b) {
         if constexpr (T == 1) {
-            const auto* next = reinterpret_cast<const uint8_t*>(blocks + b) + kPrefetchBytes;
-            for (size_t i = 0; i < sizeof(Block); i += 64) _mm_prefetch(next + i, _MM_HINT_T0);
+            prefetch(reinterpret_cast<const uint8_t*>(blocks + b) + distance, sizeof(Block));
         }
         Parts parts;
         Layout::take_apart(blocks[b], parts);

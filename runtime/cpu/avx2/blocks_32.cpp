@@ -190,10 +190,8 @@ static void tile(const MatmulArguments& m, int64_t row, int64_t token) {
     int64_t b = 0;
     for (; b + 8 <= n_blocks; b += 8) {
         if constexpr (T == 1) {
-            for (int r = 0; r < R; ++r) {
-                const uint8_t* next = rows[r] + b / 8 * Layout::kBytesOf8 + kPrefetchBytes;
-                for (int64_t i = 0; i < Layout::kBytesOf8; i += 64) _mm_prefetch(next + i, _MM_HINT_T0);
-            }
+            const size_t ahead = size_t(b / 8 * Layout::kBytesOf8) + prefetch_distance(m, R);
+            for (int r = 0; r < R; ++r) prefetch(rows[r] + ahead, size_t(Layout::kBytesOf8));
         }
         add_blocks<Layout, R, T>(rows, x, b, 8, sums);
     }

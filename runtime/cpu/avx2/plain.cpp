@@ -46,12 +46,13 @@ static void tile(const MatmulArguments& m, int64_t row, int64_t token) {
     for (int r = 0; r < R; ++r) {
         for (int t = 0; t < T; ++t) sums[r][t] = _mm256_setzero_ps();
     }
+    [[maybe_unused]] const size_t distance = prefetch_distance(m, R);
     int64_t i = 0;
     for (; i + 8 <= m.n_in; i += 8) {
         __m256 activations[T];
         for (int t = 0; t < T; ++t) activations[t] = _mm256_loadu_ps(x[t] + i);
         for (int r = 0; r < R; ++r) {
-            if constexpr (T == 1) _mm_prefetch(rows[r] + i * Layout::kBytes + kPrefetchBytes, _MM_HINT_T0);
+            if constexpr (T == 1) _mm_prefetch(rows[r] + i * Layout::kBytes + distance, _MM_HINT_T0);
             const __m256 weights = Layout::load(rows[r], i);
             for (int t = 0; t < T; ++t) sums[r][t] = _mm256_fmadd_ps(weights, activations[t], sums[r][t]);
         }

@@ -222,11 +222,11 @@ static void tile(const MatmulArguments& m, int64_t row, int64_t token) {
     for (int r = 0; r < R; ++r) {
         for (int t = 0; t < T; ++t) sums[r][t] = _mm512_setzero_ps();
     }
+    [[maybe_unused]] const size_t distance = prefetch_distance(m, R);
     for (int64_t b = 0; b < m.n_in / 256; ++b) {
         for (int r = 0; r < R; ++r) {
             if constexpr (T == 1) {
-                const auto* next = reinterpret_cast<const uint8_t*>(rows[r] + b) + kPrefetchBytes;
-                for (size_t i = 0; i < sizeof(Block); i += 64) _mm_prefetch(next + i, _MM_HINT_T0);
+                prefetch(reinterpret_cast<const uint8_t*>(rows[r] + b) + distance, sizeof(Block));
             }
             Parts parts;
             Layout::take_apart(rows[r][b], parts);

@@ -20,20 +20,29 @@ namespace {
 // Each says where block b of a row begins, the unsigned quants of blocks b and b + 1 (or of b alone, with
 // zeros above), and scale and offset of n ≤ 16 blocks, zeros above.
 
-// 16 bytes each of two blocks -> their 32 low and high nibbles: [low 0 | high 0 | low 1 | high 1].
+// 16 bytes each of two blocks, each twice: [first | first | second | second], or [first | first | 0 | 0].
+template <bool both>
+INGOT_INLINE __m512i load_twice(const uint8_t* first, const uint8_t* second) {
+    const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(first));
+    if constexpr (!both) return _mm512_maskz_broadcast_i32x4(0x00ff, a);
+    const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(second));
+    return _mm512_mask_broadcast_i32x4(_mm512_broadcast_i32x4(a), 0xff00, b);
+}
+
+// Their 32 low and high nibbles: [low 0 | high 0 | low 1 | high 1].
 template <bool both>
 INGOT_INLINE __m512i nibbles(const uint8_t* first, const uint8_t* second) {
     const __m512i shifts = _mm512_set_epi32(4, 4, 4, 4, 0, 0, 0, 0, 4, 4, 4, 4, 0, 0, 0, 0);
-    const auto* a = reinterpret_cast<const __m128i*>(first);
-    const auto* b = reinterpret_cast<const __m128i*>(second);
-    __m512i bytes;
-    if constexpr (both) {
-        bytes = _mm512_mask_broadcast_i32x4(_mm512_broadcast_i32x4(_mm_loadu_si128(a)), 0xff00,
-                                            _mm_loadu_si128(b));
-    } else {
-        bytes = _mm512_maskz_broadcast_i32x4(0x00ff, _mm_loadu_si128(a));
-    }
-    return _mm512_and_si512(_mm512_srlv_epi32(bytes, shifts), _mm512_set1_epi8(0xf));
+    const __m512i bytes = _mm512_srlv_epi32(load_twice<both>(first, second), shifts);
+    return _mm512_and_si512(bytes, _mm512_set1_epi8(0xf));
+}
+
+// The same without the shift: high nibbles count 16 times as much.
+template <bool both>
+INGOT_INLINE __m512i nibbles_in_place(const uint8_t* first, const uint8_t* second) {
+    constexpr long long kLow = 0x0f0f0f0f0f0f0f0f, kHigh = ~kLow;
+    const __m512i masks = _mm512_set_epi64(kHigh, kHigh, kLow, kLow, kHigh, kHigh, kLow, kLow);
+    return _mm512_and_si512(load_twice<both>(first, second), masks);
 }
 
 INGOT_INLINE uint32_t load_u32(const void* from) {
@@ -113,11 +122,21 @@ struct Q4_0 : Symmetric<BlockQ4_0, 8> {
     INGOT_INLINE __m512i quants(const uint8_t* row, int64_t b) {
         return nibbles_of<both, BlockQ4_0>(row, b);
     }
+    template <bool both>
+    INGOT_INLINE __m512i quants_in_place(const uint8_t* row, int64_t b) {
+        const BlockQ4_0* block = block_at<BlockQ4_0>(row, b);
+        return nibbles_in_place<both>(block[0].quants, both ? block[1].quants : nullptr);
+    }
 };
 struct Q4_1 : WithMin<BlockQ4_1> {
     template <bool both>
     INGOT_INLINE __m512i quants(const uint8_t* row, int64_t b) {
         return nibbles_of<both, BlockQ4_1>(row, b);
+    }
+    template <bool both>
+    INGOT_INLINE __m512i quants_in_place(const uint8_t* row, int64_t b) {
+        const BlockQ4_1* block = block_at<BlockQ4_1>(row, b);
+        return nibbles_in_place<both>(block[0].quants, both ? block[1].quants : nullptr);
     }
 };
 struct Q5_0 : Symmetric<BlockQ5_0, 16> {
@@ -178,14 +197,39 @@ struct IQ4_XS {
     }
 };
 
+template <bool kValue>
+struct Constant {
+    static constexpr bool value = kValue;
+};
+
 // ── The product ─────────────────────────────────────────────────────────────────────────────────────────
+
+// A single token meets each weight once: there the shift of the high nibbles is saved where a layout can, and
+// their factors are divided by 16 instead, once for 16 blocks.
+template <typename Layout>
+concept HasQuantsInPlace = requires(const uint8_t* row) {
+    Layout::template quants_in_place<true>(row, 0);
+};
+
+// The float factors of the 16 lanes of blocks b + i and b + i + 1 out of those of 16 blocks.
+template <bool in_place>
+INGOT_INLINE __m512 factors_of_pair(__m512 factors, __m512 sixteenths, int i) {
+    constexpr int kHigh = in_place ? 16 : 0;  // + 16: of the second vector
+    const __m512i pair = _mm512_set_epi32(i + 1 + kHigh, i + 1 + kHigh, i + 1 + kHigh, i + 1 + kHigh, i + 1,
+                                          i + 1, i + 1, i + 1,  //
+                                          i + kHigh, i + kHigh, i + kHigh, i + kHigh, i, i, i, i);
+    if constexpr (in_place) return _mm512_permutex2var_ps(factors, pair, sixteenths);
+    return _mm512_permutexvar_ps(pair, factors);
+}
 
 // Adds n ≤ 16 blocks from block b on to sums, for R rows and T tokens.
 template <typename Layout, int R, int T>
 INGOT_INLINE void add_blocks(const uint8_t* const (&rows)[R], const ActivationRow32 (&x)[T], int64_t b, int n,
                              __m512 (&sums)[R][T]) {
+    constexpr bool kInPlace = T == 1 && HasQuantsInPlace<Layout>;
     const __mmask16 mask = lanes(n);
     __m512 factors[R][T];  // lane i: scale of block b + i, times that of the activations
+    __m512 sixteenths[R];  // of them, where needed
     for (int r = 0; r < R; ++r) {
         __m512 scale, offset;
         Layout::factors(rows[r], b, n, scale, offset);
@@ -193,33 +237,29 @@ INGOT_INLINE void add_blocks(const uint8_t* const (&rows)[R], const ActivationRo
             factors[r][t] = _mm512_mul_ps(scale, _mm512_maskz_loadu_ps(mask, x[t].scales + b));
             sums[r][t] = _mm512_fmadd_ps(offset, _mm512_maskz_loadu_ps(mask, x[t].sums + b), sums[r][t]);
         }
+        sixteenths[r] = _mm512_mul_ps(factors[r][0], _mm512_set1_ps(1.0f / 16));
     }
-    const __m512i first_pair = _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0);
-#pragma GCC unroll 8
-    for (int i = 0; i + 2 <= n; i += 2) {
-        const __m512i pair = _mm512_add_epi32(first_pair, _mm512_set1_epi32(i));
+    const auto add_pair = [&](auto both, int i) __attribute__((always_inline)) {
         for (int r = 0; r < R; ++r) {
-            const __m512i weights = Layout::template quants<true>(rows[r], b + i);
+            __m512i weights;
+            if constexpr (kInPlace) {
+                weights = Layout::template quants_in_place<both.value>(rows[r], b + i);
+            } else {
+                weights = Layout::template quants<both.value>(rows[r], b + i);
+            }
             for (int t = 0; t < T; ++t) {
-                const __m512i dots = _mm512_dpbusd_epi32(_mm512_setzero_si512(), weights,
-                                                         _mm512_loadu_si512(x[t].quants + 32 * (b + i)));
-                sums[r][t] = _mm512_fmadd_ps(_mm512_permutexvar_ps(pair, factors[r][t]),
+                const int8_t* quants = x[t].quants + 32 * (b + i);
+                const __m512i activations =
+                    both.value ? _mm512_loadu_si512(quants) : _mm512_maskz_loadu_epi32(0x00ff, quants);
+                const __m512i dots = _mm512_dpbusd_epi32(_mm512_setzero_si512(), weights, activations);
+                sums[r][t] = _mm512_fmadd_ps(factors_of_pair<kInPlace>(factors[r][t], sixteenths[r], i),
                                              _mm512_cvtepi32_ps(dots), sums[r][t]);
             }
         }
-    }
-    if (n % 2 == 0) return;
-    const __m512i last = _mm512_set1_epi32(n - 1);
-    for (int r = 0; r < R; ++r) {
-        const __m512i weights = Layout::template quants<false>(rows[r], b + n - 1);
-        for (int t = 0; t < T; ++t) {
-            const auto* quants = reinterpret_cast<const __m256i*>(x[t].quants + 32 * (b + n - 1));
-            const __m512i dots = _mm512_dpbusd_epi32(_mm512_setzero_si512(), weights,
-                                                     _mm512_zextsi256_si512(_mm256_loadu_si256(quants)));
-            sums[r][t] = _mm512_fmadd_ps(_mm512_permutexvar_ps(last, factors[r][t]), _mm512_cvtepi32_ps(dots),
-                                         sums[r][t]);
-        }
-    }
+    };
+#pragma GCC unroll 8
+    for (int i = 0; i + 2 <= n; i += 2) add_pair(Constant<true>(), i);
+    if (n % 2 != 0) add_pair(Constant<false>(), n - 1);
 }
 
 template <typename Layout, int R, int T>
@@ -236,10 +276,8 @@ static void tile(const MatmulArguments& m, int64_t row, int64_t token) {
     int64_t b = 0;
     for (; b + 16 <= n_blocks; b += 16) {
         if constexpr (T == 1) {
-            for (int r = 0; r < R; ++r) {
-                const uint8_t* next = rows[r] + b / 16 * Layout::kBytesOf16 + kPrefetchBytes;
-                for (int64_t i = 0; i < Layout::kBytesOf16; i += 64) _mm_prefetch(next + i, _MM_HINT_T0);
-            }
+            const size_t ahead = size_t(b / 16 * Layout::kBytesOf16) + prefetch_distance(m, R);
+            for (int r = 0; r < R; ++r) prefetch(rows[r] + ahead, size_t(Layout::kBytesOf16));
         }
         add_blocks<Layout, R, T>(rows, x, b, 16, sums);
     }

@@ -48,13 +48,12 @@ static void tile(const MatmulArguments& m, int64_t row, int64_t token) {
     for (int r = 0; r < R; ++r) {
         for (int t = 0; t < T; ++t) sums[r][t] = _mm512_setzero_ps();
     }
+    [[maybe_unused]] const size_t distance = prefetch_distance(m, R);
     int64_t i = 0;
     for (; i + 32 <= m.n_in; i += 32) {
         if constexpr (T == 1) {
-            for (int r = 0; r < R; ++r) {
-                _mm_prefetch(rows[r] + i * Layout::kBytes + kPrefetchBytes, _MM_HINT_T0);
-                if (Layout::kBytes == 4) _mm_prefetch(rows[r] + i * 4 + kPrefetchBytes + 64, _MM_HINT_T0);
-            }
+            for (int r = 0; r < R; ++r)
+                prefetch(rows[r] + i * Layout::kBytes + distance, 32 * Layout::kBytes);
         }
         for (int64_t j = i; j < i + 32; j += 16) {
             __m512 activations[T];
