@@ -4,6 +4,10 @@
 
 #include "format/blocks/iq4_nl.h"
 #include "format/blocks/iq4_xs.h"
+#include "format/blocks/mxfp4.h"
+#include "format/blocks/nvfp4.h"
+#include "format/blocks/q1_0.h"
+#include "format/blocks/q2_0.h"
 #include "format/blocks/q2_k.h"
 #include "format/blocks/q3_k.h"
 #include "format/blocks/q4_0.h"
@@ -14,6 +18,8 @@
 #include "format/blocks/q5_k.h"
 #include "format/blocks/q6_k.h"
 #include "format/blocks/q8_0.h"
+#include "format/blocks/tq1_0.h"
+#include "format/blocks/tq2_0.h"
 #include "format/error.h"
 #include "format/half.h"
 
@@ -77,6 +83,12 @@ constexpr Decoder kDecoders[] = {
     {TensorType::Q6_K, blocks<BlockQ6_K>},
     {TensorType::IQ4_NL, blocks<BlockIQ4_NL>},
     {TensorType::IQ4_XS, blocks<BlockIQ4_XS>},
+    {TensorType::TQ1_0, blocks<BlockTQ1_0>},
+    {TensorType::TQ2_0, blocks<BlockTQ2_0>},
+    {TensorType::MXFP4, blocks<BlockMXFP4>},
+    {TensorType::NVFP4, blocks<BlockNVFP4>},
+    {TensorType::Q1_0, blocks<BlockQ1_0>},
+    {TensorType::Q2_0, blocks<BlockQ2_0>},
 };
 
 }  // namespace

@@ -6,6 +6,10 @@
 
 #include "format/blocks/iq4_nl.h"
 #include "format/blocks/iq4_xs.h"
+#include "format/blocks/mxfp4.h"
+#include "format/blocks/nvfp4.h"
+#include "format/blocks/q1_0.h"
+#include "format/blocks/q2_0.h"
 #include "format/blocks/q2_k.h"
 #include "format/blocks/q3_k.h"
 #include "format/blocks/q4_0.h"
@@ -16,6 +20,8 @@
 #include "format/blocks/q5_k.h"
 #include "format/blocks/q6_k.h"
 #include "format/blocks/q8_0.h"
+#include "format/blocks/tq1_0.h"
+#include "format/blocks/tq2_0.h"
 #include "format/blocks/undecoded.h"
 #include "format/error.h"
 
@@ -70,12 +76,12 @@ constexpr std::array kTypes = {
     plain<double>(TensorType::F64, "F64"),
     listed<BlockIQ1_M>(TensorType::IQ1_M, "IQ1_M"),
     plain<Half>(TensorType::BF16, "BF16"),
-    listed<BlockTQ1_0>(TensorType::TQ1_0, "TQ1_0"),
-    listed<BlockTQ2_0>(TensorType::TQ2_0, "TQ2_0"),
-    listed<BlockMXFP4>(TensorType::MXFP4, "MXFP4"),
-    listed<BlockNVFP4>(TensorType::NVFP4, "NVFP4"),
-    listed<BlockQ1_0>(TensorType::Q1_0, "Q1_0"),
-    listed<BlockQ2_0>(TensorType::Q2_0, "Q2_0"),
+    decoded<BlockTQ1_0>(TensorType::TQ1_0, "TQ1_0"),
+    decoded<BlockTQ2_0>(TensorType::TQ2_0, "TQ2_0"),
+    decoded<BlockMXFP4>(TensorType::MXFP4, "MXFP4"),
+    decoded<BlockNVFP4>(TensorType::NVFP4, "NVFP4"),
+    decoded<BlockQ1_0>(TensorType::Q1_0, "Q1_0"),
+    decoded<BlockQ2_0>(TensorType::Q2_0, "Q2_0"),
 };
 
 constexpr uint32_t kHighestNumber = uint32_t(kTypes.back().type);

@@ -7,6 +7,10 @@
 
 #include "format/blocks/iq4_nl.h"
 #include "format/blocks/iq4_xs.h"
+#include "format/blocks/mxfp4.h"
+#include "format/blocks/nvfp4.h"
+#include "format/blocks/q1_0.h"
+#include "format/blocks/q2_0.h"
 #include "format/blocks/q2_k.h"
 #include "format/blocks/q3_k.h"
 #include "format/blocks/q4_0.h"
@@ -17,6 +21,8 @@
 #include "format/blocks/q5_k.h"
 #include "format/blocks/q6_k.h"
 #include "format/blocks/q8_0.h"
+#include "format/blocks/tq1_0.h"
+#include "format/blocks/tq2_0.h"
 #include "format/decode.h"
 #include "tests/catch.h"
 
@@ -191,6 +197,66 @@ TEST_CASE("IQ4_XS: each sub-block lies as in IQ4_NL, with a scale of its own") {
     CHECK(values_of(block) == expected);
 }
 
+TEST_CASE("TQ1_0: five digits of base 3 in a byte, the most significant one first") {
+    BlockTQ1_0 block{};
+    block.d = kHalf2;
+    // 0.21000 and 0.00012 in base 3, as fractions of 256, rounded up.
+    block.fives[3] = (2 * 81 + 1 * 27) * 256 / 243 + 1;
+    block.fives[32 + 3] = (1 * 3 + 2) * 256 / 243 + 1;
+    block.fours[1] = 2 * 3 * 256 / 243 + 1;  // 0.0002
+    CHECK(values_of(block) ==
+          all_but(256, -2, {{3, 2}, {35, 0}, {160 + 48 + 3, 0}, {160 + 64 + 3, 2}, {253, 2}}));
+}
+
+TEST_CASE("TQ2_0: a byte holds elements that lie 32 apart, and 1 is zero") {
+    BlockTQ2_0 block{};
+    block.d = kHalf2;
+    std::memset(block.quants, 0x55, sizeof(block.quants));
+    block.quants[32 + 7] = 0x92;  // from the high bits: 2, 1, 0, 2
+    CHECK(values_of(block) == all_but(256, 0, {{128 + 7, 2}, {160 + 7, -2}, {224 + 7, 2}}));
+}
+
+TEST_CASE("MXFP4: the scale is a power of two, down to a subnormal one") {
+    BlockMXFP4 block{};
+    block.floats[5] = 0xf1;
+    for (int exponent = 0; exponent < 256; ++exponent) {
+        block.exponent = uint8_t(exponent);
+        const float half_scale = std::ldexp(1.0f, exponent - 128);
+        REQUIRE(values_of(block) == all_but(32, 0, {{5, half_scale}, {21, -12 * half_scale}}));
+    }
+}
+
+TEST_CASE("NVFP4: each 16 elements have an 8-bit float as their scale, whose NaN is zero") {
+    BlockNVFP4 block{};
+    for (int s = 0; s < 4; ++s) block.floats[8 * s + 5] = 0xf1;
+    block.scales[0] = 0x38;  // exponent 7 of bias 7: 1
+    block.scales[1] = 0x07;  // subnormal: 7/8 * 2^-6
+    block.scales[2] = 0x7f;
+    block.scales[3] = 0x7e;  // 1.75 * 2^8
+    CHECK(values_of(block) == all_but(64, 0,
+                                      {{5, 0.5f},
+                                       {13, -6},
+                                       {16 + 5, 0.875f * 0x1p-7f},
+                                       {16 + 13, 0.875f * 0x1p-6f * -6},
+                                       {48 + 5, 224},
+                                       {48 + 13, -2688}}));
+}
+
+TEST_CASE("Q1_0: a set bit is plus d, a clear one minus d") {
+    BlockQ1_0 block{};
+    block.d = kHalf2;
+    block.signs[2] = 0x21;
+    CHECK(values_of(block) == all_but(128, -2, {{16, 2}, {21, 2}}));
+}
+
+TEST_CASE("Q2_0: a byte holds four neighbours, the first in its low bits") {
+    BlockQ2_0 block{};
+    block.d = kHalf2;
+    std::memset(block.quants, 0x55, sizeof(block.quants));
+    block.quants[3] = 0xd8;  // from the low bits: 0, 2, 1, 3
+    CHECK(values_of(block) == all_but(64, 0, {{12, -2}, {13, 2}, {15, 4}}));
+}
+
 TEST_CASE("Q4_K: scales and minimums survive packing, all pairs at every place") {
     for (int place = 0; place < 8; ++place) {
         for (int a = 0; a < 64; ++a) {
@@ -262,6 +328,8 @@ TEST_CASE("random blocks decode to what the reference implementation of GGUF mak
         {TensorType::Q3_K, 0x3d7463a1cfd5a565},   {TensorType::Q4_K, 0xa6ba136d6b8feff5},
         {TensorType::Q5_K, 0x01e9f4b7616ba440},   {TensorType::Q6_K, 0x3aa6de6a6238d0e1},
         {TensorType::IQ4_NL, 0xf2f2ceb223d593e5}, {TensorType::IQ4_XS, 0x051a6a68c84fe92d},
+        {TensorType::TQ1_0, 0x89ba24226f126325},  {TensorType::TQ2_0, 0x114bd9ab9efbe325},
+        {TensorType::MXFP4, 0x21c9f51885472325},  {TensorType::NVFP4, 0x8dc93cdc95702325},
     };
     constexpr uint64_t kBlocks = 512;
     for (const auto& [type, expected] : reference) {

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -119,14 +120,23 @@ TEST_CASE("SPEC: every decoded type has one example, and its bytes decode to its
 }
 
 TEST_CASE("SPEC: no bit of an example can change without changing its values") {
+    // In these, some different bytes mean the same: the two zeros of 4-bit floats, the unused top bit of
+    // NVFP4's scales, 256 bytes for 243 groups of five digits.
+    const std::set<std::string> redundant = {"MXFP4", "NVFP4", "TQ1_0"};
     for (const auto& [name, example] : examples()) {
         const TensorType type = parse_tensor_type(name).value();
         if (!info(type).quantized) continue;
+        INFO(name);
+        std::vector<size_t> silent_bits;
         for (size_t bit = 0; bit < 8 * example.bytes.size(); ++bit) {
             std::vector<uint8_t> changed = example.bytes;
             changed[bit / 8] = uint8_t(changed[bit / 8] ^ (1 << (bit % 8)));
-            INFO(name << " byte " << bit / 8 << " bit " << bit % 8);
-            CHECK(bits(decoded(type, changed)) != bits(example.values));
+            if (bits(decoded(type, changed)) == bits(example.values)) silent_bits.push_back(bit);
+        }
+        if (redundant.contains(name)) {
+            CHECK(silent_bits.size() * 12 < 8 * example.bytes.size());
+        } else {
+            CHECK(silent_bits == std::vector<size_t>{});
         }
     }
 }
@@ -153,5 +163,5 @@ TEST_CASE("SPEC: the diagram of a layout is the one in its header") {
         CHECK(indented[name] == diagram);
         ++n_layouts;
     }
-    CHECK(n_layouts >= 12);
+    CHECK(n_layouts >= 18);
 }
