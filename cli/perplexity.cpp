@@ -1,7 +1,187 @@
-#include "cli/command.h"
+// ingot perplexity: how well a model predicts a text, in llama.cpp's convention.
+#include "runtime/perplexity.h"
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <memory>
+
+#include "cli/console.h"
+#include "cli/model_options.h"
+#include "cli/signals.h"
+#include "format/error.h"
+#include "format/json_writer.h"
+#include "runtime/tokenizer/tokenizer.h"
 
 namespace ingot::cli {
+namespace {
 
-void add_perplexity(CLI::App&) {}
+constexpr int64_t kDefaultContext = 512;  // tokens
+constexpr int kInterrupted = 130;
+
+struct Options {
+    std::string file;
+    std::string text_file;
+    std::string ids_file;
+    int64_t n_context = 0;  // 0: kDefaultContext, or the model's when that is less
+    bool per_token = false;
+    bool json = false;
+    DeviceOptions device;
+};
+
+// Numbers apart by white space, commas or brackets: a JSON array will do.
+std::vector<runtime::Token> parse_ids(const std::string& path, std::string_view text) {
+    std::vector<runtime::Token> ids;
+    const auto is_separator = [](char c) {
+        return std::string_view(" \t\r\n,[]").find(c) != std::string_view::npos;
+    };
+    for (size_t at = 0; at < text.size();) {
+        if (is_separator(text[at])) {
+            ++at;
+            continue;
+        }
+        runtime::Token id = 0;
+        const auto [end, error] = std::from_chars(text.data() + at, text.data() + text.size(), id);
+        const size_t next = size_t(end - text.data());
+        if (error != std::errc() || (next < text.size() && !is_separator(text[next]))) {
+            fail("{}: byte {} begins no token id; expected whole numbers apart by spaces, lines or commas",
+                 path, at);
+        }
+        ids.push_back(id);
+        at = next;
+    }
+    return ids;
+}
+
+struct Input {
+    std::vector<runtime::Token> tokens;
+    std::optional<runtime::Token> bos;  // begins every chunk, when the model adds one
+};
+
+Input read_input(const runtime::Model& model, const Options& options) {
+    Input input;
+    const std::unique_ptr<runtime::Tokenizer> tokenizer =
+        options.ids_file.empty() || model.file().header().find("tokenizer.ggml.model")
+            ? model.load_tokenizer()
+            : nullptr;
+    if (tokenizer && tokenizer->add_bos) input.bos = tokenizer->bos;
+    if (!options.ids_file.empty()) {
+        input.tokens = parse_ids(options.ids_file, read_text(options.ids_file));
+    } else {
+        input.tokens = tokenizer->encode(read_text(options.text_file), false, false);
+        if (input.bos) input.tokens.insert(input.tokens.begin(), *input.bos);
+    }
+    return input;
+}
+
+void print_json(const Options& options, const runtime::Perplexity& result, int64_t n_context,
+                double seconds) {
+    JsonWriter json;
+    json.begin_object()
+        .member("file", options.file)
+        .member("text", options.ids_file.empty() ? options.text_file : options.ids_file)
+        .member("context", n_context)
+        .member("chunks", result.n_chunks)
+        .member("scored_tokens", result.scores.size())
+        .member("perplexity", result.perplexity)
+        .member("standard_error", result.standard_error)
+        .member("mean_negative_log_likelihood", result.mean_negative_log_likelihood)
+        .member("seconds", seconds)
+        .member("interrupted", result.cancelled);
+    if (options.per_token) {
+        json.key("tokens").begin_array();
+        for (const runtime::TokenScore& score : result.scores) {
+            json.begin_object(JsonWriter::kOneLine)
+                .member("index", score.index)
+                .member("token", score.token)
+                .member("negative_log_likelihood", score.negative_log_likelihood)
+                .end_object();
+        }
+        json.end_array();
+    }
+    json.end_object();
+    print_out(json.text() + "\n");
+}
+
+void print_text(const Options& options, const runtime::Perplexity& result, int64_t n_context,
+                double seconds) {
+    std::string text;
+    if (options.per_token) {
+        text += "index\ttoken\tnegative_log_likelihood\n";
+        for (const runtime::TokenScore& score : result.scores) {
+            text += fmt::format("{}\t{}\t{:.6f}\n", score.index, score.token, score.negative_log_likelihood);
+        }
+    }
+    text += fmt::format("perplexity {:.4f} ± {:.4f}  ({} of {} tokens, {} scored, {})\n", result.perplexity,
+                        result.standard_error, plural(uint64_t(result.n_chunks), "chunk"), n_context,
+                        grouped(result.scores.size()), human_seconds(seconds));
+    print_out(text);
+}
+
+void run_perplexity(const Options& options) {
+    const auto backend = open_device(options.device);
+    const runtime::Model model(options.file, *backend);
+    const Input input = read_input(model, options);
+    const Painter paint(stderr);
+
+    const int64_t trained = model.hyperparameters().n_context;
+    const int64_t n_context = options.n_context > 0 ? options.n_context : std::min(kDefaultContext, trained);
+    if (n_context > trained) {
+        fmt::print(stderr, "ingot: {} a context of {} exceeds the {} that the model was trained for\n",
+                   paint(Tone::Warning, "warning:"), n_context, trained);
+    }
+
+    runtime::PerplexityOptions measure;
+    measure.n_context = n_context;
+    measure.bos = input.bos;
+    measure.cancel = &interrupted;
+    const bool shows_progress = is_terminal(stderr);
+    if (shows_progress) {
+        measure.on_progress = [](int64_t done, int64_t n_chunks, double perplexity) {
+            fmt::print(stderr, "\r{}/{} chunks, perplexity {:.4f}\x1b[K", done, n_chunks, perplexity);
+        };
+    }
+    const auto start = std::chrono::steady_clock::now();
+    const runtime::Perplexity result = runtime::measure_perplexity(model, input.tokens, measure);
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (shows_progress) fmt::print(stderr, "\r\x1b[K");
+
+    if (options.json) {
+        print_json(options, result, n_context, seconds);
+    } else if (!result.scores.empty()) {
+        print_text(options, result, n_context, seconds);
+    }
+    if (result.cancelled) throw Exit{kInterrupted};
+}
+
+}  // namespace
+
+void add_perplexity(CLI::App& program) {
+    auto options = std::make_shared<Options>();
+    CLI::App* command =
+        program.add_subcommand("perplexity", "Measure how well a model predicts a text (lower is better)");
+    command->add_option("FILE", options->file, "GGUF file")->required();
+    auto* input = command->add_option_group("input");
+    input->add_option("-f,--text", options->text_file, "Text to predict; - is standard input")
+        ->type_name("FILE");
+    input
+        ->add_option("--token-ids", options->ids_file,
+                     "Its token ids instead, as numbers; - is standard input")
+        ->type_name("FILE");
+    input->require_option(1);
+    command->add_option("--context", options->n_context, "Tokens of a chunk (512, or the model's if less)")
+        ->check(CLI::Range(int64_t(4), int64_t(INT32_MAX)))
+        ->type_name("N");
+    command->add_flag("--per-token", options->per_token, "List every scored token: index, id, nats");
+    command->add_flag("--json", options->json, "JSON");
+    add_device_options(*command, options->device);
+    command->footer(
+        "The text is cut into chunks of the context's length, each begins with BOS if the model wants one, "
+        "and\n"
+        "the predictions in the second half of each are scored: numbers compare with llama-perplexity's.\n\n"
+        "Example:\n"
+        "  ingot perplexity model.gguf -f wiki.test.raw --context 512");
+    command->callback([options] { run_perplexity(*options); });
+}
 
 }  // namespace ingot::cli

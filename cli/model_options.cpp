@@ -1,0 +1,44 @@
+#include "cli/model_options.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "format/error.h"
+#include "runtime/cpu/cpu_backend.h"
+
+namespace ingot::cli {
+
+void add_device_options(CLI::App& command, DeviceOptions& options) {
+    command.add_option("--threads", options.n_threads, "Threads; one per physical core if not given")
+        ->check(CLI::Range(1, 1024))
+        ->type_name("N");
+    command.add_option("--device", options.device, "auto or cpu")
+        ->check(CLI::IsMember({"auto", "cpu"}))
+        ->type_name("DEVICE");
+}
+
+std::unique_ptr<runtime::Backend> open_device(const DeviceOptions& options) {
+    return std::make_unique<runtime::CpuBackend>(options.n_threads);
+}
+
+std::string read_text(const std::string& path) {
+    const bool is_stdin = path == "-";
+    const std::string shown = is_stdin ? "standard input" : path;
+    FILE* file = is_stdin ? stdin : std::fopen(path.c_str(), "rb");
+    if (file == nullptr) fail("{}: cannot be opened: {}", shown, std::strerror(errno));
+    std::string text;
+    char buffer[1 << 16];
+    while (const size_t n = std::fread(buffer, 1, sizeof buffer, file)) text.append(buffer, n);
+    const bool failed = std::ferror(file) != 0;
+    const int reason = errno;
+    if (!is_stdin) std::fclose(file);
+    if (failed) fail("{}: cannot be read: {}", shown, std::strerror(reason));
+    return text;
+}
+
+std::string tokens_per_second(double n_tokens, double seconds) {
+    return n_tokens > 0 && seconds > 0 ? fmt::format("{:.1f} tokens/s", n_tokens / seconds) : "–";
+}
+
+}  // namespace ingot::cli
