@@ -1,7 +1,115 @@
+// ingot tokenize: text → token ids and back, with the tokenizer that a GGUF file carries.
+#include <charconv>
+#include <memory>
+#include <optional>
+#include <vector>
+
 #include "cli/command.h"
+#include "cli/console.h"
+#include "cli/model_options.h"
+#include "format/error.h"
+#include "format/gguf.h"
+#include "format/json_writer.h"
+#include "runtime/tokenizer/tokenizer.h"
 
 namespace ingot::cli {
+namespace {
 
-void add_tokenize(CLI::App&) {}
+using runtime::Token;
+using runtime::Tokenizer;
+
+struct Options {
+    std::string file;
+    std::optional<std::string> prompt;
+    std::string prompt_file;
+    std::optional<std::string> ids;  // --decode
+    bool no_bos = false;
+    bool special = false;
+    bool json = false;
+};
+
+/// "1, 2 3" or "[1,2,3]" → 1 2 3.
+std::vector<Token> parse_ids(std::string_view list) {
+    constexpr std::string_view kSeparators = " ,;[]\t\r\n";
+    std::vector<Token> ids;
+    for (size_t at = 0; (at = list.find_first_not_of(kSeparators, at)) != std::string_view::npos;) {
+        const std::string_view item = list.substr(at, list.find_first_of(kSeparators, at) - at);
+        Token id = 0;
+        const auto [end, error] = std::from_chars(item.data(), item.data() + item.size(), id);
+        if (error != std::errc() || end != item.data() + item.size()) {
+            fail("--decode: '{}' is no token id; write whole numbers, separated by spaces or commas", item);
+        }
+        ids.push_back(id);
+        at += item.size();
+    }
+    return ids;
+}
+
+std::string input_text(const Options& options) {
+    if (options.prompt) return *options.prompt;
+    return read_text(options.prompt_file.empty() ? "-" : options.prompt_file);
+}
+
+void print_json(const Tokenizer& tokenizer, const std::vector<Token>& ids) {
+    JsonWriter json;
+    json.begin_object();
+    json.key("ids").begin_array(JsonWriter::kOneLine);
+    for (const Token id : ids) json.value(id);
+    json.end_array();
+    json.key("texts").begin_array(JsonWriter::kOneLine);
+    for (const Token id : ids) json.value(tokenizer.token_bytes(id, true));
+    json.end_array();
+    json.member("count", ids.size()).end_object();
+    print_out(json.text() + "\n");
+}
+
+void tokenize(const Options& options) {
+    const GgufFile file(options.file);
+    std::unique_ptr<Tokenizer> tokenizer;
+    try {
+        tokenizer = Tokenizer::from_header(file.header());
+    } catch (const Error& error) {
+        fail("{}: {}", options.file, error.what());
+    }
+    for (const std::string& warning : tokenizer->warnings) {
+        fmt::print(stderr, "ingot: {} {}: {}\n", Painter(stderr)(Tone::Warning, "warning:"), options.file,
+                   warning);
+    }
+    if (options.ids) {
+        const std::string text = tokenizer->decode(parse_ids(*options.ids), options.special);
+        print_out(is_terminal(stdout) ? text + "\n" : text);
+        return;
+    }
+    const std::vector<Token> ids = tokenizer->encode(input_text(options), !options.no_bos, options.special);
+    if (options.json) return print_json(*tokenizer, ids);
+    print_out(fmt::format("{}\n", fmt::join(ids, " ")));
+}
+
+}  // namespace
+
+void add_tokenize(CLI::App& program) {
+    const auto options = std::make_shared<Options>();
+    CLI::App* command = program.add_subcommand("tokenize", "Text to token ids, or back");
+    command->add_option("FILE", options->file, "GGUF file; one with only a vocabulary will do")->required();
+    CLI::Option* prompt = command->add_option("-p,--prompt", options->prompt, "The text");
+    CLI::Option* file =
+        command->add_option("-f,--file", options->prompt_file, "File with the text; - or nothing: stdin");
+    CLI::Option* decode =
+        command->add_option("--decode", options->ids, "Print the text of these ids instead");
+    command->add_flag("--no-bos", options->no_bos, "Leave out BOS and EOS, where the model adds them");
+    command->add_flag("--special", options->special,
+                      "Read (or with --decode: print) control tokens such as <s>");
+    CLI::Option* json =
+        command->add_flag("--json", options->json, "{\"ids\": [...], \"texts\": [...], \"count\": N}");
+    prompt->excludes(file)->excludes(decode);
+    file->excludes(decode);
+    json->excludes(decode);
+    command->footer(
+        "Examples:\n"
+        "  ingot tokenize model.gguf -p \"Hello, world!\"\n"
+        "  ingot tokenize model.gguf -f book.txt --json\n"
+        "  ingot tokenize model.gguf --decode \"1 15043 29892 3186\"");
+    command->callback([options] { tokenize(*options); });
+}
 
 }  // namespace ingot::cli
