@@ -11,6 +11,7 @@ void add_convert(CLI::App& program) {
     command
         ->add_option("DIR", options->input,
                      "Folder with config.json, *.safetensors and the tokenizer's files")
+        ->type_name("")
         ->required();
     command
         ->add_option("-o,--output", options->output,

@@ -12,7 +12,7 @@ void add_quantize(CLI::App& program) {
     auto options = std::make_shared<Options>();
     CLI::App* command =
         program.add_subcommand("quantize", "Store the weights of a GGUF file in another type");
-    command->add_option("IN", options->input, "GGUF file to read")->required()->type_name("IN.gguf");
+    command->add_option("IN", options->input, "GGUF file to read")->required()->type_name("");
     command->add_option("-o,--output", options->output, "GGUF file to write")
         ->required()
         ->type_name("OUT.gguf");

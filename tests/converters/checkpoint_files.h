@@ -36,7 +36,8 @@ class TemporaryFolder {
     std::string operator/(const std::string& name) const { return (path_ / name).string(); }
     std::vector<std::string> names() const {
         std::vector<std::string> result;
-        for (const auto& entry : fs::directory_iterator(path_)) result.push_back(entry.path().filename().string());
+        for (const auto& entry : fs::directory_iterator(path_))
+            result.push_back(entry.path().filename().string());
         return result;
     }
 
@@ -72,8 +73,8 @@ struct Tensor {
 inline std::string safetensors_file(const std::vector<Tensor>& tensors) {
     std::string header = "{\"__metadata__\":{\"format\":\"pt\"}", data;
     for (const Tensor& tensor : tensors) {
-        header += fmt::format(",\"{}\":{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{},{}]}}", tensor.name,
-                              tensor.dtype, fmt::join(tensor.shape, ","), data.size(),
+        header += fmt::format(",\"{}\":{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{},{}]}}",
+                              tensor.name, tensor.dtype, fmt::join(tensor.shape, ","), data.size(),
                               data.size() + tensor.data.size());
         data += tensor.data;
     }
@@ -121,7 +122,8 @@ struct TinyModel {
 
     std::string config() const {
         return fmt::format(
-            "{{{}\"architectures\":[\"{}\"],\"hidden_size\":64,\"intermediate_size\":96,\"num_hidden_layers\":2,"
+            "{{{}\"architectures\":[\"{}\"],\"hidden_size\":64,\"intermediate_size\":96,\"num_hidden_"
+            "layers\":2,"
             "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"vocab_size\":2048,"
             "\"max_position_embeddings\":512,\"rms_norm_eps\":1e-05,\"tie_word_embeddings\":{}}}",
             more_config, class_name, tied);

@@ -30,7 +30,8 @@ TEST_CASE("A value of the wrong kind is an error that names the file and the key
     const Json json = Json::parse(R"({"n": -1, "f": 1.5, "o": {"s": 3}, "list": [1]})", "config.json");
     CHECK_THROWS_WITH(json.get_uint("n"), ContainsSubstring("config.json: \"n\" is -1"));
     CHECK_THROWS_WITH(json.get_uint("f"), ContainsSubstring("1.5"));
-    CHECK_THROWS_WITH(json.get_object("o")->get_string("s"), ContainsSubstring("config.json: o: \"s\" is a number"));
+    CHECK_THROWS_WITH(json.get_object("o")->get_string("s"),
+                      ContainsSubstring("config.json: o: \"s\" is a number"));
     CHECK_THROWS_WITH(json.get_strings("list"), ContainsSubstring("\"list\""));
     CHECK_THROWS_WITH(json.get_bool("f"), ContainsSubstring("true or false"));
     CHECK_THROWS_WITH(json.get_object("f"), ContainsSubstring("an object"));
@@ -53,14 +54,15 @@ TEST_CASE("Row 43: JSON nested deeper than 64 levels is an error, a million leve
 TEST_CASE("Row 43: a key that appears twice in one object is an error that names it") {
     CHECK_THROWS_WITH(Json::parse(R"({"a": 1, "b": 2, "a": 1})", "config.json"),
                       ContainsSubstring("config.json: the key \"a\" appears twice"));
-    CHECK_THROWS_WITH(Json::parse(R"({"o": {"x": 1, "x": 2}})", "config.json"), ContainsSubstring("o: the key \"x\""));
+    CHECK_THROWS_WITH(Json::parse(R"({"o": {"x": 1, "x": 2}})", "config.json"),
+                      ContainsSubstring("o: the key \"x\""));
     CHECK_THROWS_AS(Json::parse(R"({"a": 1, "\u0061": 2})", "config.json"), Error);
     CHECK_NOTHROW(Json::parse(R"({"a": {"a": 1}, "b": {"a": 1}})", "config.json"));
 }
 
 TEST_CASE("What is no JSON object in UTF-8 is an error that names the file") {
-    for (const std::string text : {"", "{", "[1]", "7", "{\"a\":}", "{\"a\":1,}", "{'a':1}", "{\"a\":\"\xff\"}", "{} {}",
-                                   "{\"a\":nan}", "\xef\xbb\xbf\x01{}"}) {
+    for (const std::string text : {"", "{", "[1]", "7", "{\"a\":}", "{\"a\":1,}", "{'a':1}",
+                                   "{\"a\":\"\xff\"}", "{} {}", "{\"a\":nan}", "\xef\xbb\xbf\x01{}"}) {
         INFO(text);
         CHECK_THROWS_WITH(Json::parse(text, "config.json"), ContainsSubstring("config.json"));
     }

@@ -11,7 +11,8 @@ TEST_CASE("A folder's name becomes a model's name and the stem of its file") {
     CHECK(stem("/models/Llama-3.2-1B-Instruct") == "Llama-3.2-1B-Instruct");
     CHECK(stem("mixtral-8x7b-v0.1") == "Mixtral-8x7B-v0.1");
     CHECK(stem("my model") == "My-Model-5.2M");
-    CHECK(stem("/hub/models--Qwen--Qwen2.5-0.5B/snapshots/060db6499f32faf8b98477b0a26969ef7d8b9987") == "Qwen2.5-0.5B");
+    CHECK(stem("/hub/models--Qwen--Qwen2.5-0.5B/snapshots/060db6499f32faf8b98477b0a26969ef7d8b9987") ==
+          "Qwen2.5-0.5B");
     CHECK(model_name("tolstoy-5m", 1).display == "Tolstoy 5M");
     CHECK(model_name("tolstoy-5m", 1).size_label == "5M");
     CHECK(model_name("/models/gpt", 124'439'808).size_label == "124M");

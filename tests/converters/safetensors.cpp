@@ -16,7 +16,8 @@ using namespace ingot::test;
 namespace {
 
 std::vector<SourceTensor> parse(const std::string& file) {
-    return parse_safetensors({reinterpret_cast<const std::byte*>(file.data()), file.size()}, "model.safetensors");
+    return parse_safetensors({reinterpret_cast<const std::byte*>(file.data()), file.size()},
+                             "model.safetensors");
 }
 
 /// What the error says, or "accepted".
@@ -38,7 +39,8 @@ std::string with_length(uint64_t length, const std::string& rest) {
 
 std::string entry(const std::string& name, const std::string& dtype, const std::string& shape,
                   const std::string& offsets) {
-    return fmt::format("\"{}\":{{\"dtype\":\"{}\",\"shape\":{},\"data_offsets\":{}}}", name, dtype, shape, offsets);
+    return fmt::format("\"{}\":{{\"dtype\":\"{}\",\"shape\":{},\"data_offsets\":{}}}", name, dtype, shape,
+                       offsets);
 }
 
 std::string file_of(const std::vector<std::string>& entries, size_t data_bytes) {
@@ -48,8 +50,9 @@ std::string file_of(const std::vector<std::string>& entries, size_t data_bytes) 
 }  // namespace
 
 TEST_CASE("A well-formed file gives tensors in the order of their bytes, rows last dimension first") {
-    const std::string file = safetensors_file(
-        {{"b", "BF16", {3, 2}, std::string(12, 'b')}, {"a", "F32", {2}, std::string(8, 'a')}, {"s", "I64", {}, "12345678"}});
+    const std::string file = safetensors_file({{"b", "BF16", {3, 2}, std::string(12, 'b')},
+                                               {"a", "F32", {2}, std::string(8, 'a')},
+                                               {"s", "I64", {}, "12345678"}});
     const auto tensors = parse(file);
     REQUIRE(tensors.size() == 3);
     CHECK(tensors[0].name == "b");
@@ -63,14 +66,16 @@ TEST_CASE("A well-formed file gives tensors in the order of their bytes, rows la
 }
 
 TEST_CASE("An empty tensor and trailing spaces in the header are no fault") {
-    const std::string header = "{" + entry("none", "F32", "[0,4]", "[0,0]") + "," + entry("one", "F32", "[1]", "[0,4]") + "}   ";
+    const std::string header =
+        "{" + entry("none", "F32", "[0,4]", "[0,0]") + "," + entry("one", "F32", "[1]", "[0,4]") + "}   ";
     const auto tensors = parse(safetensors_file(header, "1234"));
     REQUIRE(tensors.size() == 2);
     CHECK(tensors[0].n_elements() == 0);
 }
 
 TEST_CASE("Element types without a tensor type are kept by name, for whoever needs that tensor to refuse") {
-    const auto tensors = parse(file_of({entry("w", "F8_E4M3", "[4]", "[0,4]"), entry("q", "U8", "[2]", "[4,6]")}, 6));
+    const auto tensors =
+        parse(file_of({entry("w", "F8_E4M3", "[4]", "[0,4]"), entry("q", "U8", "[2]", "[4,6]")}, 6));
     CHECK(tensors[0].unreadable == "F8_E4M3");
     CHECK(tensors[1].unreadable == "U8");
 }
@@ -105,8 +110,9 @@ TEST_CASE("Row 46: a header that is not UTF-8 is an error") {
 
 TEST_CASE("A header that is no JSON of the expected shape is an error") {
     for (const char* header :
-         {"{", "{]", "[]", "{\"w\":1}", "{\"w\":{}}", "{\"w\":null}", "{\"w\":{\"dtype\":\"F32\",\"shape\":[]}}", "{} {}",
-          "{}x", "{\"__metadata__\":{\"a\":1}}", "{\"__metadata__\":[]}", "{\"w\" {}}", "{\"w\":{\"dtype\":F32}}"}) {
+         {"{", "{]", "[]", "{\"w\":1}", "{\"w\":{}}", "{\"w\":null}",
+          "{\"w\":{\"dtype\":\"F32\",\"shape\":[]}}", "{} {}", "{}x", "{\"__metadata__\":{\"a\":1}}",
+          "{\"__metadata__\":[]}", "{\"w\" {}}", "{\"w\":{\"dtype\":F32}}"}) {
         INFO(header);
         CHECK(error_of(safetensors_file(header, "")) != "accepted");
     }
@@ -146,7 +152,8 @@ TEST_CASE("Row 47: bytes that belong to no tensor are an error") {
 }
 
 TEST_CASE("Row 47: tensors that do not end at the file's end are an error") {
-    CHECK_THAT(error_of(file_of({entry("a", "F32", "[1]", "[0,4]")}, 5)), ContainsSubstring("ends at byte 4"));
+    CHECK_THAT(error_of(file_of({entry("a", "F32", "[1]", "[0,4]")}, 5)),
+               ContainsSubstring("ends at byte 4"));
     CHECK_THAT(error_of(file_of({entry("a", "F32", "[2]", "[0,8]")}, 7)), ContainsSubstring("7 bytes"));
     CHECK_THAT(error_of(file_of({}, 1)), ContainsSubstring("ends at byte 0"));
     CHECK_THAT(error_of(file_of({entry("a", "F32", "[1]", "[18446744073709551612,0]")}, 4)),
@@ -154,10 +161,13 @@ TEST_CASE("Row 47: tensors that do not end at the file's end are an error") {
 }
 
 TEST_CASE("Row 48: a shape and element type that do not make up the bytes are an error") {
-    CHECK_THAT(error_of(file_of({entry("w", "F32", "[3]", "[0,8]")}, 8)), ContainsSubstring("takes 12 bytes"));
-    CHECK_THAT(error_of(file_of({entry("w", "BF16", "[2,2]", "[0,4]")}, 4)), ContainsSubstring("takes 8 bytes"));
+    CHECK_THAT(error_of(file_of({entry("w", "F32", "[3]", "[0,8]")}, 8)),
+               ContainsSubstring("takes 12 bytes"));
+    CHECK_THAT(error_of(file_of({entry("w", "BF16", "[2,2]", "[0,4]")}, 4)),
+               ContainsSubstring("takes 8 bytes"));
     CHECK_THAT(error_of(file_of({entry("w", "F64", "[]", "[0,4]")}, 4)), ContainsSubstring("takes 8 bytes"));
-    CHECK_THAT(error_of(file_of({entry("w", "F4", "[3]", "[0,1]")}, 1)), ContainsSubstring("takes 1.5 bytes"));
+    CHECK_THAT(error_of(file_of({entry("w", "F4", "[3]", "[0,1]")}, 1)),
+               ContainsSubstring("takes 1.5 bytes"));
     CHECK_THAT(error_of(file_of({entry("w", "F32", "[0]", "[0,4]")}, 4)), ContainsSubstring("takes 0 bytes"));
 }
 
@@ -173,10 +183,11 @@ TEST_CASE("Row 48: dimensions whose product wraps around are an error") {
 TEST_CASE("Row 48: a name, or a member of an entry, that appears twice is an error") {
     CHECK_THAT(error_of(file_of({entry("w", "F32", "[1]", "[0,4]"), entry("w", "F32", "[1]", "[4,8]")}, 8)),
                ContainsSubstring("\"w\" appears twice"));
-    CHECK_THAT(error_of(file_of({entry("w", "F32", "[1]", "[0,4]"), entry("\\u0077", "F32", "[1]", "[4,8]")}, 8)),
-               ContainsSubstring("\"w\" appears twice"));
-    CHECK_THAT(error_of(safetensors_file("{\"w\":{\"dtype\":\"I8\",\"dtype\":\"I8\",\"shape\":[1],\"data_offsets\":[0,1]}}",
-                                         "1")),
+    CHECK_THAT(
+        error_of(file_of({entry("w", "F32", "[1]", "[0,4]"), entry("\\u0077", "F32", "[1]", "[4,8]")}, 8)),
+        ContainsSubstring("\"w\" appears twice"));
+    CHECK_THAT(error_of(safetensors_file(
+                   "{\"w\":{\"dtype\":\"I8\",\"dtype\":\"I8\",\"shape\":[1],\"data_offsets\":[0,1]}}", "1")),
                ContainsSubstring("\"dtype\" twice"));
 }
 
