@@ -180,33 +180,43 @@ INGOT_INLINE __m256 add_block(const Parts& parts, const ActivationBlock256& x, _
     return _mm256_fmadd_ps(value, _mm256_set1_ps(x.scale), sum);
 }
 
-template <typename Layout, int T>
-static void tile(const MatmulArguments& m, int64_t row, int64_t token) {
+template <typename Layout, int R, int T>
+static void tile(const MatmulArguments& m, int64_t row, int64_t spacing, int64_t token) {
     using Block = typename Layout::Block;
-    const auto* blocks = reinterpret_cast<const Block*>(row_of(m, row));
+    const Block* rows[R];
     const ActivationBlock256* x[T];
-    __m256 sums[T];
+    __m256 sums[R][T];
+    for (int r = 0; r < R; ++r) rows[r] = reinterpret_cast<const Block*>(row_of(m, row + r * spacing));
     for (int t = 0; t < T; ++t) {
         x[t] = reinterpret_cast<const ActivationBlock256*>(activations_of(m, token + t));
-        sums[t] = _mm256_setzero_ps();
     }
-    [[maybe_unused]] const size_t distance = prefetch_distance(m, 1);
+    for (int r = 0; r < R; ++r) {
+        for (int t = 0; t < T; ++t) sums[r][t] = _mm256_setzero_ps();
+    }
     for (int64_t b = 0; b < m.n_in / 256; ++b) {
-        if constexpr (T == 1) {
-            prefetch(reinterpret_cast<const uint8_t*>(blocks + b) + distance, sizeof(Block));
+        for (int r = 0; r < R; ++r) {
+            if constexpr (T == 1) {
+                prefetch(reinterpret_cast<const uint8_t*>(rows[r] + b) + kPrefetchBytes, sizeof(Block));
+            }
+            Parts parts;
+            Layout::take_apart(rows[r][b], parts);
+            for (int t = 0; t < T; ++t) sums[r][t] = add_block<Layout>(parts, x[t][b], sums[r][t]);
         }
-        Parts parts;
-        Layout::take_apart(blocks[b], parts);
-        for (int t = 0; t < T; ++t) sums[t] = add_block<Layout>(parts, x[t][b], sums[t]);
     }
-    for (int t = 0; t < T; ++t) m.output[(token + t) * m.output_stride + row] = add_lanes(sums[t]);
+    for (int r = 0; r < R; ++r) {
+        for (int t = 0; t < T; ++t) {
+            m.output[(token + t) * m.output_stride + row + r * spacing] = add_lanes(sums[r][t]);
+        }
+    }
 }
 
 template <typename Layout>
 struct Tiles {
     template <int T>
-    void run(const MatmulArguments& m, int64_t first, int64_t last, int64_t token) const {
-        for (int64_t row = first; row < last; ++row) tile<Layout, T>(m, row, token);
+    static constexpr int kRows = T == 1 ? 4 : 1;
+    template <int R, int T>
+    void run(const MatmulArguments& m, int64_t row, int64_t spacing, int64_t token) const {
+        tile<Layout, R, T>(m, row, spacing, token);
     }
 };
 

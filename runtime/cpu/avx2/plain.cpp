@@ -37,22 +37,21 @@ struct BF16 {
 };
 
 template <typename Layout, int R, int T>
-static void tile(const MatmulArguments& m, int64_t row, int64_t token) {
+static void tile(const MatmulArguments& m, int64_t row, int64_t spacing, int64_t token) {
     const uint8_t* rows[R];
     const float* x[T];
     __m256 sums[R][T];
-    for (int r = 0; r < R; ++r) rows[r] = row_of(m, row + r);
+    for (int r = 0; r < R; ++r) rows[r] = row_of(m, row + r * spacing);
     for (int t = 0; t < T; ++t) x[t] = reinterpret_cast<const float*>(activations_of(m, token + t));
     for (int r = 0; r < R; ++r) {
         for (int t = 0; t < T; ++t) sums[r][t] = _mm256_setzero_ps();
     }
-    [[maybe_unused]] const size_t distance = prefetch_distance(m, R);
     int64_t i = 0;
     for (; i + 8 <= m.n_in; i += 8) {
         __m256 activations[T];
         for (int t = 0; t < T; ++t) activations[t] = _mm256_loadu_ps(x[t] + i);
         for (int r = 0; r < R; ++r) {
-            if constexpr (T == 1) _mm_prefetch(rows[r] + i * Layout::kBytes + distance, _MM_HINT_T0);
+            if constexpr (T == 1) _mm_prefetch(rows[r] + i * Layout::kBytes + kPrefetchBytes, _MM_HINT_T0);
             const __m256 weights = Layout::load(rows[r], i);
             for (int t = 0; t < T; ++t) sums[r][t] = _mm256_fmadd_ps(weights, activations[t], sums[r][t]);
         }
@@ -67,7 +66,7 @@ static void tile(const MatmulArguments& m, int64_t row, int64_t token) {
     }
     for (int r = 0; r < R; ++r) {
         for (int t = 0; t < T; ++t) {
-            m.output[(token + t) * m.output_stride + row + r] = add_lanes(sums[r][t]);
+            m.output[(token + t) * m.output_stride + row + r * spacing] = add_lanes(sums[r][t]);
         }
     }
 }
@@ -75,11 +74,12 @@ static void tile(const MatmulArguments& m, int64_t row, int64_t token) {
 template <typename Layout>
 struct Tiles {
     template <int T>
-    void run(const MatmulArguments& m, int64_t first, int64_t last, int64_t token) const {
-        constexpr int R = T == 8 ? 1 : T == 4 ? 2 : 4;  // at most 8 sums
-        int64_t row = first;
-        for (; row + R <= last; row += R) tile<Layout, R, T>(m, row, token);
-        for (; row < last; ++row) tile<Layout, 1, T>(m, row, token);
+    static constexpr int kRows = T == 8   ? 1
+                                 : T == 4 ? 2
+                                          : 4;  // at most 8 sums
+    template <int R, int T>
+    void run(const MatmulArguments& m, int64_t row, int64_t spacing, int64_t token) const {
+        tile<Layout, R, T>(m, row, spacing, token);
     }
 };
 

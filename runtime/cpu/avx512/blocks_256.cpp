@@ -210,23 +210,22 @@ INGOT_INLINE __m512 add_block(const Parts& parts, const ActivationBlock256& x, _
 }
 
 template <typename Layout, int R, int T>
-static void tile(const MatmulArguments& m, int64_t row, int64_t token) {
+static void tile(const MatmulArguments& m, int64_t row, int64_t spacing, int64_t token) {
     using Block = typename Layout::Block;
     const Block* rows[R];
     const ActivationBlock256* x[T];
     __m512 sums[R][T];
-    for (int r = 0; r < R; ++r) rows[r] = reinterpret_cast<const Block*>(row_of(m, row + r));
+    for (int r = 0; r < R; ++r) rows[r] = reinterpret_cast<const Block*>(row_of(m, row + r * spacing));
     for (int t = 0; t < T; ++t) {
         x[t] = reinterpret_cast<const ActivationBlock256*>(activations_of(m, token + t));
     }
     for (int r = 0; r < R; ++r) {
         for (int t = 0; t < T; ++t) sums[r][t] = _mm512_setzero_ps();
     }
-    [[maybe_unused]] const size_t distance = prefetch_distance(m, R);
     for (int64_t b = 0; b < m.n_in / 256; ++b) {
         for (int r = 0; r < R; ++r) {
             if constexpr (T == 1) {
-                prefetch(reinterpret_cast<const uint8_t*>(rows[r] + b) + distance, sizeof(Block));
+                prefetch(reinterpret_cast<const uint8_t*>(rows[r] + b) + kPrefetchBytes, sizeof(Block));
             }
             Parts parts;
             Layout::take_apart(rows[r][b], parts);
@@ -235,7 +234,7 @@ static void tile(const MatmulArguments& m, int64_t row, int64_t token) {
     }
     for (int r = 0; r < R; ++r) {
         for (int t = 0; t < T; ++t) {
-            m.output[(token + t) * m.output_stride + row + r] = _mm512_reduce_add_ps(sums[r][t]);
+            m.output[(token + t) * m.output_stride + row + r * spacing] = _mm512_reduce_add_ps(sums[r][t]);
         }
     }
 }
@@ -243,12 +242,10 @@ static void tile(const MatmulArguments& m, int64_t row, int64_t token) {
 template <typename Layout>
 struct Tiles {
     template <int T>
-    void run(const MatmulArguments& m, int64_t first, int64_t last, int64_t token) const {
-        constexpr int R =
-            T == 1 ? 2 : 1;  // two rows in flight hide latencies where a single token leaves them
-        int64_t row = first;
-        for (; row + R <= last; row += R) tile<Layout, R, T>(m, row, token);
-        for (; row < last; ++row) tile<Layout, 1, T>(m, row, token);
+    static constexpr int kRows = T == 1 ? 4 : 1;
+    template <int R, int T>
+    void run(const MatmulArguments& m, int64_t row, int64_t spacing, int64_t token) const {
+        tile<Layout, R, T>(m, row, spacing, token);
     }
 };
 

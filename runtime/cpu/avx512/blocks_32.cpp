@@ -263,11 +263,11 @@ INGOT_INLINE void add_blocks(const uint8_t* const (&rows)[R], const ActivationRo
 }
 
 template <typename Layout, int R, int T>
-static void tile(const MatmulArguments& m, int64_t row, int64_t token) {
+static void tile(const MatmulArguments& m, int64_t row, int64_t spacing, int64_t token) {
     const uint8_t* rows[R];
     ActivationRow32 x[T];
     __m512 sums[R][T];
-    for (int r = 0; r < R; ++r) rows[r] = row_of(m, row + r);
+    for (int r = 0; r < R; ++r) rows[r] = row_of(m, row + r * spacing);
     for (int t = 0; t < T; ++t) x[t] = activation_row_32(activations_of(m, token + t), m.n_in);
     for (int r = 0; r < R; ++r) {
         for (int t = 0; t < T; ++t) sums[r][t] = _mm512_setzero_ps();
@@ -276,7 +276,7 @@ static void tile(const MatmulArguments& m, int64_t row, int64_t token) {
     int64_t b = 0;
     for (; b + 16 <= n_blocks; b += 16) {
         if constexpr (T == 1) {
-            const size_t ahead = size_t(b / 16 * Layout::kBytesOf16) + prefetch_distance(m, R);
+            const size_t ahead = size_t(b / 16 * Layout::kBytesOf16) + size_t(kPrefetchBytes);
             for (int r = 0; r < R; ++r) prefetch(rows[r] + ahead, size_t(Layout::kBytesOf16));
         }
         add_blocks<Layout, R, T>(rows, x, b, 16, sums);
@@ -284,7 +284,7 @@ static void tile(const MatmulArguments& m, int64_t row, int64_t token) {
     if (b < n_blocks) add_blocks<Layout, R, T>(rows, x, b, int(n_blocks - b), sums);
     for (int r = 0; r < R; ++r) {
         for (int t = 0; t < T; ++t) {
-            m.output[(token + t) * m.output_stride + row + r] = _mm512_reduce_add_ps(sums[r][t]);
+            m.output[(token + t) * m.output_stride + row + r * spacing] = _mm512_reduce_add_ps(sums[r][t]);
         }
     }
 }
@@ -292,11 +292,10 @@ static void tile(const MatmulArguments& m, int64_t row, int64_t token) {
 template <typename Layout>
 struct Tiles {
     template <int T>
-    void run(const MatmulArguments& m, int64_t first, int64_t last, int64_t token) const {
-        constexpr int R = T == 1 ? 2 : 1;  // two rows in flight hide the latency of a single token's sums
-        int64_t row = first;
-        for (; row + R <= last; row += R) tile<Layout, R, T>(m, row, token);
-        for (; row < last; ++row) tile<Layout, 1, T>(m, row, token);
+    static constexpr int kRows = T == 1 ? 4 : 1;
+    template <int R, int T>
+    void run(const MatmulArguments& m, int64_t row, int64_t spacing, int64_t token) const {
+        tile<Layout, R, T>(m, row, spacing, token);
     }
 };
 

@@ -39,21 +39,20 @@ struct BF16 {
 };
 
 template <typename Layout, int R, int T>
-static void tile(const MatmulArguments& m, int64_t row, int64_t token) {
+static void tile(const MatmulArguments& m, int64_t row, int64_t spacing, int64_t token) {
     const uint8_t* rows[R];
     const float* x[T];
     __m512 sums[R][T];
-    for (int r = 0; r < R; ++r) rows[r] = row_of(m, row + r);
+    for (int r = 0; r < R; ++r) rows[r] = row_of(m, row + r * spacing);
     for (int t = 0; t < T; ++t) x[t] = reinterpret_cast<const float*>(activations_of(m, token + t));
     for (int r = 0; r < R; ++r) {
         for (int t = 0; t < T; ++t) sums[r][t] = _mm512_setzero_ps();
     }
-    [[maybe_unused]] const size_t distance = prefetch_distance(m, R);
     int64_t i = 0;
     for (; i + 32 <= m.n_in; i += 32) {
         if constexpr (T == 1) {
             for (int r = 0; r < R; ++r)
-                prefetch(rows[r] + i * Layout::kBytes + distance, 32 * Layout::kBytes);
+                prefetch(rows[r] + i * Layout::kBytes + kPrefetchBytes, 32 * Layout::kBytes);
         }
         for (int64_t j = i; j < i + 32; j += 16) {
             __m512 activations[T];
@@ -75,7 +74,7 @@ static void tile(const MatmulArguments& m, int64_t row, int64_t token) {
     }
     for (int r = 0; r < R; ++r) {
         for (int t = 0; t < T; ++t) {
-            m.output[(token + t) * m.output_stride + row + r] = _mm512_reduce_add_ps(sums[r][t]);
+            m.output[(token + t) * m.output_stride + row + r * spacing] = _mm512_reduce_add_ps(sums[r][t]);
         }
     }
 }
@@ -83,11 +82,10 @@ static void tile(const MatmulArguments& m, int64_t row, int64_t token) {
 template <typename Layout>
 struct Tiles {
     template <int T>
-    void run(const MatmulArguments& m, int64_t first, int64_t last, int64_t token) const {
-        constexpr int R = T == 8 ? 2 : 4;  // at most 16 sums
-        int64_t row = first;
-        for (; row + R <= last; row += R) tile<Layout, R, T>(m, row, token);
-        for (; row < last; ++row) tile<Layout, 1, T>(m, row, token);
+    static constexpr int kRows = T == 8 ? 2 : 4;  // at most 16 sums
+    template <int R, int T>
+    void run(const MatmulArguments& m, int64_t row, int64_t spacing, int64_t token) const {
+        tile<Layout, R, T>(m, row, spacing, token);
     }
 };
 
