@@ -35,6 +35,18 @@ void check_finite(std::span<const float> source, uint64_t row_elements, TensorTy
                 i / row_elements, i % row_elements, source[i], name(type));
 }
 
+/// Finite values that half precision would turn into infinity make every output of the model NaN.
+void check_half_range(std::span<const float> source, uint64_t row_elements) {
+    constexpr float kRoundsToInfinity = 65520.0f;
+    bool bad = false;
+    for (const float value : source) bad |= std::fabs(value) >= kRoundsToInfinity;
+    if (!bad) return;
+    for (uint64_t i = 0; i < source.size(); ++i)
+        if (is_finite(source[i]) && std::fabs(source[i]) >= kRoundsToInfinity)
+            fail("row {}, column {}: {} is beyond F16's largest number, 65504; use BF16 or F32",
+                 i / row_elements, i % row_elements, source[i]);
+}
+
 /// Weights of the columns, scaled to a mean of one, so that squares neither overflow nor vanish. A column
 /// without any importance keeps a little: its elements should still be near what they were.
 std::vector<float> normalized(std::span<const float> importance) {
@@ -86,7 +98,10 @@ void quantize_rows(TensorType type, std::span<const float> source, std::span<std
         std::memcpy(destination.data(), source.data(), source.size_bytes());
         return;
     }
-    if (type == TensorType::F16) return convert_to_16_bits(source, destination.data(), float_to_half);
+    if (type == TensorType::F16) {
+        check_half_range(source, row_elements);
+        return convert_to_16_bits(source, destination.data(), float_to_half);
+    }
     if (type == TensorType::BF16) return convert_to_16_bits(source, destination.data(), float_to_bf16);
 
     const fit::Fit fit_blocks = fit::find_fit(type);

@@ -75,18 +75,24 @@ struct Affine {
 };
 
 /// Least squares for given levels, for floats or lanes of them. Where `kBelowZero`, the offset must not be
-/// positive. Where all levels are the same the gain is not a number.
+/// positive. Where all levels are zero the gain may be no number.
 template <bool kBelowZero, typename Number>
 struct Solution {
     Number scale, offset, gain;
 
     [[gnu::always_inline]] Solution(const GroupSums& group, Number l, Number ll, Number xl) {
-        const Number inverse = 1.0f / (group.w * ll - l * l);
+        const Number determinant = group.w * ll - l * l;
+        const Number inverse = 1.0f / determinant;
         scale = (group.w * xl - group.x * l) * inverse;
         offset = (ll * group.x - l * xl) * inverse;
+        // Levels that are all the same, but for rounding, say nothing of the offset.
+        const auto undetermined = determinant <= 1e-6f * (group.w * ll);
         if constexpr (kBelowZero) {
-            scale = offset > 0.0f ? xl / ll : scale;
-            offset = offset > 0.0f ? Number{} : offset;
+            scale = (offset > 0.0f) | undetermined ? xl / ll : scale;
+            offset = (offset > 0.0f) | undetermined ? Number{} : offset;
+        } else {
+            scale = undetermined ? Number{} : scale;
+            offset = undetermined ? group.x / group.w - Number{} : offset;
         }
         gain = scale * xl + offset * group.x;
     }

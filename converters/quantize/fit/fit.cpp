@@ -4,32 +4,40 @@
 
 namespace ingot::converters::fit {
 
-Fit find_fit(TensorType type) {
+Isa best_isa() {
+#if defined(__x86_64__)
+    static const bool has_avx2 = __builtin_cpu_supports("avx2");
+    if (has_avx2) return Isa::Avx2;
+#endif
+    return Isa::Baseline;
+}
+
+Fit find_fit(TensorType type, Isa isa) {
     switch (type) {
         case TensorType::Q4_0:
-            return fit_q4_0();
+            return fit_q4_0(isa);
         case TensorType::Q4_1:
-            return fit_q4_1();
+            return fit_q4_1(isa);
         case TensorType::Q5_0:
-            return fit_q5_0();
+            return fit_q5_0(isa);
         case TensorType::Q5_1:
-            return fit_q5_1();
+            return fit_q5_1(isa);
         case TensorType::Q8_0:
-            return fit_q8_0();
+            return fit_q8_0(isa);
         case TensorType::Q2_K:
-            return fit_q2_k();
+            return fit_q2_k(isa);
         case TensorType::Q3_K:
-            return fit_q3_k();
+            return fit_q3_k(isa);
         case TensorType::Q4_K:
-            return fit_q4_k();
+            return fit_q4_k(isa);
         case TensorType::Q5_K:
-            return fit_q5_k();
+            return fit_q5_k(isa);
         case TensorType::Q6_K:
-            return fit_q6_k();
+            return fit_q6_k(isa);
         case TensorType::IQ4_NL:
-            return fit_iq4_nl();
+            return fit_iq4_nl(isa);
         case TensorType::IQ4_XS:
-            return fit_iq4_xs();
+            return fit_iq4_xs(isa);
         default:
             return nullptr;
     }

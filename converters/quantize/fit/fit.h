@@ -11,7 +11,12 @@ namespace ingot::converters::fit {
 /// values, and positive weights of their squared errors.
 using Fit = void (*)(const float* x, const float* weights, uint64_t n_blocks, std::byte* blocks);
 
-/// The search for a layout on this machine, or null when there is none.
-Fit find_fit(TensorType type);
+/// The instruction sets that the searches are compiled for.
+enum class Isa { Baseline, Avx2 };
+/// The best that this machine has.
+Isa best_isa();
+
+/// The search for a layout, or null when there is none. All instruction sets give the same bytes.
+Fit find_fit(TensorType type, Isa isa = best_isa());
 
 }  // namespace ingot::converters::fit

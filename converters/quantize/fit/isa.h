@@ -8,25 +8,24 @@
 
 namespace ingot::converters::fit {
 
+#define INGOT_FIT_FOR(target_, function, ...)                                                            \
+    target_ static void function(const float* x, const float* w, uint64_t n_blocks, std::byte* blocks) { \
+        __VA_ARGS__(x, w, n_blocks, blocks);                                                             \
+    }
+
+/// INGOT_FIT(name, search): defines Fit name(Isa).
 #if defined(__x86_64__)
-#define INGOT_FIT(name, ...)                                                                    \
-    static void name##_any(const float* x, const float* w, uint64_t n, std::byte* out) {        \
-        __VA_ARGS__(x, w, n, out);                                                              \
-    }                                                                                           \
-    [[gnu::target("avx2")]] static void name##_avx2(const float* x, const float* w, uint64_t n, \
-                                                    std::byte* out) {                           \
-        __VA_ARGS__(x, w, n, out);                                                              \
-    }                                                                                           \
-    Fit name() {                                                                                \
-        return __builtin_cpu_supports("avx2") ? name##_avx2 : name##_any;                       \
+#define INGOT_FIT(name, ...)                                         \
+    INGOT_FIT_FOR(, name##_baseline, __VA_ARGS__)                    \
+    INGOT_FIT_FOR([[gnu::target("avx2")]], name##_avx2, __VA_ARGS__) \
+    Fit name(Isa isa) {                                              \
+        return isa == Isa::Avx2 ? name##_avx2 : name##_baseline;     \
     }
 #else
-#define INGOT_FIT(name, ...)                                                             \
-    static void name##_any(const float* x, const float* w, uint64_t n, std::byte* out) { \
-        __VA_ARGS__(x, w, n, out);                                                       \
-    }                                                                                    \
-    Fit name() {                                                                         \
-        return name##_any;                                                               \
+#define INGOT_FIT(name, ...)                      \
+    INGOT_FIT_FOR(, name##_baseline, __VA_ARGS__) \
+    Fit name(Isa) {                               \
+        return name##_baseline;                   \
     }
 #endif
 

@@ -1,20 +1,20 @@
 #pragma once
-// The search of each layout for this machine's instruction set; find_fit() is the table over them.
+// The search of each layout for an instruction set; find_fit() is the table over them.
 #include "converters/quantize/fit/fit.h"
 
 namespace ingot::converters::fit {
 
-Fit fit_q4_0();
-Fit fit_q4_1();
-Fit fit_q5_0();
-Fit fit_q5_1();
-Fit fit_q8_0();
-Fit fit_q2_k();
-Fit fit_q3_k();
-Fit fit_q4_k();
-Fit fit_q5_k();
-Fit fit_q6_k();
-Fit fit_iq4_nl();
-Fit fit_iq4_xs();
+Fit fit_q4_0(Isa isa);
+Fit fit_q4_1(Isa isa);
+Fit fit_q5_0(Isa isa);
+Fit fit_q5_1(Isa isa);
+Fit fit_q8_0(Isa isa);
+Fit fit_q2_k(Isa isa);
+Fit fit_q3_k(Isa isa);
+Fit fit_q4_k(Isa isa);
+Fit fit_q5_k(Isa isa);
+Fit fit_q6_k(Isa isa);
+Fit fit_iq4_nl(Isa isa);
+Fit fit_iq4_xs(Isa isa);
 
 }  // namespace ingot::converters::fit

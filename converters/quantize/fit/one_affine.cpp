@@ -37,17 +37,21 @@ INGOT_INLINE void fit_one_affine(const float* x, const float* w, uint64_t n_bloc
             store(centred.w + i, load(group.w + i));
             store(centred.wx + i, load(group.w + i) * moved);
         }
+        const GroupSums sums = group_sums(centred);
         const Affine free =
-            best_affine<Layout, false>(centred, group_sums(centred), {ends.low - middle, ends.high - middle});
+            best_affine<Layout, false>(centred, sums, {ends.low - middle, ends.high - middle});
 
         Block block{};
         // Both numbers are rounded to halves, which moves levels: the neighbours may decode better.
         constexpr float kUlp = 0x1p-11f;  // of a half, between this and twice this of its value
-        const Lanes scale_steps = {0, 0, 0, -kUlp, kUlp, -kUlp, kUlp, 0};
-        const Lanes offset_steps = {0, -kUlp, kUlp, 0, 0, kUlp, -kUlp, 2 * kUlp};
+        const Lanes scale_steps = {0, 0, 0, -kUlp, kUlp, -kUlp, kUlp, -1};
+        const Lanes offset_steps = {0, -kUlp, kUlp, 0, 0, kUlp, -kUlp, 0};
         const float free_offset = free.offset + middle;
         const Lanes scales = nearest_halves(free.scale + free.scale * scale_steps);
-        const Lanes offsets = nearest_halves(free_offset + free_offset * offset_steps);
+        Lanes offsets = free_offset + free_offset * offset_steps;
+        offsets[kLanes - 1] =
+            sums.x / sums.w + middle;  // beside a scale of zero: when scales are too small for halves
+        offsets = nearest_halves(offsets);
         const int best = least_lane(affine_errors<Layout::kMost>(group, scales, offsets));
         block.d = finite_half(scales[best]);
         block.min = finite_half(offsets[best]);

@@ -120,14 +120,15 @@ INGOT_INLINE uint16_t finite_half(float value) {
     return float_to_half(value);
 }
 
-/// Rounds to the eleven significant bits of a half (ties to even) and to its largest magnitude. Below 2^-14,
-/// where halves are coarser, the result is only near one: finite_half() has the last word.
+/// finite_half() for eight floats, back as floats.
 INGOT_INLINE Lanes nearest_halves(Lanes v) {
     constexpr int32_t kDropped = 13;  // fraction bits of a float beyond those of a half
-    const IntLanes bits = IntLanes(v);
+    const IntLanes bits = IntLanes(magnitude(v));
     const IntLanes odd = (bits >> kDropped) & 1;
-    const Lanes rounded = Lanes((bits + ((1 << (kDropped - 1)) - 1) + odd) & ~((1 << kDropped) - 1));
-    return larger(smaller(rounded, all(65504.0f)), all(-65504.0f));
+    const Lanes normal = Lanes((bits + ((1 << (kDropped - 1)) - 1) + odd) & ~((1 << kDropped) - 1));
+    const Lanes subnormal = (magnitude(v) + 0.5f) - 0.5f;  // leaves multiples of 2^-24
+    const Lanes rounded = smaller(magnitude(v) < 0x1p-14f ? subnormal : normal, all(65504.0f));
+    return Lanes(IntLanes(rounded) | (IntLanes(v) & INT32_MIN));
 }
 
 /// `kLow` values from `first` to `last`, evenly spaced, followed by those of a second range.
