@@ -72,7 +72,7 @@ Integer integer_of(ValueType type, const std::byte* position) {
     Integer result = 0;
     const bool is_number = visit_number(type, position, [&](auto number) {
         if constexpr (std::is_floating_point_v<decltype(number)>) {
-            fail("is a {} ({}); expected an integer", name(type), number);
+            fail("is of type {} ({}); expected an integer", name(type), number);
         } else {
             if (!std::in_range<Integer>(number)) {
                 fail("is {}; expected an integer from {} to {}", number, std::numeric_limits<Integer>::min(),
@@ -81,7 +81,7 @@ Integer integer_of(ValueType type, const std::byte* position) {
             result = Integer(number);
         }
     });
-    if (!is_number) fail("is a {}; expected an integer", name(type));
+    if (!is_number) fail("is of type {}; expected an integer", name(type));
     return result;
 }
 
@@ -132,23 +132,23 @@ int64_t Value::as_int() const {
 double Value::as_float() const {
     double result = 0;
     if (!visit_number(type_, encoded_.data(), [&](auto number) { result = double(number); })) {
-        fail("is a {}; expected a number", name(type_));
+        fail("is of type {}; expected a number", name(type_));
     }
     return result;
 }
 
 bool Value::as_bool() const {
-    if (type_ != ValueType::Bool) fail("is a {}; expected a bool", name(type_));
+    if (type_ != ValueType::Bool) fail("is of type {}; expected a bool", name(type_));
     return load<uint8_t>(encoded_.data()) != 0;
 }
 
 std::string_view Value::as_string() const {
-    if (type_ != ValueType::String) fail("is a {}; expected a string", name(type_));
+    if (type_ != ValueType::String) fail("is of type {}; expected a string", name(type_));
     return {reinterpret_cast<const char*>(encoded_.data()), encoded_.size()};
 }
 
 ArrayElements Value::elements() const {
-    if (type_ != ValueType::Array) fail("is a {}; expected an array", name(type_));
+    if (type_ != ValueType::Array) fail("is of type {}; expected an array", name(type_));
     ArrayElements elements;
     elements.type_ = element_type_;
     elements.count_ = count_;
@@ -222,7 +222,7 @@ std::vector<Element> array(const GgufHeader& header, std::string_view key, std::
     if (value == nullptr) return {};
     return read_named(key, *value, [&](const Value& elements) {
         if (elements.type() != ValueType::Array) {
-            fail("is a {}; expected an array of {}", name(elements.type()), expected);
+            fail("is of type {}; expected an array of {}", name(elements.type()), expected);
         }
         if (!accepts(elements.element_type())) {
             fail("is an array of {}; expected an array of {}", name(elements.element_type()), expected);

@@ -268,7 +268,8 @@ class GgufParser {
         const Value* value = header_.find("general.alignment");
         if (value == nullptr) return;
         subject_ = {.kind = "key", .name = "general.alignment"};
-        if (value->type() != ValueType::Uint32) fail_here("is a {}; expected a uint32", name(value->type()));
+        if (value->type() != ValueType::Uint32)
+            fail_here("is of type {}; expected uint32", name(value->type()));
         const uint64_t alignment = value->as_uint();
         if (!std::has_single_bit(alignment) || alignment < kMinAlignment || alignment > kMaxAlignment) {
             fail_here("is {}; expected a power of two from {} to {}", grouped(alignment), kMinAlignment,

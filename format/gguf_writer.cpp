@@ -103,7 +103,7 @@ uint32_t alignment_in(const Metadata& metadata) {
     const MetadataValue* value = metadata.find("general.alignment");
     if (value == nullptr) return kDefaultAlignment;
     const uint32_t* alignment = std::get_if<uint32_t>(value);
-    if (alignment == nullptr) fail("key general.alignment: expected a uint32");
+    if (alignment == nullptr) fail("key general.alignment: expected uint32");
     if (!std::has_single_bit(*alignment) || *alignment < kMinAlignment || *alignment > kMaxAlignment) {
         fail("key general.alignment: is {}; expected a power of two from {} to {}", grouped(*alignment),
              kMinAlignment, grouped(kMaxAlignment));

@@ -1,8 +1,6 @@
 #include "format/metadata.h"
 
-#include <algorithm>
 #include <cstring>
-#include <type_traits>
 
 #include "format/error.h"
 #include "format/utf8.h"
@@ -67,6 +65,12 @@ MetadataArray copy_array(const Value& array) {
     fail("value type {} does not exist", uint32_t(array.element_type()));
 }
 
+/// For NameIndex: the key at a position.
+struct KeyAt {
+    const std::vector<std::pair<std::string, MetadataValue>>& entries;
+    std::string_view operator()(uint32_t position) const { return entries[position].first; }
+};
+
 }  // namespace
 
 void Metadata::set(std::string key, MetadataValue value) {
@@ -77,23 +81,39 @@ void Metadata::set(std::string key, MetadataValue value) {
     if (!is_utf8(key) || key.find('\0') != key.npos) {
         fail("key {}: is not valid UTF-8 without NUL", printable(key));
     }
-    const auto existing = std::ranges::find(entries_, key, &std::pair<std::string, MetadataValue>::first);
-    if (existing != entries_.end()) {
-        existing->second = std::move(value);
+    const uint32_t position = position_of(key);
+    if (position != NameIndex::kNotFound) {
+        entries_[position].second = std::move(value);
+        return;
+    }
+    entries_.emplace_back(std::move(key), std::move(value));
+    if (entries_.size() > index_.capacity()) {
+        rebuild_index(2 * entries_.size());
     } else {
-        entries_.emplace_back(std::move(key), std::move(value));
+        index_.insert(uint32_t(entries_.size() - 1), KeyAt{entries_});
     }
 }
 
 bool Metadata::erase(std::string_view key) {
-    return std::erase_if(entries_, [&](const auto& entry) { return entry.first == key; }) != 0;
+    const uint32_t position = position_of(key);
+    if (position == NameIndex::kNotFound) return false;
+    entries_.erase(entries_.begin() + position);
+    rebuild_index(entries_.size());
+    return true;
 }
 
 const MetadataValue* Metadata::find(std::string_view key) const {
-    for (const auto& [name, value] : entries_) {
-        if (name == key) return &value;
-    }
-    return nullptr;
+    const uint32_t position = position_of(key);
+    return position == NameIndex::kNotFound ? nullptr : &entries_[position].second;
+}
+
+uint32_t Metadata::position_of(std::string_view key) const {
+    return index_.find(key, KeyAt{entries_});
+}
+
+void Metadata::rebuild_index(size_t n_keys) {
+    index_ = NameIndex(n_keys);
+    for (uint32_t i = 0; i < entries_.size(); ++i) index_.insert(i, KeyAt{entries_});
 }
 
 MetadataValue Metadata::copy_of(const Value& value) {

@@ -27,7 +27,7 @@ struct MetadataArray {
         elements;
 };
 
-/// Keys and values in the order in which they are written. O(n) lookup: a header has tens of keys.
+/// Keys and values in the order in which they are written. Lookup is O(1), erase() O(n).
 class Metadata {
   public:
     /// Replaces the value of an existing key, in its place, or appends. Throws Error on an empty or too long key.
@@ -46,7 +46,11 @@ class Metadata {
     static MetadataValue copy_of(const Value& value);
 
   private:
+    uint32_t position_of(std::string_view key) const;  // NameIndex::kNotFound when absent
+    void rebuild_index(size_t n_keys);
+
     std::vector<std::pair<std::string, MetadataValue>> entries_;
+    NameIndex index_;
 };
 
 }  // namespace ingot

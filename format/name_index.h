@@ -20,6 +20,9 @@ class NameIndex {
         slots_.assign(n_slots, kNotFound);
     }
 
+    /// Names that there is room for.
+    size_t capacity() const { return slots_.size() / 8 * 7; }
+
     /// Adds the name at `position`, or returns the position of the same name that is there already. At most
     /// as many names as there is room for.
     template <typename NameAt>

@@ -52,11 +52,15 @@ int create_beside(const fs::path& target, std::string& created) {
     fail("{}: no file can be created in its folder: {}", target.string(), reason(error_number));
 }
 
-/// Gives the file its blocks on disk now. Where the file system cannot do that, only the free space is
-/// checked.
+/// Gives the file its blocks on disk now. The free space is compared first: asking for more than there is
+/// would fill the disk for everybody else until the answer comes.
 void reserve(int descriptor, const fs::path& target, uint64_t size_bytes) {
     if (size_bytes == 0) return;
-    if (size_bytes > uint64_t(INT64_MAX)) fail_for_space(target, size_bytes);
+    struct statvfs volume {};
+    if (size_bytes > uint64_t(INT64_MAX) ||
+        (::fstatvfs(descriptor, &volume) == 0 && size_bytes / volume.f_frsize >= volume.f_bavail)) {
+        fail_for_space(target, size_bytes);
+    }
     int error_number = EOPNOTSUPP;
 #if defined(__linux__)  // posix_fallocate() would write to every block where fallocate() is not supported
     do {
@@ -64,10 +68,6 @@ void reserve(int descriptor, const fs::path& target, uint64_t size_bytes) {
     } while (error_number == EINTR);
 #endif
     if (error_number == EOPNOTSUPP || error_number == EINVAL || error_number == ENOSYS) {
-        struct statvfs volume {};
-        if (::fstatvfs(descriptor, &volume) == 0 && size_bytes / volume.f_frsize >= volume.f_bavail) {
-            fail_for_space(target, size_bytes);
-        }
         error_number = ::ftruncate(descriptor, off_t(size_bytes)) == 0 ? 0 : errno;
     }
     if (error_number == ENOSPC || error_number == EDQUOT) fail_for_space(target, size_bytes);
@@ -77,10 +77,23 @@ void reserve(int descriptor, const fs::path& target, uint64_t size_bytes) {
     }
 }
 
+/// Gives a finished file its name; 0 or the error's number. A new name in the same folder appears atomically,
+/// and unless it may replace another file, only where there is none: link() cannot replace, rename() does.
+int take_name(const std::string& temporary, const fs::path& target, bool overwrite) {
+    if (!overwrite) {
+        if (::link(temporary.c_str(), target.c_str()) == 0) {
+            ::unlink(temporary.c_str());
+            return 0;
+        }
+        if (errno == EEXIST) return EEXIST;  // anything else: a file system without links
+    }
+    return ::rename(temporary.c_str(), target.c_str()) == 0 ? 0 : errno;
+}
+
 }  // namespace
 
 OutputFile::OutputFile(std::filesystem::path target, uint64_t size_bytes, bool overwrite)
-    : target_(std::move(target)) {
+    : target_(std::move(target)), overwrite_(overwrite) {
     std::error_code ignored;
     if (fs::is_symlink(target_, ignored)) {  // what the link points to is replaced, not the link
         const fs::path resolved = fs::weakly_canonical(target_, ignored);
@@ -135,16 +148,19 @@ void OutputFile::commit() {
     if (::close(std::exchange(descriptor_, -1)) != 0) {
         fail("{}: cannot be closed: {}", target_.string(), reason(errno));
     }
-    if (::rename(temporary_.c_str(), target_.c_str()) != 0) {
-        fail("{}: the finished file cannot take this name: {}", target_.string(), reason(errno));
+    if (const int error_number = take_name(temporary_, target_, overwrite_)) {
+        fail("{}: the finished file cannot take this name: {}", target_.string(), reason(error_number));
     }
     temporary_.clear();
-    // The new name itself is durable once the folder is. Some file systems cannot sync folders: then it is up
-    // to them.
+    // The new name is durable once the folder is. Where folders cannot be synced, that is up to the file
+    // system.
     const int folder = ::open(folder_of(target_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder >= 0) {
-        ::fsync(folder);
-        ::close(folder);
+    if (folder < 0) return;
+    const int error_number = ::fsync(folder) == 0 ? 0 : errno;
+    ::close(folder);
+    if (error_number != 0 && error_number != EINVAL) {
+        fail("{}: is written, but its folder cannot be made durable: {}", target_.string(),
+             reason(error_number));
     }
 }
 

@@ -27,6 +27,7 @@ class OutputFile {
     void discard() noexcept;
 
     std::filesystem::path target_;
+    bool overwrite_ = false;
     std::string temporary_;  // path; empty once it has become the target
     int descriptor_ = -1;
 };

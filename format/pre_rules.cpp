@@ -25,7 +25,7 @@ namespace {
     R"([^\r\n\p{L}\p{N}]?)" UPPER "*" LOWER "+" suffix \
     "|"                                                \
     R"([^\r\n\p{L}\p{N}]?)" UPPER "+" LOWER "*" suffix
-#define NOT_HAN(set) R"((?:(?!\p{Han}))" set ")"
+#define NOT_HAN(set) R"((?:(?![\p{Han}]))" set ")"
 
 constexpr std::string_view kLlama3 = CONTRACTIONS "|" WORD R"(|\p{N}{1,3}|)" SYMBOLS "|" SPACES;
 constexpr std::string_view kQwen2 = CONTRACTIONS "|" WORD R"(|\p{N}|)" SYMBOLS "|" SPACES;
@@ -113,8 +113,8 @@ const std::vector<PreRule>& pre_rules() {
                         LOWER) "*" CONTRACTIONS R"(?|\p{N}{1,3}|)" SYMBOLS "|" SPACES}},
         {{"deepseek-llm"},
          {R"([\r\n])", kDeepSeekLlmWord,
-          R"(\s?[!-/:-~\x{ff01}-\x{ff0f}\x{ff1a}-\x{ff5e}\x{2018}-\x{201f}\x{3000}-\x{3002}]+)", R"(\s+$)",
-          kDeepSeekChinese, R"(\p{N}+)"}},
+          R"(\s?[!-/:-~\x{ff01}-\x{ff0f}\x{ff1a}-\x{ff5e}\x{2018}-\x{201f}\x{3000}-\x{3002}]+)",
+          R"(\s+(?m:$))", kDeepSeekChinese, R"(\p{N}+)"}},
         {{"deepseek-coder"}, {R"([\r\n])", R"(\s?\p{L}+)", R"(\s?\p{P}+)", kDeepSeekChinese, kNumber}},
         {{"deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"},
          {kNumbersByThree, kChineseJapanese, kDeepSeek3}},

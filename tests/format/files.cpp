@@ -134,6 +134,21 @@ TEST_CASE("an existing target is replaced only on request, and keeps its permiss
     }
 }
 
+TEST_CASE("a target that appeared during the work is not replaced unasked", "[output]") {
+    const Folder folder;
+    const fs::path target = folder / "model.gguf";
+    {
+        OutputFile file(target, 3, false);
+        file.write_at(0, bytes_of("new"));
+        write_file(target, "somebody else's");
+        CHECK_THROWS_WITH(
+            file.commit(),
+            ContainsSubstring("model.gguf: the finished file cannot take this name: File exists"));
+    }
+    CHECK(content_of(target) == "somebody else's");
+    CHECK(folder.n_files() == 1);
+}
+
 TEST_CASE("a target that can never be is refused with its path", "[output]") {
     const Folder folder;
     CHECK_THROWS_WITH(OutputFile(folder.path, 1, true), ContainsSubstring("is not a regular file"));

@@ -52,10 +52,11 @@ TEST_CASE("every value type is read as it was written", "[gguf]") {
         CHECK(value("u32").as_float() == 4294967294.0);
         CHECK_THROWS_WITH(value("i8").as_uint(), ContainsSubstring("is -128; expected an integer from 0 to"));
         CHECK_THROWS_WITH(value("u64").as_int(), ContainsSubstring("is 18446744073709551615"));
-        CHECK_THROWS_WITH(value("f32").as_int(), ContainsSubstring("is a float32 (-1.25)"));
-        CHECK_THROWS_WITH(value("bool").as_uint(), ContainsSubstring("is a bool; expected an integer"));
-        CHECK_THROWS_WITH(value("string").as_float(), ContainsSubstring("is a string; expected a number"));
-        CHECK_THROWS_WITH(value("u8").as_bool(), ContainsSubstring("is a uint8; expected a bool"));
+        CHECK_THROWS_WITH(value("f32").as_int(), ContainsSubstring("is of type float32 (-1.25)"));
+        CHECK_THROWS_WITH(value("bool").as_uint(), ContainsSubstring("is of type bool; expected an integer"));
+        CHECK_THROWS_WITH(value("string").as_float(),
+                          ContainsSubstring("is of type string; expected a number"));
+        CHECK_THROWS_WITH(value("u8").as_bool(), ContainsSubstring("is of type uint8; expected a bool"));
         CHECK_THROWS_WITH(value("u8").as_string(), ContainsSubstring("expected a string"));
         CHECK_THROWS_WITH(value("u8").elements(), ContainsSubstring("expected an array"));
     }
@@ -68,11 +69,11 @@ TEST_CASE("every value type is read as it was written", "[gguf]") {
         CHECK(header.get_string("string") == "text");
         CHECK(header.require_string("string") == "text");
         CHECK_THROWS_WITH(header.get_uint("i8"), ContainsSubstring("key i8: is -128"));
-        CHECK_THROWS_WITH(header.get_bool("string"), ContainsSubstring("key string: is a string"));
+        CHECK_THROWS_WITH(header.get_bool("string"), ContainsSubstring("key string: is of type string"));
         CHECK_THROWS_WITH(header.require_uint("absent"), ContainsSubstring("key absent: is missing"));
-        CHECK_THROWS_WITH(header.require_float("string"), ContainsSubstring("key string: is a string"));
+        CHECK_THROWS_WITH(header.require_float("string"), ContainsSubstring("key string: is of type string"));
         CHECK_THROWS_WITH(header.strings("string"),
-                          ContainsSubstring("key string: is a string; expected an array"));
+                          ContainsSubstring("key string: is of type string; expected an array"));
         CHECK(header.strings("absent").empty());
     }
 }

@@ -178,7 +178,7 @@ TEST_CASE("what the reader or other readers would refuse is not written", "[writ
     metadata.set("general.alignment", uint32_t(24));
     CHECK_THROWS_WITH(GgufLayout(metadata, {}), ContainsSubstring("is 24; expected a power of two"));
     metadata.set("general.alignment", uint64_t(32));
-    CHECK_THROWS_WITH(GgufLayout(metadata, {}), ContainsSubstring("expected a uint32"));
+    CHECK_THROWS_WITH(GgufLayout(metadata, {}), ContainsSubstring("expected uint32"));
 
     MetadataArray nested{std::vector<uint8_t>{}};
     for (uint32_t depth = 1; depth < kMaxArrayDepth; ++depth) nested = {std::vector<MetadataArray>{nested}};
@@ -203,6 +203,18 @@ TEST_CASE("metadata keeps its order and replaces in place", "[writer]") {
     CHECK_FALSE(metadata.erase("b"));
     CHECK(metadata.find("b") == nullptr);
     CHECK(metadata.entries().size() == 2);
+    CHECK(std::get<bool>(*metadata.find("c")));
+
+    SECTION("however many there are, in linear time") {
+        constexpr uint32_t kMany = 300'000;
+        const std::clock_t start = std::clock();
+        for (uint32_t i = 0; i < kMany; ++i) metadata.set(fmt::format("key.{}", i), i);
+        for (uint32_t i = 0; i < kMany; ++i) metadata.set(fmt::format("key.{}", i), i + 1);
+        CHECK(double(std::clock() - start) / CLOCKS_PER_SEC < 5);
+        CHECK(metadata.entries().size() == 2 + kMany);
+        CHECK(std::get<uint32_t>(*metadata.find("key.299999")) == kMany);
+        CHECK(std::get<uint32_t>(metadata.entries()[2].second) == 1);
+    }
 }
 
 }  // namespace ingot::test

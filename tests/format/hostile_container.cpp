@@ -289,12 +289,14 @@ TEST_CASE("a million tiny keys are read in linear time", "[hostile][row15]") {
 }
 
 TEST_CASE("an alignment that is no uint32 is refused", "[hostile][row16]") {
-    CHECK_REFUSED(GgufBytes(0, 1).key("general.alignment", ValueType::String).string("32"), "is a string");
-    CHECK_REFUSED(GgufBytes(0, 1).key("general.alignment", ValueType::Uint64).u64(32), "is a uint64");
-    CHECK_REFUSED(GgufBytes(0, 1).key("general.alignment", ValueType::Int32).u32(32), "is a int32");
-    CHECK_REFUSED(GgufBytes(0, 1).key("general.alignment", ValueType::Uint8).u8(32), "is a uint8");
-    CHECK_REFUSED(GgufBytes(0, 1).key("general.alignment", ValueType::Float32).f32(32), "is a float32");
-    CHECK_REFUSED(GgufBytes(0, 1).key_array("general.alignment", ValueType::Uint32, 1).u32(32), "is a array");
+    CHECK_REFUSED(GgufBytes(0, 1).key("general.alignment", ValueType::String).string("32"),
+                  "is of type string");
+    CHECK_REFUSED(GgufBytes(0, 1).key("general.alignment", ValueType::Uint64).u64(32), "is of type uint64");
+    CHECK_REFUSED(GgufBytes(0, 1).key("general.alignment", ValueType::Int32).u32(32), "is of type int32");
+    CHECK_REFUSED(GgufBytes(0, 1).key("general.alignment", ValueType::Uint8).u8(32), "is of type uint8");
+    CHECK_REFUSED(GgufBytes(0, 1).key("general.alignment", ValueType::Float32).f32(32), "is of type float32");
+    CHECK_REFUSED(GgufBytes(0, 1).key_array("general.alignment", ValueType::Uint32, 1).u32(32),
+                  "is of type array");
 }
 
 TEST_CASE("an alignment of zero or no power of two is refused", "[hostile][row17]") {
