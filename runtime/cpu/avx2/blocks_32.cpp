@@ -43,15 +43,20 @@ INGOT_INLINE __m256i iq4_values(__m256i quants) {
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), quants);
 }
 
-// One half of each of n ≤ 8 blocks, which lie sizeof(Block) bytes apart.
+// One half of each of n ≤ 8 blocks, which lie sizeof(Block) bytes apart. Collected in integer registers:
+// through memory, the load would wait until the stores are done, and insertions would keep a busy port
+// busier.
 template <typename Block>
 INGOT_INLINE __m256 collect_halves(const uint16_t* first, int n) {
-    alignas(16) uint16_t halves[8] = {};
     const auto* from = reinterpret_cast<const uint8_t*>(first);
+    uint64_t fours[2] = {};
+#pragma GCC unroll 8
     for (int i = 0; i < n; ++i) {
-        __builtin_memcpy(&halves[i], from + size_t(i) * sizeof(Block), sizeof(uint16_t));
+        uint16_t half;
+        __builtin_memcpy(&half, from + size_t(i) * sizeof(Block), sizeof half);
+        fours[i / 4] |= uint64_t(half) << (16 * (i % 4));
     }
-    return load_half(halves);
+    return _mm256_cvtph_ps(_mm_set_epi64x(int64_t(fours[1]), int64_t(fours[0])));
 }
 
 template <typename Block>

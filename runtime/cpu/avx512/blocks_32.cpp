@@ -51,22 +51,21 @@ INGOT_INLINE uint32_t load_u32(const void* from) {
     return value;
 }
 
-// One half of each of n ≤ 16 blocks, which lie sizeof(Block) bytes apart. Collected through memory: inserting
-// into a vector would keep the port busy that the permutations need.
+// One half of each of n ≤ 16 blocks, which lie sizeof(Block) bytes apart. Collected in integer registers:
+// through memory, the load would wait until the stores are done, and insertions would keep a busy port
+// busier.
 template <typename Block>
 INGOT_INLINE __m512 collect_halves(const uint16_t* first, int n) {
-    alignas(32) uint16_t halves[16];
-    if (n < 16) {
-        for (int i = 0; i < 16; ++i) halves[i] = 0;
-    }
     const auto* from = reinterpret_cast<const uint8_t*>(first);
+    uint64_t fours[4] = {};
+#pragma GCC unroll 16
     for (int i = 0; i < n; ++i) {
         uint16_t half;
         __builtin_memcpy(&half, from + size_t(i) * sizeof(Block), sizeof half);
-        // The barrier keeps the compiler from turning the stores back into insertions.
-        asm volatile("movw %1, %0" : "=m"(halves[i]) : "r"(half));
+        fours[i / 4] |= uint64_t(half) << (16 * (i % 4));
     }
-    return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(halves)));
+    return _mm512_cvtph_ps(
+        _mm256_set_epi64x(int64_t(fours[3]), int64_t(fours[2]), int64_t(fours[1]), int64_t(fours[0])));
 }
 
 template <typename Block>
