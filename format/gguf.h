@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <iterator>
 #include <optional>
 #include <span>
 #include <string>
@@ -28,27 +29,23 @@ inline constexpr uint64_t kMaxStringBytes = 64 << 20;
 inline constexpr uint32_t kMaxArrayDepth = 64;
 inline constexpr uint32_t kMaxDimensions = 4;
 
+// clang-format off
 enum class ValueType : uint32_t {
     Uint8 = 0, Int8 = 1, Uint16 = 2, Int16 = 3, Uint32 = 4, Int32 = 5, Float32 = 6, Bool = 7,
     String = 8, Array = 9, Uint64 = 10, Int64 = 11, Float64 = 12,
 };
+// clang-format on
 std::string_view name(ValueType type);  // "uint32", "string", ...
 /// Bytes of one value of a fixed-size type; 0 for strings and arrays.
 constexpr uint32_t scalar_bytes(ValueType type) {
-    switch (type) {
-        case ValueType::Uint8: case ValueType::Int8: case ValueType::Bool: return 1;
-        case ValueType::Uint16: case ValueType::Int16: return 2;
-        case ValueType::Uint32: case ValueType::Int32: case ValueType::Float32: return 4;
-        case ValueType::Uint64: case ValueType::Int64: case ValueType::Float64: return 8;
-        case ValueType::String: case ValueType::Array: return 0;
-    }
-    return 0;
+    constexpr uint8_t kBytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};  // in order of number
+    return uint32_t(type) < std::size(kBytes) ? kBytes[uint32_t(type)] : 0;
 }
 
 class Value;
 
-/// The elements of an array value, front to back. Copyable view. A step over a scalar or a string is O(1), over
-/// an array linear in what it holds.
+/// The elements of an array value, front to back. Copyable view. A step over a scalar or a string is O(1),
+/// over an array linear in what it holds.
 class ArrayElements {
   public:
     class Iterator {
@@ -133,13 +130,13 @@ class GgufHeader {
     static GgufHeader parse(std::span<const std::byte> file) { return parse(file, file.size()); }
 
     uint32_t version() const { return version_; }
-    uint32_t alignment() const { return alignment_; }        // bytes
-    uint64_t data_offset() const { return data_offset_; }    // bytes from the start of the file
+    uint32_t alignment() const { return alignment_; }      // bytes
+    uint64_t data_offset() const { return data_offset_; }  // bytes from the start of the file
     const std::vector<KeyValue>& metadata() const { return metadata_; }
     const std::vector<TensorInfo>& tensors() const { return tensors_; }
 
-    const Value* find(std::string_view key) const;                // O(1); null when absent
-    const TensorInfo* find_tensor(std::string_view name) const;   // O(1); null when absent
+    const Value* find(std::string_view key) const;               // O(1); null when absent
+    const TensorInfo* find_tensor(std::string_view name) const;  // O(1); null when absent
 
     // Typed access by key. The optional forms give nothing when the key is absent and throw Error naming
     // the key when its type is wrong; the require forms also throw when it is absent.

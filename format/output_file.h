@@ -7,9 +7,9 @@
 
 namespace ingot {
 
-/// A file that appears whole or not at all: bytes go to a temporary file beside the target; commit() syncs it,
-/// renames it over the target and syncs the folder. Destroyed without commit(), it removes the temporary file
-/// and the target is as it was. write_at() may be called from several threads at once; the rest may not.
+/// A file that appears whole or not at all: bytes go to a temporary file beside the target; commit() syncs
+/// it, renames it over the target and syncs the folder. Destroyed without commit(), it removes the temporary
+/// file and the target is as it was. write_at() may be called from several threads at once; the rest may not.
 /// Every failed system call throws Error with the path and the reason.
 class OutputFile {
   public:

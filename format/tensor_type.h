@@ -7,6 +7,7 @@
 namespace ingot {
 
 /// The type of a tensor's elements, by the number that GGUF stores. Gaps are types that were removed.
+// clang-format off
 enum class TensorType : uint32_t {
     F32 = 0, F16 = 1, Q4_0 = 2, Q4_1 = 3, Q5_0 = 6, Q5_1 = 7, Q8_0 = 8, Q8_1 = 9,
     Q2_K = 10, Q3_K = 11, Q4_K = 12, Q5_K = 13, Q6_K = 14, Q8_K = 15,
@@ -14,6 +15,7 @@ enum class TensorType : uint32_t {
     I8 = 24, I16 = 25, I32 = 26, I64 = 27, F64 = 28, IQ1_M = 29, BF16 = 30,
     TQ1_0 = 34, TQ2_0 = 35, MXFP4 = 39, NVFP4 = 40, Q1_0 = 41, Q2_0 = 42,
 };
+// clang-format on
 
 /// One row of the type table. A row of a tensor is a whole number of blocks.
 struct TensorTypeInfo {
@@ -33,7 +35,9 @@ std::span<const TensorTypeInfo> tensor_types();
 const TensorTypeInfo* find_tensor_type(uint32_t number);
 /// The row of a known type.
 const TensorTypeInfo& info(TensorType type);
-inline std::string_view name(TensorType type) { return info(type).name; }
+inline std::string_view name(TensorType type) {
+    return info(type).name;
+}
 /// "q4_k" or "Q4_K" -> Q4_K; nothing when there is no such type.
 std::optional<TensorType> parse_tensor_type(std::string_view text);
 

@@ -166,9 +166,9 @@ TEST_CASE("what the reader or other readers would refuse is not written", "[writ
     CHECK_THROWS_WITH(GgufLayout(Metadata(), {{.name = "w", .type = TensorType::F32, .shape = {1}},
                                               {.name = "w", .type = TensorType::F32, .shape = {2}}}),
                       ContainsSubstring("tensor w: occurs twice"));
-    const TensorPlan huge{.name = "a", .type = TensorType::F32, .shape = {(uint64_t(1) << 61)}};
-    TensorPlan other = huge;
-    other.name = "b";
+    const uint64_t half = uint64_t(1) << 61;  // floats: 2^63 bytes
+    const TensorPlan huge{.name = "a", .type = TensorType::F32, .shape = {half}};
+    const TensorPlan other{.name = "b", .type = TensorType::F32, .shape = {half}};
     CHECK_THROWS_WITH(GgufLayout(Metadata(), {huge, other}), ContainsSubstring("would exceed 2^64 bytes"));
 
     Metadata metadata;
