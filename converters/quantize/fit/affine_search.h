@@ -98,22 +98,26 @@ struct Solution {
     }
 };
 
-/// Where the ends of the range are tried, in levels beyond the first and the last: there, the extremes are
-/// clipped and the others gain precision; a negative number leaves levels unused.
-template <size_t kTries>
-struct Ends {
-    std::array<float, kTries> below, above;
+/// Pairs of numbers to try, one in each lane.
+template <size_t kPairs>
+struct Pairs {
+    static constexpr int kVectors = kPairs / kLanes;
+    static_assert(kPairs % kLanes == 0);
+    std::array<float, kPairs> firsts, seconds;
+
+    [[gnu::always_inline]] Lanes first(int vector) const { return load(firsts.data() + kLanes * vector); }
+    [[gnu::always_inline]] Lanes second(int vector) const { return load(seconds.data() + kLanes * vector); }
 };
 
-/// All pairs of some values.
-template <size_t kBelow, size_t kAbove>
-constexpr Ends<kBelow * kAbove> all_pairs(const float (&below)[kBelow], const float (&above)[kAbove]) {
-    Ends<kBelow * kAbove> ends{};
-    for (size_t i = 0; i < kBelow * kAbove; ++i) {
-        ends.below[i] = below[i / kAbove];
-        ends.above[i] = above[i % kAbove];
+/// Each of some numbers with each of others.
+template <size_t kFirst, size_t kSecond>
+constexpr Pairs<kFirst * kSecond> all_pairs(const float (&first)[kFirst], const float (&second)[kSecond]) {
+    Pairs<kFirst * kSecond> pairs{};
+    for (size_t i = 0; i < kFirst * kSecond; ++i) {
+        pairs.firsts[i] = first[i / kSecond];
+        pairs.seconds[i] = second[i % kSecond];
     }
-    return ends;
+    return pairs;
 }
 
 /// The scale and offset that serve the group best when they may be any numbers. Each lane tries one pair of
@@ -121,8 +125,7 @@ constexpr Ends<kBelow * kAbove> all_pairs(const float (&below)[kBelow], const fl
 template <class Layout, bool kBelowZero, int kElements>
 INGOT_INLINE Affine best_affine(const Group<kElements>& group, const GroupSums& totals, Range range) {
     constexpr int kMost = Layout::kMost;
-    constexpr int kVectors = Layout::kEnds.below.size() / kLanes;
-    static_assert(Layout::kEnds.below.size() % kLanes == 0);
+    constexpr int kVectors = Layout::kEnds.kVectors;
     if (kBelowZero && range.low > 0) range.low = 0;
     Affine best;
     if (!(range.high > range.low)) {  // a constant
@@ -132,8 +135,8 @@ INGOT_INLINE Affine best_affine(const Group<kElements>& group, const GroupSums& 
     const float width = range.high - range.low;
     Lanes inverse[kVectors], offset[kVectors], l[kVectors], ll[kVectors], xl[kVectors];
     for (int k = 0; k < kVectors; ++k) {
-        const Lanes below = load(Layout::kEnds.below.data() + kLanes * k);
-        const Lanes span = below + load(Layout::kEnds.above.data() + kLanes * k) + float(kMost);
+        const Lanes below = Layout::kEnds.first(k);
+        const Lanes span = below + Layout::kEnds.second(k) + float(kMost);
         inverse[k] = span / width;
         offset[k] = range.low + below * width / span;
         l[k] = ll[k] = xl[k] = Lanes{};

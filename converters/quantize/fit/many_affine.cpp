@@ -14,8 +14,10 @@ struct Q2_K {
     static constexpr int kMost = 3;
     static constexpr int kMostScale = 15;
     static constexpr int kLloydRounds = 2;
+    static constexpr int kRefits = 3;
     static constexpr auto kEnds = all_pairs({-0.3f, 0.0f, 0.3f, 0.7f}, {-0.3f, 0.0f, 0.3f, 0.7f});
-    static constexpr float kUnitTargets[] = {15.4f, 15.0f, 14.6f, 14.2f, 13.8f, 13.2f, 12.6f, 12.0f};
+    static constexpr auto kUnitTargets = all_pairs({15.4f, 15.0f, 14.6f, 14.2f, 13.8f, 13.2f, 12.6f, 12.0f},
+                                                   {15.4f, 15.0f, 14.6f, 14.2f, 13.8f, 13.2f, 12.6f, 12.0f});
     INGOT_INLINE void pack_scales(const uint8_t* scales, const uint8_t* mins, Block& block) {
         for (int g = 0; g < kGroups; ++g) block.scales[g] = uint8_t(scales[g] | mins[g] << 4);
     }
@@ -27,8 +29,10 @@ struct Q4_K {
     static constexpr int kMost = 15;
     static constexpr int kMostScale = 63;
     static constexpr int kLloydRounds = 2;
+    static constexpr int kRefits = 3;
     static constexpr auto kEnds = all_pairs({-0.3f, 0.1f, 0.6f, 1.2f}, {-0.3f, 0.1f, 0.6f, 1.2f});
-    static constexpr float kUnitTargets[] = {63.4f, 63.0f, 62.0f, 61.0f};
+    static constexpr auto kUnitTargets =
+        all_pairs({63.4f, 63.0f, 62.0f, 61.0f}, {63.4f, 63.0f, 62.0f, 61.0f});
     INGOT_INLINE void pack_scales(const uint8_t* scales, const uint8_t* mins, Block& block) {
         ingot::pack_scales(scales, mins, block.scales);
     }
@@ -40,8 +44,10 @@ struct Q5_K {
     static constexpr int kMost = 31;
     static constexpr int kMostScale = 63;
     static constexpr int kLloydRounds = 2;
+    static constexpr int kRefits = 3;
     static constexpr auto kEnds = all_pairs({-0.3f, 0.1f, 0.6f, 1.2f}, {-0.3f, 0.1f, 0.6f, 1.2f});
-    static constexpr float kUnitTargets[] = {63.4f, 63.0f, 62.0f, 61.0f};
+    static constexpr auto kUnitTargets =
+        all_pairs({63.4f, 63.0f, 62.0f, 61.0f}, {63.4f, 63.0f, 62.0f, 61.0f});
     INGOT_INLINE void pack_scales(const uint8_t* scales, const uint8_t* mins, Block& block) {
         ingot::pack_scales(scales, mins, block.scales);
     }
@@ -70,56 +76,40 @@ struct SuperBlock {
     Group<kElements> groups[kGroups];
     GroupSums totals[kGroups];
     Affine free[kGroups];  // best when scales and offsets may be any numbers; offsets are not positive
+    float lean[kGroups];   // Σ w l / Σ w: how far the best offset moves when the scale does
 };
 
-/// The multiples of the units that come closest to a free scale and offset, and what the distance costs:
-/// with e = free scale - s and f = free offset + m, the squared error grows by e² Σ w l² + 2 e f Σ w l + f² Σ
-/// w.
-struct Nearest {
-    float scale;
-    float min;
-    float cost;
-};
-
-template <class Layout>
-INGOT_INLINE Nearest nearest_multiples(const SuperBlock<Layout>& block, int g, float d, float inverse_d,
-                                       float dmin, float inverse_dmin) {
-    const Affine& free = block.free[g];
-    const float w = block.totals[g].w;
-    Nearest nearest;
-    nearest.scale = nearest_integer(free.scale * inverse_d, 0, Layout::kMostScale);
-    const float e = free.scale - d * nearest.scale;
-    // The best offset once the scale is off by e.
-    const float offset = free.offset + e * free.sums.l / w;
-    nearest.min = nearest_integer(-offset * inverse_dmin, 0, Layout::kMostScale);
-    const float f = free.offset + dmin * nearest.min;
-    nearest.cost = e * e * free.sums.ll + 2 * e * f * free.sums.l + f * f * w;
-    return nearest;
-}
-
-/// The pair of units under which the rounded scales and minimums cost least.
+/// The pair of units under which the rounded scales and minimums cost least; each lane tries one pair. With
+/// e = free scale - s and f = free offset + m, a group's squared error grows by e² Σ w l² + 2 e f Σ w l + f²
+/// Σ w.
 template <class Layout>
 INGOT_INLINE Units first_units(const SuperBlock<Layout>& block) {
     float widest = 0, deepest = 0;
-    for (int g = 0; g < block.kGroups; ++g) {
-        widest = block.free[g].scale > widest ? block.free[g].scale : widest;
-        deepest = -block.free[g].offset > deepest ? -block.free[g].offset : deepest;
+    for (const Affine& free : block.free) {
+        widest = free.scale > widest ? free.scale : widest;
+        deepest = -free.offset > deepest ? -free.offset : deepest;
     }
+    constexpr int kMost = Layout::kMostScale;
     Units best;
     float best_cost = INFINITY;
-    for (const float scale_target : Layout::kUnitTargets)
-        for (const float min_target : Layout::kUnitTargets) {
-            const Units units{finite_half(widest / scale_target), finite_half(deepest / min_target)};
-            const float d = half_to_float(units.scale), dmin = half_to_float(units.min);
-            const float inverse_d = inverse_or_zero(d), inverse_dmin = inverse_or_zero(dmin);
-            float cost = 0;
-            for (int g = 0; g < block.kGroups; ++g)
-                cost += nearest_multiples(block, g, d, inverse_d, dmin, inverse_dmin).cost;
-            if (cost < best_cost) {
-                best_cost = cost;
-                best = units;
-            }
+    for (int k = 0; k < Layout::kUnitTargets.kVectors; ++k) {
+        const Lanes d = nearest_halves(widest / Layout::kUnitTargets.first(k));
+        const Lanes dmin = nearest_halves(deepest / Layout::kUnitTargets.second(k));
+        const Lanes inverse_d = inverse_or_zero(d), inverse_dmin = inverse_or_zero(dmin);
+        Lanes cost{};
+        for (int g = 0; g < block.kGroups; ++g) {
+            const Affine& free = block.free[g];
+            const Lanes e = free.scale - d * nearest_integer(free.scale * inverse_d, 0, kMost);
+            const Lanes offset = free.offset + e * block.lean[g];  // the best once the scale is off by e
+            const Lanes f = free.offset + dmin * nearest_integer(-offset * inverse_dmin, 0, kMost);
+            cost += e * (e * free.sums.ll + 2.0f * f * free.sums.l) + f * f * block.totals[g].w;
         }
+        const int lane = least_lane(cost);
+        if (cost[lane] < best_cost) {
+            best_cost = cost[lane];
+            best = {finite_half(d[lane]), finite_half(dmin[lane])};
+        }
+    }
     return best;
 }
 
@@ -132,13 +122,12 @@ INGOT_INLINE Choice<Layout::kGroups> choose_integers(const SuperBlock<Layout>& b
     const float inverse_d = inverse_or_zero(d), inverse_dmin = inverse_or_zero(dmin);
     for (int g = 0; g < block.kGroups; ++g) {
         const Affine& free = block.free[g];
-        const float lean = free.sums.l / block.totals[g].w;
         // Around the nearest scale; for each, around the minimum that is best with it.
         const Lanes scale_steps = {0, 0, 0, -1, -1, 1, 1, 0};
         const Lanes min_steps = {0, -1, 1, 0, 1, 0, -1, 2};
         const float middle = nearest_integer(free.scale * inverse_d, 0, Layout::kMostScale);
         const Lanes scales = larger(smaller(middle + scale_steps, all(Layout::kMostScale)), all(0));
-        const Lanes offsets = free.offset + (free.scale - d * scales) * lean;
+        const Lanes offsets = free.offset + (free.scale - d * scales) * block.lean[g];
         const Lanes mins =
             nearest_integer(nearest_integer(-offsets * inverse_dmin, 0, Layout::kMostScale) + min_steps, 0,
                             Layout::kMostScale);
@@ -179,9 +168,10 @@ INGOT_INLINE Choice<Layout::kGroups> fit_super_block(SuperBlock<Layout>& block) 
     for (int g = 0; g < block.kGroups; ++g) {
         block.totals[g] = group_sums(block.groups[g]);
         block.free[g] = best_affine<Layout, true>(block.groups[g], block.totals[g], range(block.groups[g]));
+        block.lean[g] = block.free[g].sums.l / block.totals[g].w;
     }
     auto best = choose_integers(block, first_units(block));
-    for (int round = 0; round < 3; ++round) {
+    for (int round = 0; round < Layout::kRefits; ++round) {
         const auto next = choose_integers(block, refitted_units(block, best));
         if (!(next.error < best.error)) break;
         best = next;

@@ -81,24 +81,25 @@ class SuperBlock {
     }
 
   private:
-    /// The unit whose multiples come closest to the free scales; a scale's error costs its curvature Σ w l².
+    /// The unit whose multiples come closest to the free scales; a miss costs its square times Σ w l². Each
+    /// lane tries one unit.
     INGOT_INLINE uint16_t first_unit(const float* scales, const float* curvature, float widest) {
         uint16_t best = 0;
         float best_cost = INFINITY;
-        for (const float target : Layout::kUnitTargets) {
-            const uint16_t unit = finite_half(widest / target);
-            const float value = half_to_float(unit);
-            const float inverse = inverse_or_zero(value);
-            float cost = 0;
+        for (size_t k = 0; k < Layout::kUnitTargets.size(); k += kLanes) {
+            const Lanes units = nearest_halves(widest / load(Layout::kUnitTargets.data() + k));
+            const Lanes inverse = inverse_or_zero(units);
+            Lanes cost{};
             for (int g = 0; g < kGroups; ++g) {
-                const float miss =
-                    scales[g] -
-                    value * nearest_integer(scales[g] * inverse, Layout::kLeastScale, Layout::kMostScale);
-                cost += curvature[g] * miss * miss;
+                const Lanes multiple =
+                    nearest_integer(scales[g] * inverse, Layout::kLeastScale, Layout::kMostScale);
+                const Lanes miss = scales[g] - units * multiple;
+                cost += curvature[g] * (miss * miss);
             }
-            if (cost < best_cost) {
-                best_cost = cost;
-                best = unit;
+            const int lane = least_lane(cost);
+            if (cost[lane] < best_cost) {
+                best_cost = cost[lane];
+                best = finite_half(units[lane]);
             }
         }
         return best;
