@@ -23,8 +23,8 @@ struct Parts {
     __m512i quants[4];  // u, unsigned bytes
     __m512i scales[4];  // 16-bit: the scale of each pair of elements
     __m256i minimums;   // 16-bit, one for each 16 elements: what multiplies the sums
-    float d;            // of scales
-    float dmin;         // of minimums, where they have a factor of their own
+    __m512 d;           // of scales, in all lanes
+    __m512 dmin;        // of minimums, where they have a factor of their own
 };
 
 INGOT_INLINE __m512i load_twice(const uint8_t* bytes) {  // 32 bytes, in both halves
@@ -76,6 +76,15 @@ INGOT_INLINE void take_scales_apart(const uint8_t (&packed)[12], Parts& parts) {
     parts.minimums = _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(mins, mins));  // each counts for two sums
 }
 
+// d and dmin, two halves one behind the other.
+INGOT_INLINE void take_factors(const void* d_and_dmin, Parts& parts) {
+    int32_t both;
+    __builtin_memcpy(&both, d_and_dmin, sizeof both);
+    const __m128 factors = _mm_cvtph_ps(_mm_cvtsi32_si128(both));
+    parts.d = _mm512_broadcastss_ps(factors);
+    parts.dmin = _mm512_broadcastss_ps(_mm_movehdup_ps(factors));
+}
+
 struct Q2_K {
     using Block = BlockQ2_K;
     static constexpr int kZero = 0;
@@ -92,8 +101,7 @@ struct Q2_K {
         const __m256i scales = _mm256_cvtepu8_epi16(_mm_and_si128(both, nibble));
         parts.minimums = _mm256_cvtepu8_epi16(_mm_and_si128(_mm_srli_epi16(both, 4), nibble));
         for (int k = 0; k < 4; ++k) parts.scales[k] = spread_16(scales, k);
-        parts.d = _cvtsh_ss(block.d);
-        parts.dmin = _cvtsh_ss(block.dmin);
+        take_factors(&block.d, parts);
     }
 };
 
@@ -125,7 +133,7 @@ struct Q3_K {
                                               _mm_slli_epi32(_mm_and_si128(top, _mm_set1_epi8(3)), 4));
         parts.minimums = _mm256_cvtepi8_epi16(_mm_sub_epi8(six_bits, _mm_set1_epi8(32)));
         for (int k = 0; k < 4; ++k) parts.scales[k] = spread_16(parts.minimums, k);
-        parts.d = _cvtsh_ss(block.d);
+        parts.d = _mm512_set1_ps(_cvtsh_ss(block.d));
     }
 };
 
@@ -139,8 +147,7 @@ struct Q4_K {
             parts.quants[k] = _mm512_and_si512(shift_right(bytes, 0, 4), _mm512_set1_epi8(0xf));
         }
         take_scales_apart(block.scales, parts);
-        parts.d = _cvtsh_ss(block.d);
-        parts.dmin = _cvtsh_ss(block.dmin);
+        take_factors(&block.d, parts);
     }
 };
 
@@ -159,8 +166,7 @@ struct Q5_K {
             parts.quants[k] = and_or(high_bits[k], sixteen, low);
         }
         take_scales_apart(block.scales, parts);
-        parts.d = _cvtsh_ss(block.d);
-        parts.dmin = _cvtsh_ss(block.dmin);
+        take_factors(&block.d, parts);
     }
 };
 
@@ -181,7 +187,7 @@ struct Q6_K {
         parts.minimums =
             _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(block.scales)));
         for (int k = 0; k < 4; ++k) parts.scales[k] = spread_16(parts.minimums, k);
-        parts.d = _cvtsh_ss(block.d);
+        parts.d = _mm512_set1_ps(_cvtsh_ss(block.d));
     }
 };
 
@@ -201,10 +207,9 @@ INGOT_INLINE __m512 add_block(const Parts& parts, const ActivationBlock256& x, _
         const __m512i pairs = _mm512_maddubs_epi16(parts.quants[k], _mm512_loadu_si512(x.quants + 64 * k));
         products = _mm512_dpwssd_epi32(products, pairs, parts.scales[k]);
     }
-    __m512 value = _mm512_mul_ps(_mm512_cvtepi32_ps(products), _mm512_set1_ps(parts.d));
+    __m512 value = _mm512_mul_ps(_mm512_cvtepi32_ps(products), parts.d);
     if constexpr (Layout::kHasMin) {
-        value = _mm512_fnmadd_ps(_mm512_zextps256_ps512(_mm256_cvtepi32_ps(minimums)),
-                                 _mm512_set1_ps(parts.dmin), value);
+        value = _mm512_fnmadd_ps(_mm512_zextps256_ps512(_mm256_cvtepi32_ps(minimums)), parts.dmin, value);
     }
     return _mm512_fmadd_ps(value, _mm512_set1_ps(x.scale), sum);
 }

@@ -240,6 +240,9 @@ INGOT_INLINE void add_blocks(const uint8_t* const (&rows)[R], const ActivationRo
     }
     const auto add_pair = [&](auto both, int i) __attribute__((always_inline)) {
         for (int r = 0; r < R; ++r) {
+            if (T == 1 && 32 * i < Layout::kBytesOf16) {  // one line with each pair, not all at once
+                _mm_prefetch(rows[r] + b / 16 * Layout::kBytesOf16 + 32 * i + kPrefetchBytes, _MM_HINT_T0);
+            }
             __m512i weights;
             if constexpr (kInPlace) {
                 weights = Layout::template quants_in_place<both.value>(rows[r], b + i);
@@ -274,10 +277,6 @@ static void tile(const MatmulArguments& m, int64_t row, int64_t spacing, int64_t
     const int64_t n_blocks = m.n_in / 32;
     int64_t b = 0;
     for (; b + 16 <= n_blocks; b += 16) {
-        if constexpr (T == 1) {
-            const size_t ahead = size_t(b / 16 * Layout::kBytesOf16) + size_t(kPrefetchBytes);
-            for (int r = 0; r < R; ++r) prefetch(rows[r] + ahead, size_t(Layout::kBytesOf16));
-        }
         add_blocks<Layout, R, T>(rows, x, b, 16, sums);
     }
     if (b < n_blocks) add_blocks<Layout, R, T>(rows, x, b, int(n_blocks - b), sums);
