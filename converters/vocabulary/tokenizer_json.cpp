@@ -4,6 +4,7 @@
 
 #include <unordered_set>
 
+#include "converters/vocabulary/oniguruma.h"
 #include "format/error.h"
 #include "format/mapped_file.h"
 #include "format/pre_rules.h"
@@ -173,7 +174,11 @@ class Reader {
         const auto pattern = member(step, "pattern");
         if (!pattern) fail("{}: a pre-tokenizer of type Split has no pattern", file_);
         const std::string_view regex = text_of(*pattern, "Regex");
-        if (!regex.empty()) return canonical_pattern(regex);
+        if (!regex.empty()) {
+            const auto translated = pcre2_pattern(regex);
+            if (!translated) not_understood(fmt::format("Split by {}", regex));
+            return canonical_pattern(translated.value_or(std::string(regex)));
+        }
         std::string quoted;
         for (const char c : text_of(*pattern, "String")) {
             if (std::string_view("\\^$.[]|()?*+{}").find(c) != std::string_view::npos) quoted += '\\';

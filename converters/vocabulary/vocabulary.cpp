@@ -301,7 +301,7 @@ Vocabulary from_byte_level(const TokenizerFiles& files, const TokenizerJson& tok
     set_added_tokens(files, tokenizer, vocabulary);
     vocabulary.merges.reserve(tokenizer.merges.size());
     for (const auto& [left, right] : tokenizer.merges) {
-        vocabulary.merges.push_back(merge_half(left) + " " + merge_half(right));
+        vocabulary.merges.push_back(fmt::format("{} {}", merge_half(left), merge_half(right)));
     }
     if (vocabulary.merges.empty()) fail("{}: model.merges is missing or empty", file);
     if (tokenizer.adds_space_prefix) {

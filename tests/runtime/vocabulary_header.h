@@ -85,7 +85,7 @@ inline SmallVocabulary small_byte_level() {
                                 : std::string{char(0xc0 | (c >> 6)), char(0x80 | (c & 0x3f))});
     }
     for (const char* merge :
-         {"h e", "l l", "he ll", "hell o", "t h", "\u0120 th", "\u0120th e", "Z Z", "ZZ ZZ"}) {
+         {"h e", "l l", "he ll", "hell o", "\u0120 t", "\u0120t he", "Z Z", "ZZ ZZ"}) {
         vocabulary.merges.push_back(merge);
         std::string joined = merge;
         joined.erase(joined.find(' '), 1);
