@@ -1,0 +1,15 @@
+#pragma once
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace ingot::converters {
+
+/// A regular expression of tokenizer.json (Oniguruma, Ruby's syntax) in PCRE2's syntax. They agree but for a
+/// few things, of which these are rewritten:
+///     [A&&[^B]]   characters of A that are not in B   →  (?:(?![B])[A])
+///     ^ and $     at every line                       →  (?m:^) and (?m:$)
+/// Nothing when the expression uses something else in which they differ.
+std::optional<std::string> pcre2_pattern(std::string_view oniguruma);
+
+}  // namespace ingot::converters
