@@ -65,7 +65,7 @@ size_t activation_bytes(ActivationForm form, int64_t n) {
         case ActivationForm::F32:
             return size_t(n) * sizeof(float);
         case ActivationForm::Q8_0:
-            return size_t(n / 32) * sizeof(ActivationBlock32);
+            return size_t(n) + size_t(n / 32) * 2 * sizeof(float);
         case ActivationForm::Q8_K:
             return size_t(n / 256) * sizeof(ActivationBlock256);
     }

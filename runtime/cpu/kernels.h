@@ -37,12 +37,6 @@ struct ActivationRow32 {
     return {quants, scales, scales + n / 32};
 }
 
-/// What one block of 32 takes in such a row. Only its size means anything.
-struct ActivationBlock32 {
-    int8_t bytes[32 + 2 * sizeof(float)];
-};
-static_assert(sizeof(ActivationBlock32) == 40);
-
 /// 256 activations as 8-bit integers with one scale, and the sums of each 16 of them. A row is an array of
 /// these.
 struct ActivationBlock256 {

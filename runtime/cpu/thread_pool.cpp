@@ -19,8 +19,12 @@
 namespace ingot::runtime {
 namespace {
 
-// A forward pass issues a job every few microseconds; a thread that sleeps needs tens of them to wake.
-constexpr auto kSpinTime = std::chrono::microseconds(60);
+// A forward pass issues a job every few microseconds, and a thread that sleeps needs tens of them to wake. So
+// a thread that waits first only spins; then it keeps looking but offers its processor to others, for the one
+// that it waits for may be queued behind it (on busy machines Linux likes to put both on one); then it
+// sleeps.
+constexpr auto kSpinTime = std::chrono::microseconds(10);
+constexpr auto kYieldTime = std::chrono::microseconds(50);
 
 void relax() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -34,13 +38,17 @@ void relax() {
 template <typename Ready>
 void spin(bool may_spin, const Ready& ready) {
     if (!may_spin) return;
-    const auto end = std::chrono::steady_clock::now() + kSpinTime;
-    do {
-        for (int i = 0; i < 32; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    auto elapsed = start - start;
+    while (elapsed < kSpinTime + kYieldTime) {
+        const int n_looks = elapsed < kSpinTime ? 16 : 1;  // between two looks at the clock
+        for (int i = 0; i < n_looks; ++i) {
             if (ready()) return;
             relax();
         }
-    } while (std::chrono::steady_clock::now() < end);
+        if (elapsed >= kSpinTime) std::this_thread::yield();
+        elapsed = std::chrono::steady_clock::now() - start;
+    }
 }
 
 }  // namespace
