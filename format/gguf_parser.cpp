@@ -40,6 +40,7 @@ std::string_view fate_of_type(uint32_t number) {
 
 }  // namespace
 
+/// One pass over one header, front to back; gone when it is done.
 class GgufParser {
   public:
     GgufParser(std::span<const std::byte> bytes, uint64_t file_size_bytes)

@@ -18,12 +18,13 @@ inline constexpr std::string_view kSourceSizes = "ingot.source.sizes";
 inline constexpr std::string_view kSourceConfigChecksum = "ingot.source.config_xxh3_128";
 /// string: the recipe's name, "Q4_K_M".
 inline constexpr std::string_view kRecipe = "ingot.recipe";
-/// array of string: the rules by which the checkpoint's own tokenizer splits text before merging (PCRE2 syntax).
-/// Matches and the text between them become pieces; each rule splits the pieces of the one before.
+/// array of string: the rules by which the checkpoint's own tokenizer splits text before merging (PCRE2
+/// syntax). Matches and the text between them become pieces; each rule splits the pieces of the one before.
 inline constexpr std::string_view kTokenizerPreRegex = "ingot.tokenizer.pre_regex";
 /// bool: a piece that is a token as a whole is that token, whatever the merges say.
 inline constexpr std::string_view kTokenizerIgnoreMerges = "ingot.tokenizer.ignore_merges";
-/// string: the Unicode normalization form that the checkpoint's tokenizer applies first: "NFC", "NFD", "NFKC", "NFKD".
+/// string: the Unicode normalization form that the checkpoint's tokenizer applies first: "NFC", "NFD",
+/// "NFKC", "NFKD".
 inline constexpr std::string_view kTokenizerNormalizer = "ingot.tokenizer.normalizer";
 /// array of uint32: ids that end generation besides EOS, from generation_config.json.
 inline constexpr std::string_view kTokenizerEndOfGeneration = "ingot.tokenizer.end_of_generation";
