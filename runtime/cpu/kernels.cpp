@@ -6,6 +6,10 @@
 #include "format/error.h"
 #include "runtime/cpu/kernel_tables.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace ingot::runtime::cpu {
 namespace {
 
@@ -49,9 +53,12 @@ bool always_supported() {
 }
 
 #if defined(__x86_64__)
-// __builtin_cpu_supports also asks whether the operating system saves the wider registers (XGETBV).
+// __builtin_cpu_supports also asks whether the operating system saves the wider registers (XGETBV). Clang 14
+// does not know the name of F16C there: bit 29 of ECX, and its registers are those of AVX2.
 bool avx2_supported() {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & (1u << 29)) && __builtin_cpu_supports("avx2") &&
+           __builtin_cpu_supports("fma");
 }
 bool avx512_supported() {
     return avx2_supported() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
