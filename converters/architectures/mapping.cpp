@@ -96,7 +96,7 @@ class Mapper {
             if (used_.contains(&tensor)) continue;
             const bool unneeded = std::ranges::any_of(
                 unneeded_suffixes(), [&](std::string_view suffix) { return tensor.name.ends_with(suffix); });
-            (unneeded ? mapping_.left_out : unknown_).push_back(tensor.name);
+            (unneeded ? mapping_.left_out : unknown_).push_back(printable(tensor.name));
         }
     }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "converters/sources/json_scan.h"
 #include "format/error.h"
 #include "format/mapped_file.h"
 
@@ -35,7 +36,9 @@ std::string_view name(Json::Kind kind) {
 /// simdjson's document -> Json. The recursion is bounded by kMaxDepth, which the parser has enforced before.
 class JsonReader {
   public:
-    static Json convert(simdjson::dom::element element, const std::string& where) {
+    explicit JsonReader(const std::string& file) : file_(std::make_shared<const std::string>(file)) {}
+
+    Json convert(simdjson::dom::element element, const std::string& where) {
         Json json;
         switch (element.type()) {
             case simdjson::dom::element_type::NULL_VALUE:
@@ -63,7 +66,8 @@ class JsonReader {
             case simdjson::dom::element_type::ARRAY: {
                 std::vector<Json> elements;
                 for (const auto child : simdjson::dom::array(element)) {
-                    elements.push_back(convert(child, fmt::format("{}[{}]", where, elements.size())));
+                    elements.push_back(
+                        convert(child, shortened(fmt::format("{}[{}]", where, elements.size()))));
                 }
                 json.value_ = std::move(elements);
                 break;
@@ -83,33 +87,45 @@ class JsonReader {
         return {value, whole ? std::optional(uint64_t(value)) : std::nullopt};
     }
 
-    static Json::Object object_of(simdjson::dom::object object, const std::string& where) {
-        Json::Object result{{}, where};
+    /// A file's long keys must neither fill the memory nor the message.
+    static std::string shortened(std::string text) {
+        constexpr size_t kMaxWhereBytes = 80;
+        if (text.size() > kMaxWhereBytes) text = text.substr(0, kMaxWhereBytes) + "...";
+        return text;
+    }
+
+    Json::Object object_of(simdjson::dom::object object, const std::string& where) {
+        Json::Object result{{}, file_, where};
         std::vector<std::string_view> keys;
         for (const auto& [key, value] : object) {
             keys.push_back(key);
-            const std::string separator = where.find(": ") == std::string::npos ? ": " : ".";
-            result.members.emplace_back(std::string(key),
-                                        convert(value, where + separator + std::string(key)));
+            const std::string below =
+                shortened(fmt::format("{}{}{}", where, where.empty() ? "" : ".", printable(key)));
+            result.members.emplace_back(std::string(key), convert(value, below));
         }
         std::sort(keys.begin(), keys.end());
         const auto twice = std::adjacent_find(keys.begin(), keys.end());
         if (twice != keys.end()) {
-            fail("{}: the key \"{}\" appears twice in one object; remove one of them", where, *twice);
+            fail("{}{}{}: the key \"{}\" appears twice in one object; remove one of them", *file_,
+                 where.empty() ? "" : ": ", where, printable(*twice));
         }
         return result;
     }
+
+    std::shared_ptr<const std::string> file_;
 };
 
 Json Json::parse(std::string_view text, const std::string& file) {
+    const JsonScan scan = scan_json(text);
+    if (scan.depth > kMaxDepth) fail("{}: nested deeper than {} levels", file, kMaxDepth);
+    if (scan.n_structurals >= 2 * kMaxValues) fail("{}: more than {} values", file, kMaxValues);
     const simdjson::padded_string padded(text);
     simdjson::dom::parser parser;
-    simdjson::error_code error = parser.allocate(std::max<size_t>(text.size(), 32), kMaxDepth);
+    simdjson::error_code error = parser.allocate(std::max<size_t>(text.size(), 32), kMaxDepth + 1);
     simdjson::dom::element root;
     if (!error) error = parser.parse(padded).get(root);
-    if (error == simdjson::DEPTH_ERROR) fail("{}: nested deeper than {} levels", file, kMaxDepth);
     if (error) fail("{}: not valid JSON ({})", file, simdjson::error_message(error));
-    Json json = JsonReader::convert(root, file);
+    Json json = JsonReader(file).convert(root, "");
     if (json.kind() != Kind::Object)
         fail("{}: the outermost value is {}, expected an object", file, name(json.kind()));
     return json;
@@ -210,10 +226,10 @@ std::optional<uint64_t> Json::whole_number() const {
     return number ? number->whole : std::nullopt;
 }
 
-const std::string& Json::where() const {
-    static const std::string nowhere;
+std::string Json::where() const {
     const auto* object = std::get_if<Object>(&value_);
-    return object ? object->where : nowhere;
+    if (!object) return {};
+    return object->where.empty() ? *object->file : fmt::format("{}: {}", *object->file, object->where);
 }
 
 void Json::wrong_kind(std::string_view key, const Json& found, std::string_view expected) const {

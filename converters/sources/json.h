@@ -1,6 +1,7 @@
 #pragma once
 // The small JSON files beside a checkpoint: config.json, generation_config.json, the list of shards.
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -19,12 +20,14 @@ class Json {
     enum class Kind : uint8_t { Null, Bool, Number, String, Array, Object };
 
     /// Throws Error when the file is no JSON in UTF-8, larger than kMaxFileBytes, nested deeper than
-    /// kMaxDepth, has a key twice in one object, or its outermost value is no object.
+    /// kMaxDepth, holds more than kMaxValues, has a key twice in one object, or its outermost value is no
+    /// object.
     static Json read_file(const std::string& path);
     /// The same for text that is already in memory; `name` stands for the file in messages.
     static Json parse(std::string_view text, const std::string& name);
 
     static constexpr uint64_t kMaxFileBytes = 16 << 20;
+    static constexpr uint64_t kMaxValues = 1 << 19;  // an index of shards has two for each tensor
     static constexpr uint32_t kMaxDepth = 64;
 
     Kind kind() const;
@@ -47,13 +50,14 @@ class Json {
     /// The number of a value that is a whole one, not negative; nothing for anything else.
     std::optional<uint64_t> whole_number() const;
     /// "config.json: rope_scaling": where this object stands. Empty for other values.
-    const std::string& where() const;
+    std::string where() const;
 
   private:
     friend class JsonReader;
     struct Object {
         std::vector<std::pair<std::string, Json>> members;
-        std::string where;
+        std::shared_ptr<const std::string> file;
+        std::string where;  // "rope_scaling", "a.b[3]"; long ones are cut
     };
     struct Number {
         double value;

@@ -8,6 +8,7 @@
 #include <optional>
 #include <unordered_set>
 
+#include "converters/sources/json_scan.h"
 #include "format/error.h"
 
 namespace ingot::converters {
@@ -44,6 +45,13 @@ constexpr Dtype kDtypes[] = {
     {"C64", 64, {}},
 };
 
+// Bounds on what a header may cost in memory before it is known to be one. The largest checkpoints have some
+// 200,000 tensors over all their files, and a tensor takes some 20 structural characters.
+constexpr uint64_t kMaxTensors = 1 << 18;
+constexpr uint64_t kMaxStructurals = 64 * kMaxTensors;
+constexpr uint64_t kMaxNesting = 3;  // {tensor: {"shape": [
+constexpr uint64_t kMaxNameBytes = 64 << 10;
+
 namespace ondemand = simdjson::ondemand;
 
 /// Reads the header's JSON, front to back. It has a fixed shape, {name: {dtype, shape, data_offsets}}, so
@@ -53,6 +61,11 @@ class HeaderReader {
     HeaderReader(std::span<const std::byte> data, const std::string& name) : data_(data), name_(name) {}
 
     std::vector<SourceTensor> read(std::string_view json) {
+        const JsonScan scan = scan_json(json);
+        if (scan.depth > kMaxNesting)
+            fail("{}: the header is nested deeper than {} levels", name_, kMaxNesting);
+        if (scan.n_structurals > kMaxStructurals)
+            fail("{}: the header has more than {} tensors", name_, kMaxTensors);
         const simdjson::padded_string padded(json);
         ondemand::parser parser;
         ondemand::document document;
@@ -63,6 +76,9 @@ class HeaderReader {
             std::string_view key;
             check(field.unescaped_key().get(key));
             if (key.empty()) fail("{}: a tensor without a name", name_);
+            if (key.size() > kMaxNameBytes) fail("{}: a tensor's name of {} bytes", name_, key.size());
+            if (entries_.size() == kMaxTensors)
+                fail("{}: the header has more than {} tensors", name_, kMaxTensors);
             std::string tensor_name(key);  // the view lives only until the next string is unescaped
             ondemand::value value;
             check(field.value().get(value));
@@ -95,7 +111,7 @@ class HeaderReader {
         if (!error) return;
         if (tensor.empty())
             fail("{}: the header is not valid JSON ({})", name_, simdjson::error_message(error));
-        fail("{}: the header's entry for tensor \"{}\" is malformed ({})", name_, tensor,
+        fail("{}: the header's entry for tensor \"{}\" is malformed ({})", name_, printable(tensor),
              simdjson::error_message(error));
     }
 
@@ -122,18 +138,18 @@ class HeaderReader {
             } else if (key == "data_offsets" && !offsets) {
                 offsets = read_numbers(field.value(), name);
             } else {
-                fail("{}: tensor \"{}\" has \"{}\" {}", name_, name, key,
+                fail("{}: tensor \"{}\" has \"{}\" {}", name_, printable(name), printable(key),
                      key == "dtype" || key == "shape" || key == "data_offsets" ? "twice"
                                                                                : "which the format lacks");
             }
         }
         if (!dtype_name || !shape || !offsets) {
-            fail("{}: tensor \"{}\" has no {}", name_, name,
+            fail("{}: tensor \"{}\" has no {}", name_, printable(name),
                  !dtype_name ? "dtype"
                  : !shape    ? "shape"
                              : "data_offsets");
         }
-        if (!names_.insert(name).second) fail("{}: tensor \"{}\" appears twice", name_, name);
+        if (!names_.insert(name).second) fail("{}: tensor \"{}\" appears twice", name_, printable(name));
         add(std::move(name), *dtype_name, std::move(*shape), *offsets);
     }
 
@@ -155,9 +171,9 @@ class HeaderReader {
         const auto dtype = std::find_if(std::begin(kDtypes), std::end(kDtypes),
                                         [&](const Dtype& row) { return row.name == dtype_name; });
         if (dtype == std::end(kDtypes))
-            fail("{}: tensor \"{}\" has the unknown dtype {}", name_, name, dtype_name);
+            fail("{}: tensor \"{}\" has the unknown dtype {}", name_, printable(name), printable(dtype_name));
         if (offsets.size() != 2) {
-            fail("{}: tensor \"{}\" has {} data_offsets, expected begin and end", name_, name,
+            fail("{}: tensor \"{}\" has {} data_offsets, expected begin and end", name_, printable(name),
                  offsets.size());
         }
         const uint64_t begin = offsets[0], end = offsets[1];
@@ -166,12 +182,12 @@ class HeaderReader {
                 "{}: tensor \"{}\" is said to be bytes {} to {} of the data, but there are {} bytes of it; "
                 "the "
                 "download may be incomplete",
-                name_, name, begin, end, data_.size());
+                name_, printable(name), begin, end, data_.size());
         }
         uint64_t bits = dtype->bits;
         for (const uint64_t dimension : shape) {
             if (__builtin_mul_overflow(bits, dimension, &bits)) {
-                fail("{}: tensor \"{}\" of shape [{}] does not fit into 64 bits", name_, name,
+                fail("{}: tensor \"{}\" of shape [{}] does not fit into 64 bits", name_, printable(name),
                      fmt::join(shape, ", "));
             }
         }
@@ -180,7 +196,8 @@ class HeaderReader {
                 "{}: tensor \"{}\" of shape [{}] and dtype {} takes {} bytes, but the header gives it {} "
                 "(bytes {} "
                 "to {})",
-                name_, name, fmt::join(shape, ", "), dtype_name, double(bits) / 8, end - begin, begin, end);
+                name_, printable(name), fmt::join(shape, ", "), dtype_name, double(bits) / 8, end - begin,
+                begin, end);
         }
         Entry entry;
         entry.begin = begin;
@@ -203,11 +220,11 @@ class HeaderReader {
         for (const Entry& entry : entries_) {
             if (entry.begin < position) {
                 fail("{}: tensor \"{}\" starts at byte {} of the data, inside another tensor that ends at {}",
-                     name_, entry.tensor.name, entry.begin, position);
+                     name_, printable(entry.tensor.name), entry.begin, position);
             }
             if (entry.begin > position) {
                 fail("{}: bytes {} to {} of the data, before tensor \"{}\", belong to no tensor", name_,
-                     position, entry.begin, entry.tensor.name);
+                     position, entry.begin, printable(entry.tensor.name));
             }
             position = entry.end;
         }

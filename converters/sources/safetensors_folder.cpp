@@ -43,7 +43,7 @@ class SafetensorsCheckpoint final : public Checkpoint {
             tensor.file = &file;
             const auto [first, added] = holder_.emplace(tensor.name, path.string());
             if (!added) {
-                fail("{}: tensor \"{}\" is also in {}", path.string(), tensor.name, first->second);
+                fail("{}: tensor \"{}\" is also in {}", path.string(), printable(tensor.name), first->second);
             }
             tensors_.push_back(std::move(tensor));
         }
@@ -59,11 +59,12 @@ class SafetensorsCheckpoint final : public Checkpoint {
         std::set<std::string> shards;
         for (const auto& [tensor, shard] : weight_map->members()) {
             if (shard.kind() != Json::Kind::String)
-                fail("{}: the file of tensor \"{}\" is no string", index, tensor);
+                fail("{}: the file of tensor \"{}\" is no string", index, printable(tensor));
             const std::string& name = shard.as_string();
             if (name.empty() || name == "." || name == ".." ||
                 name.find_first_of("/\\") != std::string::npos) {
-                fail("{}: the file \"{}\" of tensor \"{}\" is no plain file name", index, name, tensor);
+                fail("{}: the file \"{}\" of tensor \"{}\" is no plain file name", index, printable(name),
+                     printable(tensor));
             }
             shards.insert(name);
         }
