@@ -71,13 +71,10 @@ class SuperBlock {
         }
         if (widest == 0) return {};
 
-        Choice<kGroups> best = choose_scales(groups, first_unit(scales, curvature, widest), scales);
-        for (int round = 0; round < 2; ++round) {
-            const Choice<kGroups> next = choose_scales(groups, refitted_unit(groups, best), scales);
-            if (!(next.error < best.error)) break;
-            best = next;
-        }
-        return best;
+        // A unit that suits the free scales, then one that suits the levels; a third round gains nothing.
+        const auto first = choose_scales(groups, first_unit(scales, curvature, widest), scales);
+        const auto second = choose_scales(groups, refitted_unit(groups, first), scales);
+        return second.error < first.error ? second : first;
     }
 
   private:
