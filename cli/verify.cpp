@@ -5,9 +5,11 @@
 
 #include <chrono>
 #include <memory>
+#include <mutex>
 
 #include "cli/command.h"
 #include "cli/console.h"
+#include "cli/progress.h"
 #include "cli/signals.h"
 #include "format/error.h"
 #include "format/json_writer.h"
@@ -61,10 +63,22 @@ std::string damaged_text(const std::vector<DamagedTensor>& damaged, const Painte
     return table.text(paint);
 }
 
+/// The bar is drawn by whichever thread comes by while no other draws.
+Verification verify_with_progress(const GgufFile& file, int n_threads) {
+    uint64_t total_bytes = 0;
+    for (const TensorInfo& tensor : file.header().tensors()) total_bytes += tensor.size_bytes;
+    ProgressBar bar("verifying");
+    std::mutex drawing;
+    const auto progress = [&](uint64_t done_bytes) {
+        if (const std::unique_lock lock(drawing, std::try_to_lock); lock) bar.update(done_bytes, total_bytes);
+    };
+    return inspect::verify(file, n_threads, progress, &interrupted);
+}
+
 void run_verify(const Options& options) {
     const auto start = std::chrono::steady_clock::now();
     const GgufFile file(options.file);  // every extent is checked here
-    const Verification result = inspect::verify(file, options.n_threads, {}, &interrupted);
+    const Verification result = verify_with_progress(file, options.n_threads);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (result.stopped) throw Exit{130};
     if (options.json) {

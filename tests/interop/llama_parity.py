@@ -49,6 +49,8 @@ class Llama:
     def __init__(self, path):
         parameters = llama_cpp.llama_model_default_params()
         parameters.n_gpu_layers = 0
+        # The plain kernels: repacked weights round differently, and the AMX ones crash on some virtual machines.
+        parameters.use_extra_bufts = False
         self.model = llama_cpp.llama_model_load_from_file(str(path).encode(), parameters)
         if not self.model:
             sys.exit(f"llama.cpp cannot load {path}")
@@ -139,33 +141,46 @@ def compare_greedy(llama, ingot, file, label, folder, check):
         tokens = llama.tokenize(prompt, special=True)
         logits = llama.logits(tokens)
         produced = b""
+        steps = []  # (tokens before, their logits, text before) of each step
         what = f"{label}: {prompt!r}"
         for step in range(N_GENERATED):
             best = int(logits.argmax())
             if llama.ends(best):
                 check(f"{what}: {step} tokens and the end", text == produced, f"ours goes on: {text[len(produced):]}")
                 break
-            after = produced + llama.piece(best)
-            if not text.startswith(after):
-                explain_difference(llama, ingot, file, what, folder, check, text, tokens, logits, produced, step)
+            steps.append((list(tokens), logits, produced))
+            produced += llama.piece(best)
+            if not text.startswith(produced):
+                explain_difference(llama, ingot, file, what, folder, check, text, produced, steps)
                 break
-            produced = after
             tokens.append(best)
             logits = llama.logits([best], position=len(tokens) - 1)
         else:
             check(f"{what}: the same {N_GENERATED} tokens", text == produced, f"ours:  {text!r}", f"theirs: {produced!r}")
 
 
-def explain_difference(llama, ingot, file, what, folder, check, text, tokens, logits, produced, step):
-    """Both programs' view of the two candidates where the texts part. Passes when it is a near tie in either."""
-    order = np.argsort(-logits)
-    theirs = int(order[0])
-    ours = next((int(t) for t in order[1:20] if llama.piece(int(t)) and
-                 text.startswith(produced + llama.piece(int(t)))), None)
-    if ours is None:
-        check(f"{what}: the same until token {step}", False, f"ours goes on {text[len(produced):][:40]!r}",
-              f"theirs with {llama.piece(theirs)!r}")
+def find_difference(llama, text, produced, steps):
+    """The step where ingot chose another token, and that token. It can lie before the step where the texts part:
+    `,"` begins like `,`. Such a token reaches to where they part, or beyond."""
+    parted = len(os.path.commonprefix([text, produced]))
+    for step in range(len(steps) - 1, max(len(steps) - 9, -1), -1):
+        _, logits, before = steps[step]
+        for token in np.argsort(-logits)[1:20]:
+            after = before + llama.piece(int(token))
+            if len(after) > parted and text.startswith(after):
+                return step, int(token)
+    return None
+
+
+def explain_difference(llama, ingot, file, what, folder, check, text, produced, steps):
+    """Both programs' view of the two candidates where they part. Passes when it is a near tie in both."""
+    found = find_difference(llama, text, produced, steps)
+    if found is None:
+        check(f"{what}: the same until token {len(steps) - 1}", False, f"ours:   {text!r}", f"theirs: {produced!r}")
         return
+    step, ours = found
+    tokens, logits, _ = steps[step]
+    theirs = int(logits.argmax())
     mine = ingot_log_probabilities(ingot, file, tokens, [ours, theirs], folder)
     their_gap = float(logits[theirs] - logits[ours])
     our_gap = mine[0] - mine[1]
@@ -189,7 +204,7 @@ def quantize_with_llama(source, target, file_type):
 
 
 def rewrite_with_gguf(source, target):
-    """The same model, every byte written by gguf's writer; with keys that ingot never writes."""
+    """The same model, every byte written by gguf's writer, and without ingot's own keys."""
     reader = gguf.GGUFReader(source)
     writer = gguf.GGUFWriter(target, "llama")
     for key, field in reader.fields.items():
@@ -197,7 +212,6 @@ def rewrite_with_gguf(source, target):
             continue
         sub_type = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
         writer.add_key_value(key, field.contents(), field.types[0], sub_type=sub_type)
-    writer.add_key_value("x.nested", [[1, 2], [3]], gguf.GGUFValueType.ARRAY)
     for tensor in reader.tensors:
         writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
     writer.write_header_to_file()
