@@ -242,9 +242,9 @@ void run_bench(const Options& options) {
 void add_bench(CLI::App& program) {
     auto options = std::make_shared<Options>();
     CLI::App* command = program.add_subcommand("bench", "Measure the speed of prompt and generation");
-    command->add_option("FILE", options->file, "GGUF file");
+    command->add_option("FILE", options->file, "GGUF file")->type_name("");
     const auto count = [&](const char* name, int64_t& value, const char* help, int64_t least) {
-        command->add_option(name, value, help)->check(CLI::Range(least, int64_t(1) << 20))->type_name("N");
+        command->add_option(name, value, help)->check(in_range(least, 1 << 20))->type_name("N");
     };
     count("--prompt", options->n_prompt, "Tokens of the prompt (512); 0: don't measure it", 0);
     count("--generate", options->n_generate, "Tokens to generate (128); 0: don't measure it", 0);
@@ -253,7 +253,7 @@ void add_bench(CLI::App& program) {
     std::vector<std::string> shapes;
     for (const runtime::SyntheticShape& shape : runtime::synthetic_shapes()) shapes.emplace_back(shape.name);
     command->add_option("--shape", options->shape, "Random weights in this shape instead of FILE")
-        ->check(CLI::IsMember(shapes))
+        ->check(CLI::IsMember(shapes).description(""))
         ->type_name("NAME");
     command->add_option("--type", options->type, "Type or mix of the random weights (Q4_K_M)")
         ->check([](const std::string& name) {

@@ -9,13 +9,18 @@
 
 namespace ingot::cli {
 
+CLI::Validator in_range(int64_t least, int64_t most) {
+    CLI::Validator range = CLI::Range(least, most);
+    return range.description("");
+}
+
 void add_device_options(CLI::App& command, DeviceOptions& options) {
     command.add_option("--threads", options.n_threads, "Threads; one per physical core if not given")
-        ->check(CLI::Range(1, 1024))
+        ->check(in_range(1, 1024))
         ->type_name("N");
     command.add_option("--device", options.device, "auto or cpu")
-        ->check(CLI::IsMember({"auto", "cpu"}))
-        ->type_name("DEVICE");
+        ->check(CLI::IsMember({"auto", "cpu"}).description(""))
+        ->type_name("NAME");
 }
 
 std::unique_ptr<runtime::Backend> open_device(const DeviceOptions& options) {

@@ -1,5 +1,6 @@
 #pragma once
 // What the commands that run a model share: choosing the device, reading the prompt or text.
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -7,6 +8,9 @@
 #include "runtime/backend.h"
 
 namespace ingot::cli {
+
+/// Whole numbers from `least` to `most`, checked without a word in --help.
+CLI::Validator in_range(int64_t least, int64_t most);
 
 struct DeviceOptions {
     std::string device = "auto";

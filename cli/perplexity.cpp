@@ -119,6 +119,9 @@ void print_text(const Options& options, const runtime::Perplexity& result, int64
 }
 
 void run_perplexity(const Options& options) {
+    if (options.text_file.empty() && options.ids_file.empty()) {
+        throw CLI::RequiredError("--text or --token-ids");
+    }
     const auto backend = open_device(options.device);
     const runtime::Model model(options.file, *backend);
     const Input input = read_input(model, options);
@@ -160,17 +163,15 @@ void add_perplexity(CLI::App& program) {
     auto options = std::make_shared<Options>();
     CLI::App* command =
         program.add_subcommand("perplexity", "Measure how well a model predicts a text (lower is better)");
-    command->add_option("FILE", options->file, "GGUF file")->required();
-    auto* input = command->add_option_group("input");
-    input->add_option("-f,--text", options->text_file, "Text to predict; - is standard input")
-        ->type_name("FILE");
-    input
-        ->add_option("--token-ids", options->ids_file,
-                     "Its token ids instead, as numbers; - is standard input")
-        ->type_name("FILE");
-    input->require_option(1);
+    command->add_option("FILE", options->file, "GGUF file")->required()->type_name("");
+    CLI::Option* text =
+        command->add_option("-f,--text", options->text_file, "Text to predict; - is standard input");
+    CLI::Option* ids = command->add_option("--token-ids", options->ids_file,
+                                           "Its token ids instead, as numbers; - likewise");
+    text->type_name("FILE");
+    ids->type_name("FILE")->excludes(text);
     command->add_option("--context", options->n_context, "Tokens of a chunk (512, or the model's if less)")
-        ->check(CLI::Range(int64_t(4), int64_t(INT32_MAX)))
+        ->check(in_range(4, INT32_MAX))
         ->type_name("N");
     command->add_flag("--per-token", options->per_token, "List every scored token: index, id, nats");
     command->add_flag("--json", options->json, "JSON");

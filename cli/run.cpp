@@ -109,9 +109,9 @@ void run_model(const Options& options) {
 void add_run(CLI::App& program) {
     auto options = std::make_shared<Options>();
     CLI::App* command = program.add_subcommand("run", "Generate text with a model");
-    command->add_option("FILE", options->file, "GGUF file")->required();
+    command->add_option("FILE", options->file, "GGUF file")->required()->type_name("");
     command->add_option("SOURCE", options->source, "- reads the prompt from standard input")
-        ->check(CLI::IsMember({"-"}))
+        ->check(CLI::IsMember({"-"}).description(""))
         ->type_name("");
     command->add_option("-p,--prompt", options->prompt, "Prompt; without any, a text from its beginning")
         ->type_name("TEXT");
@@ -119,7 +119,7 @@ void add_run(CLI::App& program) {
         ->type_name("FILE")
         ->excludes("--prompt");
     command->add_option("-n", options->n_tokens, "Tokens to generate (128); -1: until the context is full")
-        ->check(CLI::Range(int64_t(-1), int64_t(INT32_MAX)))
+        ->check(in_range(-1, INT32_MAX))
         ->type_name("N");
     auto& sampler = options->sampler;
     const auto number = [&](const char* name, auto& value, const char* help) {
@@ -132,7 +132,7 @@ void add_run(CLI::App& program) {
     number("--repeat-penalty", sampler.repeat_penalty, "Makes the last 64 tokens less likely (1: no)");
     number("--seed", options->seed, "Same seed, same text; random if not given");
     command->add_option("--context", options->n_context, "Tokens of prompt and text; the model's, up to 4096")
-        ->check(CLI::Range(int64_t(1), int64_t(INT32_MAX)))
+        ->check(in_range(1, INT32_MAX))
         ->type_name("N");
     command->add_flag("--echo", options->echo, "Print the prompt in front of the text");
     command->add_flag("-q,--quiet", options->quiet, "No speeds on standard error");
