@@ -46,8 +46,8 @@ constexpr Dtype kDtypes[] = {
 };
 
 // Bounds on what a header may cost in memory before it is known to be one. The largest checkpoints have some
-// 200,000 tensors over all their files, and a tensor takes some 20 structural characters.
-constexpr uint64_t kMaxTensors = 1 << 18;
+// 200,000 tensors over all their files, thousands in one, and a tensor takes some 20 structural characters.
+constexpr uint64_t kMaxTensors = 1 << 17;
 constexpr uint64_t kMaxStructurals = 64 * kMaxTensors;
 constexpr uint64_t kMaxNesting = 3;  // {tensor: {"shape": [
 constexpr uint64_t kMaxNameBytes = 64 << 10;

@@ -233,7 +233,7 @@ TEST_CASE("NaN and infinity are errors that name tensor, row and column, and lea
             for (Tensor& tensor : tensors) {
                 if (tensor.name != bad.tensor) continue;
                 const uint64_t at = 2 * (bad.row * tensor.shape.back() + bad.column);
-                tensor.data.replace(at, 2, bf16_bytes({bad.value}));
+                std::ranges::copy(bf16_bytes({bad.value}), tensor.data.begin() + long(at));
             }
             model.write(folder, tensors);
             const auto before = folder.names().size();

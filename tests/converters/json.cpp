@@ -51,6 +51,13 @@ TEST_CASE("Row 43: JSON nested deeper than 64 levels is an error, a million leve
     CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(20));
 }
 
+TEST_CASE("More values than any config file has are refused before they are read") {
+    std::string zeros;
+    for (uint64_t i = 0; i < 2 * Json::kMaxValues; ++i) zeros += "0,";
+    CHECK_THROWS_WITH(Json::parse("{\"a\":[" + zeros + "0]}", "config.json"),
+                      ContainsSubstring("more than 524288 values"));
+}
+
 TEST_CASE("Row 43: a key that appears twice in one object is an error that names it") {
     CHECK_THROWS_WITH(Json::parse(R"({"a": 1, "b": 2, "a": 1})", "config.json"),
                       ContainsSubstring("config.json: the key \"a\" appears twice"));

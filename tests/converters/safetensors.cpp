@@ -134,6 +134,15 @@ TEST_CASE("A header nested a million levels deep is an error, in linear time") {
     CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(20));
 }
 
+TEST_CASE("A header of more tensors than any checkpoint has is refused before it is parsed") {
+    std::string members;
+    for (int i = 0; i < 3'000'000; ++i) members += "\"a\":{},";
+    CHECK_THAT(error_of(safetensors_file("{" + members, "")), ContainsSubstring("more than 131072 tensors"));
+    std::string shape;
+    for (int i = 0; i < 9'000'000; ++i) shape += "1,";
+    CHECK_THAT(error_of(safetensors_file("{\"w\":{\"shape\":[" + shape, "")), ContainsSubstring("more than"));
+}
+
 TEST_CASE("Row 47: tensors that overlap are an error that names the later one") {
     CHECK_THAT(error_of(file_of({entry("a", "F32", "[2]", "[0,8]"), entry("b", "F32", "[2]", "[4,12]")}, 12)),
                ContainsSubstring("tensor \"b\" starts at byte 4"));
@@ -196,11 +205,11 @@ TEST_CASE("An element type that nobody knows is an error that names tensor and t
                ContainsSubstring("tensor \"w\" has the unknown dtype F128"));
 }
 
-TEST_CASE("A header of hundreds of thousands of tensors is read in linear time") {
+TEST_CASE("A header of a hundred thousand tensors is read in linear time") {
     std::vector<std::string> entries;
-    for (int i = 0; i < 200'000; ++i) entries.push_back(entry(fmt::format("t{}", i), "I8", "[0]", "[0,0]"));
+    for (int i = 0; i < 100'000; ++i) entries.push_back(entry(fmt::format("t{}", i), "I8", "[0]", "[0,0]"));
     const std::string file = file_of(entries, 0);
     const auto start = std::chrono::steady_clock::now();
-    CHECK(parse(file).size() == 200'000);
+    CHECK(parse(file).size() == 100'000);
     CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(20));
 }
