@@ -41,7 +41,7 @@ void make_rows(Vocabulary& vocabulary, uint64_t n_rows) {
 /// User-defined tokens are looked for in the text itself, which has spaces.
 std::string with_spaces(std::string text) {
     for (size_t at = 0; (at = text.find(kSpace, at)) != std::string::npos; ++at)
-        text.replace(at, kSpace.size(), " ");
+        text.replace(at, kSpace.size(), 1, ' ');
     return text;
 }
 

@@ -29,9 +29,10 @@ std::string supported_names() {
     return names;
 }
 
-const Kernels& choose() {
-    const char* const forced = std::getenv("INGOT_ISA");
-    if (!forced || !*forced) {
+}  // namespace
+
+const Kernels& choose_kernels(std::string_view forced) {
+    if (forced.empty()) {
         for (const Kernels* table : kTables) {
             if (table->supported()) return *table;
         }
@@ -45,8 +46,6 @@ const Kernels& choose() {
     }
     fail("INGOT_ISA={}: no such instruction set; supported here: {}", forced, supported_names());
 }
-
-}  // namespace
 
 bool always_supported() {
     return true;
@@ -88,6 +87,10 @@ std::span<const Kernels* const> all_kernels() {
 }
 
 const Kernels& kernels() {
+    const auto choose = []() -> const Kernels& {
+        const char* const forced = std::getenv("INGOT_ISA");
+        return choose_kernels(forced ? forced : "");
+    };
     static const Kernels& chosen = choose();  // a throw leaves it undecided: the next call tries again
     return chosen;
 }

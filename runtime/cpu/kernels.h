@@ -100,7 +100,10 @@ struct Kernels {
 const Kernels& scalar_kernels();
 /// Best first; tables whose instruction set was not compiled in are absent.
 std::span<const Kernels* const> all_kernels();
-/// The best table that this machine supports; INGOT_ISA=scalar|avx2|avx512 forces one. Throws Error naming
+/// The best table that this machine supports, or the one of that name. Throws Error naming what is supported
+/// when there is none of the name, or the machine cannot run it.
+const Kernels& choose_kernels(std::string_view forced);
+/// choose_kernels() as the environment asks: INGOT_ISA=scalar|avx2|avx512 forces one. Throws Error naming
 /// what is supported when the forced one is not. Decided at the first call.
 const Kernels& kernels();
 /// The table's entry for a layout, or the scalar one where the table has none; null when no kernel knows it.

@@ -90,7 +90,7 @@ TEST_CASE("the same seed writes the same text, with any number of threads") {
 
 TEST_CASE("Ctrl-C ends a run with what was generated and exit code 130") {
     const Outcome outcome =
-        run_ingot({"run", random_model(), "-p", "a", "-n", "-1", "--context", "100000"}, "", 100);
+        run_ingot({"run", random_model(), "-p", "a", "-n", "-1", "--temperature", "0", "--context", "100000"}, "", 100);
     CHECK(outcome.code == 130);
     CHECK(outcome.out.size() > 0);
     CHECK_THAT(outcome.err, ContainsSubstring("generation"));
