@@ -1,11 +1,11 @@
 // Exit codes, help, version, colours: what all commands share.
-#include "tests/cli/program.h"
+#include "tests/cli/process.h"
 
 #include <algorithm>
 
 #include "tests/catch.h"
 
-using namespace ingot::program_test;
+using namespace ingot::test;
 
 namespace {
 
@@ -57,15 +57,16 @@ TEST_CASE("--version names the build and the instruction sets found") {
     CHECK_THAT(outcome.out, ContainsSubstring("ingot 0."));
     CHECK_THAT(outcome.out, ContainsSubstring("build "));
     CHECK_THAT(outcome.out, ContainsSubstring("scalar; in use: "));
-    CHECK_THAT(run_ingot({"--version"}, {"INGOT_ISA=scalar"}).out, ContainsSubstring("in use: scalar"));
-    const Outcome forced = run_ingot({"--version"}, {"INGOT_ISA=abacus"});
+    CHECK_THAT(run_ingot({"--version"}, {.variables = {"INGOT_ISA=scalar"}}).out,
+               ContainsSubstring("in use: scalar"));
+    const Outcome forced = run_ingot({"--version"}, {.variables = {"INGOT_ISA=abacus"}});
     CHECK(forced.exit_code == 0);
     CHECK_THAT(forced.out, ContainsSubstring("abacus"));
 }
 
 TEST_CASE("colours: none when piped, --color and NO_COLOR decide") {
     const std::string escape = "\x1b[";
-    const std::string& model = demo_model();
+    const std::string& model = demo_model("Q4_0");
     CHECK_THAT(run_ingot({"inspect", model}).out, !ContainsSubstring(escape));
     CHECK_THAT(run_ingot({"inspect", model, "--color", "always"}).out, ContainsSubstring(escape));
     CHECK_THAT(run_ingot({"--color=always", "inspect", model}).out, ContainsSubstring(escape));
@@ -76,7 +77,7 @@ TEST_CASE("colours: none when piped, --color and NO_COLOR decide") {
 
 TEST_CASE("a full disk behind standard output is an error, not silence") {
     if (!std::filesystem::exists("/dev/full")) return;
-    const Outcome outcome = run_ingot({"inspect", demo_model()}, {}, "/dev/full");
+    const Outcome outcome = run_ingot({"inspect", demo_model("Q4_0")}, {.out_path = "/dev/full"});
     CHECK(outcome.exit_code == 1);
     CHECK_THAT(outcome.err, ContainsSubstring("cannot write to standard output"));
 }

@@ -11,19 +11,6 @@ namespace {
 
 const std::string kCheckpoint = INGOT_SOURCE_DIR "/tests/data/tolstoy-5m";
 
-/// The demo checkpoint, converted once for all tests of this file.
-const std::string& demo_model() {
-    static const TemporaryFolder folder;
-    static const std::string path = [] {
-        const std::string file = folder / "tolstoy-5m-F32.gguf";
-        const Outcome outcome = run_ingot({"convert", kCheckpoint, "-t", "F32", "-o", file});
-        INFO(outcome.err);
-        REQUIRE(outcome.code == 0);
-        return file;
-    }();
-    return path;
-}
-
 /// A small random model, long enough in generating to be interrupted.
 const std::string& random_model() {
     static const TemporaryFolder folder;
@@ -32,7 +19,7 @@ const std::string& random_model() {
         const Outcome outcome = run_ingot({"bench", "--shape", "llama-tiny", "--type", "Q8_0", "--keep", file,
                                            "--prompt", "1", "--generate", "0", "--repetitions", "1"});
         INFO(outcome.err);
-        REQUIRE(outcome.code == 0);
+        REQUIRE(outcome.exit_code == 0);
         return file;
     }();
     return path;
@@ -44,7 +31,7 @@ TEST_CASE("the demo model's greedy text is what it always was") {
     const Outcome outcome = run_ingot(
         {"run", demo_model(), "-p", "The old prince", "-n", "64", "--temperature", "0", "--threads", "2"});
     INFO(outcome.err);
-    REQUIRE(outcome.code == 0);
+    REQUIRE(outcome.exit_code == 0);
     // llama.cpp writes the same from the same weights.
     CHECK(outcome.out ==
           ", and the old man's and the old man's, and the old man himself, and the other with his wife, was "
@@ -62,9 +49,9 @@ TEST_CASE("standard output carries the text and nothing else, wherever the promp
     const auto with = [&](std::vector<std::string> more, const std::string& input = "") {
         std::vector<std::string> all = common;
         all.insert(all.end(), more.begin(), more.end());
-        const Outcome outcome = run_ingot(all, input);
+        const Outcome outcome = run_ingot(all, {.input = input});
         INFO(outcome.err);
-        REQUIRE(outcome.code == 0);
+        REQUIRE(outcome.exit_code == 0);
         return outcome.out;
     };
     const std::string text = with({"-p", "The old prince"});
@@ -79,7 +66,7 @@ TEST_CASE("the same seed writes the same text, with any number of threads") {
     const auto text = [](const char* seed, const char* threads) {
         const Outcome outcome = run_ingot({"run", demo_model(), "-p", "It was", "-n", "40", "--seed", seed,
                                            "--threads", threads, "--quiet"});
-        CHECK(outcome.code == 0);
+        CHECK(outcome.exit_code == 0);
         CHECK(outcome.err == "");
         return outcome.out;
     };
@@ -89,9 +76,12 @@ TEST_CASE("the same seed writes the same text, with any number of threads") {
 }
 
 TEST_CASE("Ctrl-C ends a run with what was generated and exit code 130") {
+    // Every token about as likely as any other, so that the end of text is far away.
     const Outcome outcome =
-        run_ingot({"run", random_model(), "-p", "a", "-n", "-1", "--temperature", "0", "--context", "100000"}, "", 100);
-    CHECK(outcome.code == 130);
+        run_ingot({"run", random_model(), "-p", "a", "-n", "-1", "--context", "100000", "--temperature",
+                   "1000", "--top-k", "0", "--top-p", "1", "--min-p", "0", "--seed", "1"},
+                  {.interrupt_after = 100});
+    CHECK(outcome.exit_code == 130);
     CHECK(outcome.out.size() > 0);
     CHECK_THAT(outcome.err, ContainsSubstring("generation"));
 }
@@ -99,50 +89,50 @@ TEST_CASE("Ctrl-C ends a run with what was generated and exit code 130") {
 TEST_CASE("a prompt longer than the context is refused with both numbers") {
     std::string prompt;
     for (int i = 0; i < 300; ++i) prompt += "word and ";
-    Outcome outcome = run_ingot({"run", demo_model(), "-"}, prompt);
-    CHECK(outcome.code == 1);
+    Outcome outcome = run_ingot({"run", demo_model(), "-"}, {.input = prompt});
+    CHECK(outcome.exit_code == 1);
     CHECK(outcome.out == "");
     CHECK_THAT(outcome.err, ContainsSubstring("tokens, the context 256") && ContainsSubstring("--context"));
     outcome = run_ingot({"run", demo_model(), "-p", "The old prince", "--context", "2"});
-    CHECK(outcome.code == 1);
+    CHECK(outcome.exit_code == 1);
     CHECK_THAT(outcome.err, ContainsSubstring("the prompt has 4 tokens, the context 2"));
 }
 
 TEST_CASE("generation stops when the context is full") {
     const Outcome outcome =
         run_ingot({"run", random_model(), "-p", "a", "-n", "-1", "--context", "20", "--seed", "1"});
-    CHECK(outcome.code == 0);
+    CHECK(outcome.exit_code == 0);
     CHECK_THAT(outcome.err, ContainsSubstring("context is full"));
 }
 
 TEST_CASE("wrong options end with 2, missing and foreign files with 1, each named") {
-    CHECK(run_ingot({"run"}).code == 2);
-    CHECK(run_ingot({"run", demo_model(), "-n", "many"}).code == 2);
-    CHECK(run_ingot({"run", demo_model(), "--device", "abacus"}).code == 2);
-    CHECK(run_ingot({"run", demo_model(), "-p", "a", "-f", "b"}).code == 2);
-    CHECK(run_ingot({"bench"}).code == 2);
-    CHECK(run_ingot({"bench", "--shape", "cube"}).code == 2);
-    CHECK(run_ingot({"bench", "--shape", "llama-tiny", "--type", "Q9"}).code == 2);
-    CHECK(run_ingot({"perplexity", demo_model()}).code == 2);
+    CHECK(run_ingot({"run"}).exit_code == 2);
+    CHECK(run_ingot({"run", demo_model(), "-n", "many"}).exit_code == 2);
+    CHECK(run_ingot({"run", demo_model(), "--device", "abacus"}).exit_code == 2);
+    CHECK(run_ingot({"run", demo_model(), "-p", "a", "-f", "b"}).exit_code == 2);
+    CHECK(run_ingot({"bench"}).exit_code == 2);
+    CHECK(run_ingot({"bench", "--shape", "cube"}).exit_code == 2);
+    CHECK(run_ingot({"bench", "--shape", "llama-tiny", "--type", "Q9"}).exit_code == 2);
+    CHECK(run_ingot({"perplexity", demo_model()}).exit_code == 2);
 
     Outcome outcome = run_ingot({"run", "no-such-file.gguf"});
-    CHECK(outcome.code == 1);
+    CHECK(outcome.exit_code == 1);
     CHECK_THAT(outcome.err, ContainsSubstring("no-such-file.gguf"));
     outcome = run_ingot({"run", kCheckpoint + "/config.json"});
-    CHECK(outcome.code == 1);
+    CHECK(outcome.exit_code == 1);
     CHECK_THAT(outcome.err, ContainsSubstring("config.json"));
     outcome = run_ingot({"run", demo_model(), "-f", "no-such-prompt"});
-    CHECK(outcome.code == 1);
+    CHECK(outcome.exit_code == 1);
     CHECK_THAT(outcome.err, ContainsSubstring("no-such-prompt"));
     outcome = run_ingot({"run", demo_model(), "--top-p", "7"});
-    CHECK(outcome.code == 1);
+    CHECK(outcome.exit_code == 1);
     CHECK_THAT(outcome.err, ContainsSubstring("top-p is 7"));
 }
 
 TEST_CASE("help of run, perplexity and bench fits a screen and has an example") {
     for (const char* command : {"run", "perplexity", "bench"}) {
         const Outcome outcome = run_ingot({command, "--help"});
-        CHECK(outcome.code == 0);
+        CHECK(outcome.exit_code == 0);
         CHECK(std::ranges::count(outcome.out, '\n') <= 40);
         CHECK_THAT(outcome.out, ContainsSubstring(fmt::format("  ingot {} ", command)));
     }
@@ -159,7 +149,7 @@ TEST_CASE("perplexity of text and of its token ids agree, and each scored token 
     arguments.insert(arguments.end(), {"-f", folder / "text", "--per-token"});
     const Outcome of_text = run_ingot(arguments);
     INFO(of_text.err);
-    REQUIRE(of_text.code == 0);
+    REQUIRE(of_text.exit_code == 0);
     CHECK_THAT(of_text.out, ContainsSubstring("\"perplexity\": ") && ContainsSubstring("\"index\": 33,"));
 
     const auto value = [](const std::string& json) {
@@ -170,7 +160,7 @@ TEST_CASE("perplexity of text and of its token ids agree, and each scored token 
     CHECK(value(of_text.out) < 100);
 
     const Outcome tokenized = run_ingot({"tokenize", demo_model(), "-f", folder / "text"});
-    REQUIRE(tokenized.code == 0);
+    REQUIRE(tokenized.exit_code == 0);
     write_file(folder / "ids", tokenized.out);
     std::vector<std::string> with_ids = common;
     with_ids.insert(with_ids.end(), {"--token-ids", folder / "ids"});
@@ -178,17 +168,17 @@ TEST_CASE("perplexity of text and of its token ids agree, and each scored token 
 
     write_file(folder / "ids", "1 5 [7, 9]\n11x");
     Outcome outcome = run_ingot(with_ids);
-    CHECK(outcome.code == 1);
+    CHECK(outcome.exit_code == 1);
     CHECK_THAT(outcome.err, ContainsSubstring("byte 11 begins no token id"));
     write_file(folder / "ids", "1 2 3");
     outcome = run_ingot(with_ids);
-    CHECK(outcome.code == 1);
+    CHECK(outcome.exit_code == 1);
     CHECK_THAT(outcome.err, ContainsSubstring("has 3 tokens"));
     std::string many;
     for (int i = 0; i < 64; ++i) many += i == 40 ? "2048, " : "17, ";
     write_file(folder / "ids", many);
     outcome = run_ingot(with_ids);
-    CHECK(outcome.code == 1);
+    CHECK(outcome.exit_code == 1);
     CHECK_THAT(outcome.err, ContainsSubstring("token 2048 is outside the vocabulary"));
 }
 
@@ -196,12 +186,12 @@ TEST_CASE("bench measures a file and random weights, and leaves no file behind")
     const Outcome outcome = run_ingot({"bench", random_model(), "--prompt", "1000", "--generate", "4",
                                        "--repetitions", "3", "--json", "--threads", "1"});
     INFO(outcome.err);
-    REQUIRE(outcome.code == 0);
+    REQUIRE(outcome.exit_code == 0);
     CHECK_THAT(outcome.err, ContainsSubstring("--prompt 1000 is cut to the model's context, 512"));
     CHECK_THAT(outcome.out, ContainsSubstring("\"tokens\": 512") && ContainsSubstring("\"median\": ") &&
                                 ContainsSubstring("\"generate_tokens_per_second\": "));
 
     // A file that exists is not overwritten unasked.
     const std::vector<std::string> again = {"bench", "--shape", "llama-tiny", "--keep", random_model()};
-    CHECK(run_ingot(again).code == 1);
+    CHECK(run_ingot(again).exit_code == 1);
 }
