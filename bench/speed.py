@@ -66,7 +66,7 @@ def main():
         report.heading(f"Speed beside llama.cpp, shape {options.shape}, {options.threads} threads"),
         f"Medians (least–most) of {options.rounds} alternating runs; the ratio is the median of the pairs' ratios, "
         "ours over llama.cpp's: above 1 is faster. Peer: llama-cpp-python as pinned in tests/interop, built for the native "
-        "processor.\n",
+        "processor, its repacked kernels on, but without AMX (`./dev interop` says why): with AMX its prefill would be faster.\n",
         f"## Decode: {options.generate} tokens after an empty context\n", report.table(header, decode_rows),
         f"## Prefill: a prompt of {options.prompt} tokens in one batch\n", report.table(header, prefill_rows))
 
