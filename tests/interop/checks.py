@@ -6,8 +6,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHECKPOINT = ROOT / "tests" / "data" / "tolstoy-5m"
-TYPES = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K_S", "Q3_K_M", "Q3_K_L",
-         "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M", "Q6_K"]
+TYPES = ["F32", "Q4_K_M", "Q3_K_M", "Q4_0", "Q5_K_M", "Q6_K", "Q8_0", "Q2_K", "Q4_K_S", "Q3_K_S", "Q3_K_L", "Q5_K_S",
+         "Q4_1", "Q5_0", "Q5_1", "F16", "BF16"]
 
 
 class Ingot:
