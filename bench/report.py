@@ -28,7 +28,8 @@ def heading(title):
     import os
 
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    command = " ".join([Path(sys.argv[0]).resolve().relative_to(ROOT).as_posix(), *sys.argv[1:]])
+    arguments = [Path(part).name if part.startswith("/") else part for part in sys.argv[1:]]  # not where this machine keeps it
+    command = " ".join([Path(sys.argv[0]).resolve().relative_to(ROOT).as_posix(), *arguments])
     return "\n".join([
         f"# {title}",
         "",
