@@ -43,8 +43,7 @@ std::vector<Group> groups_of(const ConversionPlan& plan) {
     std::map<std::tuple<std::string, std::string, TensorType, std::vector<uint64_t>>, size_t> index;
     for (size_t i = 0; i < plan.tensors.size(); ++i) {
         const TensorPlan& tensor = plan.layout.tensors()[i];
-        const SourceTensor* source = plan.tensors[i].tensor;
-        const std::string source_type(source ? name(source->type) : "computed");
+        const std::string& source_type = plan.tensors[i].rows->encoding();
         const std::string group_name = without_layer(tensor.name);
         const auto [at, added] =
             index.emplace(std::tuple(group_name, source_type, tensor.type, tensor.shape), groups.size());
@@ -154,7 +153,7 @@ std::string report_json(const ConversionPlan& plan, const std::string& output,
             json.key("shape").begin_array(JsonWriter::kOneLine);
             for (const uint64_t dimension : tensor.shape) json.value(dimension);
             json.end_array().member("offset", tensor.offset).member("bytes", tensor.size_bytes);
-            if (plan.tensors[i].tensor) json.member("source", plan.tensors[i].tensor->name);
+            json.member("source", plan.tensors[i].rows->name());
             json.end_object();
         }
         json.end_array();

@@ -51,7 +51,12 @@ uint64_t total_elements(const GgufLayout& layout) {
 
 uint64_t total_source_bytes(const std::vector<TensorSource>& tensors) {
     uint64_t total = 0;
-    for (const TensorSource& tensor : tensors) total += tensor.tensor ? tensor.tensor->data.size() : 0;
+    std::vector<Extent> extents;
+    for (const TensorSource& tensor : tensors) {
+        extents.clear();
+        tensor.rows->append_extents(0, tensor.rows->n_rows(), extents);
+        for (const Extent& extent : extents) total += extent.size_bytes;
+    }
     return total;
 }
 
@@ -95,7 +100,7 @@ ConversionPlan plan_checkpoint(const std::string& folder, const Recipe& recipe) 
     auto checkpoint = open_safetensors(folder);
     Mapping mapping;
     try {
-        mapping = map_tensors(model, *checkpoint);
+        mapping = map_tensors(model, WeightSet(*checkpoint));
     } catch (const Error& error) {
         fail("{}: {}", folder, error.what());
     }
@@ -104,16 +109,17 @@ ConversionPlan plan_checkpoint(const std::string& folder, const Recipe& recipe) 
     std::vector<TensorSource> sources;
     if (model.rope.kind == RopeScaling::Kind::Llama3) {
         std::vector<float> factors = llama3_rope_factors(model);
-        planned.push_back({"rope_freqs.weight", TensorType::F32, {factors.size()}});
-        sources.push_back({nullptr, std::move(factors), 0, {}});
+        const uint64_t n = factors.size();
+        planned.push_back({"rope_freqs.weight", TensorType::F32, {n}});
+        sources.push_back({computed_rows("rope_freqs.weight", {n}, std::move(factors)), {}});
     }
     const size_t n_generated = planned.size();
     std::vector<TensorShape> shapes;
     uint64_t n_weights = 0;
     for (const MappedTensor& tensor : mapping.tensors) {
-        planned.push_back({tensor.name, TensorType::F32, tensor.source->shape});
-        sources.push_back({tensor.source, {}, tensor.interleaved_heads, {}});
-        n_weights += tensor.source->n_elements();
+        planned.push_back({tensor.name, TensorType::F32, tensor.rows->shape()});
+        sources.push_back({tensor.rows, {}});
+        n_weights += tensor.rows->n_elements();
     }
     for (size_t i = n_generated; i < planned.size(); ++i) {
         shapes.push_back(shape_for_recipe(planned[i].name, planned[i].shape));
@@ -219,7 +225,7 @@ ConversionPlan plan_gguf(const std::string& path, const Recipe& recipe, bool all
     std::vector<std::string> warnings, again, unreadable;
     for (size_t i = 0; i < checkpoint->tensors().size(); ++i) {
         const SourceTensor& tensor = checkpoint->tensors()[i];
-        TensorSource source{&tensor, {}, 0, choices[i].fallback_reason};
+        TensorSource source{plain_rows(tensor), choices[i].fallback_reason};
         TensorType type = choices[i].type;
         if (!is_float(tensor.type) && !info(tensor.type).quantized) {
             type = tensor.type;  // integers are tables, not weights

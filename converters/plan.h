@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "converters/quantize/recipe.h"
+#include "converters/rows/tensor_rows.h"
 #include "converters/sources/checkpoint.h"
 #include "format/gguf_writer.h"
 
@@ -14,15 +15,13 @@ namespace ingot::converters {
 
 /// Where the values of one tensor of the file come from. Its name, type, shape and offset are in the layout.
 struct TensorSource {
-    const SourceTensor* tensor = nullptr;  // null: `values` are the tensor
-    std::vector<float> values;
-    uint64_t interleaved_heads = 0;  // see MappedTensor
-    std::string fallback_reason;     // why it has not the type that the recipe wanted; else empty
+    RowsPtr rows;
+    std::string fallback_reason;  // why it has not the type that the recipe wanted; else empty
 };
 
 struct ConversionPlan {
     std::string source;                      // the folder or file, as given
-    std::unique_ptr<Checkpoint> checkpoint;  // owns what `tensors` point to
+    std::unique_ptr<Checkpoint> checkpoint;  // owns what `tensors` read from
     const Recipe* recipe = nullptr;
     GgufLayout layout;
     std::vector<TensorSource> tensors;  // one for each of the layout's, in its order

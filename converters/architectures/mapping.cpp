@@ -1,9 +1,9 @@
 #include "converters/architectures/mapping.h"
 
 #include <algorithm>
-#include <unordered_map>
 #include <unordered_set>
 
+#include "converters/rows/transforms.h"
 #include "format/error.h"
 
 namespace ingot::converters {
@@ -12,15 +12,13 @@ namespace {
 
 class Mapper {
   public:
-    Mapper(const ModelConfig& model, const Checkpoint& checkpoint) : model_(model), checkpoint_(checkpoint) {
-        for (const SourceTensor& tensor : checkpoint.tensors()) by_name_.emplace(tensor.name, &tensor);
-    }
+    Mapper(const ModelConfig& model, const WeightSet& weights) : model_(model), weights_(weights) {}
 
     Mapping run() {
         // A layer has several tensors, so a model cannot have more layers than tensors.
-        if (model_.n_layers > checkpoint_.tensors().size()) {
+        if (model_.n_layers > weights_.weights().size()) {
             fail("config.json says {} layers, but the checkpoint has only {} tensors", model_.n_layers,
-                 checkpoint_.tensors().size());
+                 weights_.weights().size());
         }
         const auto& rules = model_.family->tensors;
         const auto is_layer = [](const TensorRule& rule) { return per_layer(rule.source); };
@@ -39,22 +37,21 @@ class Mapper {
   private:
     void map(const TensorRule& rule, uint64_t layer) {
         const std::string source_name = with_layer(rule.source, layer);
-        const auto found = by_name_.find(source_name);
-        if (found == by_name_.end()) {
+        const WeightSet::Weight* source = weights_.find(source_name);
+        if (!source) {
             if (required(rule)) missing_.push_back(source_name);
             return;
         }
-        const SourceTensor& source = *found->second;
-        used_.insert(&source);
+        used_.insert(source);
         if (rule.presence == Presence::RequiredIfUntied && model_.tied_output) {
             mapping_.left_out.push_back(source_name);  // the embedding stands in for it
             return;
         }
-        check(rule, source);
-        MappedTensor mapped{with_layer(rule.target, layer), &source, 0};
-        if (rule.order == RowOrder::InterleavedQueryHeads) mapped.interleaved_heads = model_.n_heads;
-        if (rule.order == RowOrder::InterleavedKvHeads) mapped.interleaved_heads = model_.n_kv_heads;
-        mapping_.tensors.push_back(std::move(mapped));
+        if (!check(rule, *source)) return;
+        RowsPtr rows = source->rows;
+        if (rule.order == RowOrder::InterleavedQueryHeads) rows = interleave_heads(rows, model_.n_heads);
+        if (rule.order == RowOrder::InterleavedKvHeads) rows = interleave_heads(rows, model_.n_kv_heads);
+        mapping_.tensors.push_back({with_layer(rule.target, layer), std::move(rows)});
     }
 
     bool required(const TensorRule& rule) const {
@@ -71,28 +68,24 @@ class Mapper {
         return true;
     }
 
-    void check(const TensorRule& rule, const SourceTensor& source) {
+    bool check(const TensorRule& rule, const WeightSet::Weight& source) {
+        if (!source.rows) {
+            wrong_.push_back(source.problem);
+            return false;
+        }
         std::vector<uint64_t> expected{model_.dimension(rule.row_elements)};
         if (rule.n_rows != Dimension::None) expected.push_back(model_.dimension(rule.n_rows));
-        if (source.shape != expected) {
-            // Shown as the checkpoint's tools show it: the row length last.
-            wrong_.push_back(fmt::format("{} has shape [{}], but config.json implies [{}]", source.name,
-                                         fmt::join(source.shape.rbegin(), source.shape.rend(), ", "),
-                                         fmt::join(expected.rbegin(), expected.rend(), ", ")));
-        }
-        if (!source.unreadable.empty()) {
-            wrong_.push_back(
-                fmt::format("{} has elements of type {}: pre-quantized checkpoints are not read yet",
-                            source.name, source.unreadable));
-        } else if (source.type != TensorType::F32 && source.type != TensorType::F16 &&
-                   source.type != TensorType::BF16 && source.type != TensorType::F64) {
-            wrong_.push_back(fmt::format("{} has elements of type {}, expected floating-point weights",
-                                         source.name, name(source.type)));
-        }
+        const std::vector<uint64_t>& shape = source.rows->shape();
+        if (shape == expected) return true;
+        // Shown as the checkpoint's tools show it: the row length last.
+        wrong_.push_back(fmt::format("{} has shape [{}], but config.json implies [{}]", source.name,
+                                     fmt::join(shape.rbegin(), shape.rend(), ", "),
+                                     fmt::join(expected.rbegin(), expected.rend(), ", ")));
+        return false;
     }
 
     void account_for_the_rest() {
-        for (const SourceTensor& tensor : checkpoint_.tensors()) {
+        for (const WeightSet::Weight& tensor : weights_.weights()) {
             if (used_.contains(&tensor)) continue;
             const bool unneeded = std::ranges::any_of(
                 unneeded_suffixes(), [&](std::string_view suffix) { return tensor.name.ends_with(suffix); });
@@ -134,17 +127,16 @@ class Mapper {
     }
 
     const ModelConfig& model_;
-    const Checkpoint& checkpoint_;
-    std::unordered_map<std::string_view, const SourceTensor*> by_name_;
-    std::unordered_set<const SourceTensor*> used_;
+    const WeightSet& weights_;
+    std::unordered_set<const WeightSet::Weight*> used_;
     Mapping mapping_;
     std::vector<std::string> missing_, wrong_, unknown_;
 };
 
 }  // namespace
 
-Mapping map_tensors(const ModelConfig& model, const Checkpoint& checkpoint) {
-    return Mapper(model, checkpoint).run();
+Mapping map_tensors(const ModelConfig& model, const WeightSet& weights) {
+    return Mapper(model, weights).run();
 }
 
 }  // namespace ingot::converters

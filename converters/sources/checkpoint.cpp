@@ -17,14 +17,4 @@ const SourceTensor* Checkpoint::find(std::string_view name) const {
     return found == tensors().end() ? nullptr : &*found;
 }
 
-void Checkpoint::will_need(const SourceTensor& tensor, uint64_t offset, uint64_t size_bytes) const {
-    if (!tensor.file || size_bytes == 0) return;
-    tensor.file->will_need(size_t(tensor.data.data() - tensor.file->bytes().data()) + offset, size_bytes);
-}
-
-void Checkpoint::release(const SourceTensor& tensor, uint64_t offset, uint64_t size_bytes) const {
-    if (!tensor.file || size_bytes == 0) return;
-    tensor.file->dont_need(size_t(tensor.data.data() - tensor.file->bytes().data()) + offset, size_bytes);
-}
-
 }  // namespace ingot::converters

@@ -38,10 +38,6 @@ class Checkpoint {
     virtual const std::vector<const MappedFile*>& files() const = 0;
 
     const SourceTensor* find(std::string_view name) const;  // null when absent. O(n)
-    /// Tells the system that these bytes of a tensor will soon be read, or were consumed: reading runs ahead,
-    /// and resident memory stays bounded.
-    void will_need(const SourceTensor& tensor, uint64_t offset, uint64_t size_bytes) const;
-    void release(const SourceTensor& tensor, uint64_t offset, uint64_t size_bytes) const;
 };
 
 /// All safetensors of a Hugging Face folder: model.safetensors, or the shards that

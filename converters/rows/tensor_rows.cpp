@@ -1,0 +1,117 @@
+#include "converters/rows/tensor_rows.h"
+
+#include <algorithm>
+
+#include "format/decode.h"
+#include "format/error.h"
+
+namespace ingot::converters {
+
+namespace {
+
+size_t offset_in_file(const Extent& extent) {
+    return size_t(extent.tensor->data.data() - extent.tensor->file->bytes().data()) + extent.offset;
+}
+
+class PlainRows final : public TensorRows {
+  public:
+    explicit PlainRows(const SourceTensor& tensor)
+        : TensorRows(tensor.name, std::string(ingot::name(tensor.type)), tensor.shape),
+          tensor_(tensor),
+          row_bytes_(row_bytes(tensor.type, row_elements())) {}
+
+    void read(uint64_t first_row, uint64_t n_rows, float* values) const override {
+        decode_row(tensor_.type, tensor_.data.data() + first_row * row_bytes_, values,
+                   n_rows * row_elements());
+    }
+
+    void read_columns(uint64_t first_row, uint64_t n_rows, uint64_t first_column, uint64_t n_columns,
+                      float* values) const override {
+        const TensorTypeInfo& type = info(tensor_.type);
+        if (first_column % type.block_elements != 0 || n_columns % type.block_elements != 0) {
+            return TensorRows::read_columns(first_row, n_rows, first_column, n_columns, values);
+        }
+        const std::byte* column = tensor_.data.data() + row_bytes(tensor_.type, first_column);
+        for (uint64_t row = 0; row < n_rows; ++row) {
+            decode_row(tensor_.type, column + (first_row + row) * row_bytes_, values + row * n_columns,
+                       n_columns);
+        }
+    }
+
+    void append_extents(uint64_t first_row, uint64_t n_rows, std::vector<Extent>& extents) const override {
+        extents.push_back({&tensor_, first_row * row_bytes_, n_rows * row_bytes_});
+    }
+
+    std::span<const std::byte> stored(TensorType type, uint64_t first_row, uint64_t n_rows) const override {
+        if (type != tensor_.type) return {};
+        return tensor_.data.subspan(first_row * row_bytes_, n_rows * row_bytes_);
+    }
+
+  private:
+    const SourceTensor& tensor_;
+    const uint64_t row_bytes_;
+};
+
+class ComputedRows final : public TensorRows {
+  public:
+    ComputedRows(std::string name, std::vector<uint64_t> shape, std::vector<float> values)
+        : TensorRows(std::move(name), "computed", std::move(shape)), values_(std::move(values)) {}
+
+    void read(uint64_t first_row, uint64_t n_rows, float* values) const override {
+        std::copy_n(values_.data() + first_row * row_elements(), n_rows * row_elements(), values);
+    }
+    void append_extents(uint64_t, uint64_t, std::vector<Extent>&) const override {}
+
+  private:
+    const std::vector<float> values_;
+};
+
+}  // namespace
+
+void Extent::will_need() const {
+    if (tensor->file && size_bytes > 0) tensor->file->will_need(offset_in_file(*this), size_bytes);
+}
+
+void Extent::release() const {
+    if (tensor->file && size_bytes > 0) tensor->file->dont_need(offset_in_file(*this), size_bytes);
+}
+
+uint64_t TensorRows::n_rows() const {
+    // The product of all dimensions was found to fit into 64 bits when the source was opened.
+    uint64_t rows = 1;
+    for (size_t i = 1; i < shape_.size(); ++i) rows *= shape_[i];
+    return rows;
+}
+
+void TensorRows::read_columns(uint64_t first_row, uint64_t n_rows, uint64_t first_column, uint64_t n_columns,
+                              float* values) const {
+    std::vector<float> row(row_elements());
+    for (uint64_t i = 0; i < n_rows; ++i) {
+        read(first_row + i, 1, row.data());
+        std::copy_n(row.data() + first_column, n_columns, values + i * n_columns);
+    }
+}
+
+std::span<const std::byte> TensorRows::stored(TensorType, uint64_t, uint64_t) const {
+    return {};
+}
+
+RowsPtr plain_rows(const SourceTensor& tensor) {
+    if (!tensor.unreadable.empty()) {
+        fail("tensor \"{}\" has elements of type {}, which cannot be read as numbers by themselves",
+             tensor.name, tensor.unreadable);
+    }
+    return std::make_shared<PlainRows>(tensor);
+}
+
+RowsPtr computed_rows(std::string name, std::vector<uint64_t> shape, std::vector<float> values) {
+    return std::make_shared<ComputedRows>(std::move(name), std::move(shape), std::move(values));
+}
+
+std::vector<float> read_all(const TensorRows& rows) {
+    std::vector<float> values(rows.n_elements());
+    rows.read(0, rows.n_rows(), values.data());
+    return values;
+}
+
+}  // namespace ingot::converters
