@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_set>
 
+#include "converters/findings.h"
 #include "converters/rows/transforms.h"
 #include "format/error.h"
 
@@ -70,7 +71,7 @@ class Mapper {
 
     bool check(const TensorRule& rule, const WeightSet::Weight& source) {
         if (!source.rows) {
-            wrong_.push_back(source.problem);
+            wrong_.push_back({Severity::Problem, source.name, source.problem, {}});
             return false;
         }
         std::vector<uint64_t> expected{model_.dimension(rule.row_elements)};
@@ -78,9 +79,12 @@ class Mapper {
         const std::vector<uint64_t>& shape = source.rows->shape();
         if (shape == expected) return true;
         // Shown as the checkpoint's tools show it: the row length last.
-        wrong_.push_back(fmt::format("{} has shape [{}], but config.json implies [{}]", source.name,
-                                     fmt::join(shape.rbegin(), shape.rend(), ", "),
-                                     fmt::join(expected.rbegin(), expected.rend(), ", ")));
+        wrong_.push_back({Severity::Problem,
+                          source.name,
+                          fmt::format("{} has shape [{}], but config.json implies [{}]", source.name,
+                                      fmt::join(shape.rbegin(), shape.rend(), ", "),
+                                      fmt::join(expected.rbegin(), expected.rend(), ", ")),
+                          {}});
         return false;
     }
 
@@ -93,44 +97,44 @@ class Mapper {
         }
     }
 
+    /// One Error that holds all problems; see findings.h.
     void report() const {
         const size_t n_problems = missing_.size() + wrong_.size() + unknown_.size();
         if (n_problems == 0) return;
-        std::string message = fmt::format(
-            "the checkpoint does not match its config.json ({}, {} layers): {} problem{}",
-            model_.family->classes.front(), model_.n_layers, n_problems, n_problems == 1 ? "" : "s");
-        const auto list = [&](std::string_view title, const std::vector<std::string>& lines) {
-            constexpr size_t kShown = 20;
-            for (size_t i = 0; i < std::min(lines.size(), kShown); ++i) {
-                message += fmt::format("\n  {}{}", title, lines[i]);
-            }
-            if (lines.size() > kShown)
-                message += fmt::format("\n  … and {} more of this kind", lines.size() - kShown);
+        const bool only_output = n_problems == 1 && !missing_.empty() && missing_.front() == "lm_head.weight";
+        std::vector<Finding> findings;
+        const auto list = [&](const std::vector<std::string>& subjects, const std::string& message,
+                              const char* action) {
+            for (const std::string& subject : subjects)
+                findings.push_back({Severity::Problem, subject, message + subject, action});
         };
-        list("missing: ", missing_);
-        list("", wrong_);
-        list("unknown tensor: ", unknown_);
-        if (std::ranges::any_of(unknown_, [](const std::string& tensor) {
-                return tensor.ends_with("_scale_inv") || tensor.ends_with(".qweight") ||
-                       tensor.ends_with(".absmax") || tensor.ends_with(".weight_scale") ||
-                       tensor.ends_with(".weight_packed");
-            })) {
-            message +=
-                "\nTensors of these names come from an already quantized checkpoint, which is not read yet; "
-                "convert the original one.";
-        } else if (!missing_.empty() && missing_.front() == "lm_head.weight" && n_problems == 1) {
-            message +=
-                "\nIf the model shares it with the embedding, config.json should say "
-                "\"tie_word_embeddings\": true.";
+        list(missing_, "missing: ",
+             only_output ? "if the model shares it with the embedding, config.json should say "
+                           "\"tie_word_embeddings\": true"
+                         : "");
+        findings.insert(findings.end(), wrong_.begin(), wrong_.end());
+        for (const std::string& tensor : unknown_) {
+            const bool quantized = tensor.ends_with("_scale_inv") || tensor.ends_with(".qweight") ||
+                                   tensor.ends_with(".absmax") || tensor.ends_with(".weight_scale") ||
+                                   tensor.ends_with(".weight_packed");
+            findings.push_back({Severity::Problem, tensor, "unknown tensor: " + tensor,
+                                quantized ? "tensors of this name come from an already quantized checkpoint, "
+                                            "which is not read yet: convert the original one"
+                                          : ""});
         }
-        throw Error(message);
+        throw Problems(
+            fmt::format("the checkpoint does not match its config.json ({}, {} layers): {} problem{}",
+                        model_.family->classes.front(), model_.n_layers, n_problems,
+                        n_problems == 1 ? "" : "s"),
+            std::move(findings));
     }
 
     const ModelConfig& model_;
     const WeightSet& weights_;
     std::unordered_set<const WeightSet::Weight*> used_;
     Mapping mapping_;
-    std::vector<std::string> missing_, wrong_, unknown_;
+    std::vector<std::string> missing_, unknown_;
+    std::vector<Finding> wrong_;
 };
 
 }  // namespace
