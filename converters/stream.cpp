@@ -42,7 +42,7 @@ Geometry geometry_of(const TensorPlan& target, const TensorRows& rows) {
     // Floating-point values are always looked at, so that a NaN is found; blocks of the same type are not.
     const bool plain_float =
         target.type == TensorType::F32 || target.type == TensorType::F16 || target.type == TensorType::BF16;
-    g.copied = !plain_float && g.n_elements() > 0 && !rows.stored(target.type, 0, g.n_rows).empty();
+    g.copied = !plain_float && g.n_elements() > 0 && rows.holds(target.type);
     return g;
 }
 
@@ -125,8 +125,8 @@ class Stream {
         const uint64_t size = tile->n_rows * row_bytes(target.type, tile->n_columns);
         tile->encoded.resize(size);
         if (g.copied) {
-            const auto stored = rows_of(*tile).stored(target.type, tile->first_row, tile->n_rows);
-            std::memcpy(tile->encoded.data(), stored.data() + in_row, size);
+            rows_of(*tile).copy_blocks(target.type, tile->first_row, tile->n_rows, tile->first_column,
+                                       tile->n_columns, tile->encoded.data());
         } else {
             std::vector<float>& values = values_.local();  // (n_rows, n_columns)
             values.resize(tile->n_elements());

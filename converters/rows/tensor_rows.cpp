@@ -1,6 +1,7 @@
 #include "converters/rows/tensor_rows.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "format/decode.h"
 #include "format/error.h"
@@ -42,9 +43,14 @@ class PlainRows final : public TensorRows {
         extents.push_back({&tensor_, first_row * row_bytes_, n_rows * row_bytes_});
     }
 
-    std::span<const std::byte> stored(TensorType type, uint64_t first_row, uint64_t n_rows) const override {
-        if (type != tensor_.type) return {};
-        return tensor_.data.subspan(first_row * row_bytes_, n_rows * row_bytes_);
+    bool holds(TensorType type) const override { return type == tensor_.type; }
+    void copy_blocks(TensorType, uint64_t first_row, uint64_t n_rows, uint64_t first_column,
+                     uint64_t n_columns, std::byte* blocks) const override {
+        const std::byte* column = tensor_.data.data() + row_bytes(tensor_.type, first_column);
+        const uint64_t size_bytes = row_bytes(tensor_.type, n_columns);
+        for (uint64_t row = 0; row < n_rows; ++row) {
+            std::memcpy(blocks + row * size_bytes, column + (first_row + row) * row_bytes_, size_bytes);
+        }
     }
 
   private:
@@ -92,8 +98,8 @@ void TensorRows::read_columns(uint64_t first_row, uint64_t n_rows, uint64_t firs
     }
 }
 
-std::span<const std::byte> TensorRows::stored(TensorType, uint64_t, uint64_t) const {
-    return {};
+void TensorRows::copy_blocks(TensorType type, uint64_t, uint64_t, uint64_t, uint64_t, std::byte*) const {
+    fail("tensor \"{}\" is stored as {}, not in blocks of {}", name_, encoding_, ingot::name(type));
 }
 
 RowsPtr plain_rows(const SourceTensor& tensor) {

@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -49,9 +48,11 @@ class TensorRows {
         uint64_t row = 0, column = 0;
     };
     virtual Place place(uint64_t row, uint64_t column) const { return {name_, row, column}; }
-    /// The rows' bytes when they are stored unchanged and in this block layout, to be copied; otherwise
-    /// empty.
-    virtual std::span<const std::byte> stored(TensorType type, uint64_t first_row, uint64_t n_rows) const;
+    /// Whether the checkpoint has these very values in this block layout: bits move, nothing is rounded.
+    virtual bool holds(TensorType) const { return false; }
+    /// Then: the blocks of some columns (whole blocks) of some rows, row after row.
+    virtual void copy_blocks(TensorType type, uint64_t first_row, uint64_t n_rows, uint64_t first_column,
+                             uint64_t n_columns, std::byte* blocks) const;
 
   protected:
     TensorRows(std::string name, std::string encoding, std::vector<uint64_t> shape)

@@ -42,9 +42,13 @@ class SelectedRows final : public TensorRows {
             rows_->append_extents(source, n, extents);
         });
     }
-    std::span<const std::byte> stored(TensorType type, uint64_t first_row, uint64_t n_rows) const override {
-        if (n_rows == 0 || run_length(first_row, n_rows) != n_rows) return {};
-        return rows_->stored(type, source_row_(first_row), n_rows);
+    bool holds(TensorType type) const override { return rows_->holds(type); }
+    void copy_blocks(TensorType type, uint64_t first_row, uint64_t n_rows, uint64_t first_column,
+                     uint64_t n_columns, std::byte* blocks) const override {
+        const uint64_t size_bytes = row_bytes(type, n_columns);
+        for_each_run(first_row, n_rows, [&](uint64_t source, uint64_t n, uint64_t at) {
+            rows_->copy_blocks(type, source, n, first_column, n_columns, blocks + at * size_bytes);
+        });
     }
 
   private:
@@ -95,9 +99,12 @@ class ReshapedRows final : public TensorRows {
         const uint64_t last = ((first_row + n_rows) * row_elements() - 1) / width;
         rows_->append_extents(first, last - first + 1, extents);
     }
-    std::span<const std::byte> stored(TensorType type, uint64_t first_row, uint64_t n_rows) const override {
-        if (rows_->row_elements() != row_elements()) return {};
-        return rows_->stored(type, first_row, n_rows);
+    bool holds(TensorType type) const override {
+        return rows_->row_elements() == row_elements() && rows_->holds(type);
+    }
+    void copy_blocks(TensorType type, uint64_t first_row, uint64_t n_rows, uint64_t first_column,
+                     uint64_t n_columns, std::byte* blocks) const override {
+        rows_->copy_blocks(type, first_row, n_rows, first_column, n_columns, blocks);
     }
 
   private:
@@ -153,12 +160,16 @@ class ConcatenatedRows final : public TensorRows {
             part.append_extents(first, n, extents);
         });
     }
-    std::span<const std::byte> stored(TensorType type, uint64_t first_row, uint64_t n_rows) const override {
-        std::span<const std::byte> bytes;
-        for_each_part(first_row, n_rows, [&](const TensorRows& part, uint64_t first, uint64_t n, uint64_t) {
-            if (n == n_rows) bytes = part.stored(type, first, n);
-        });
-        return bytes;
+    bool holds(TensorType type) const override {
+        return std::ranges::all_of(parts_, [&](const RowsPtr& part) { return part->holds(type); });
+    }
+    void copy_blocks(TensorType type, uint64_t first_row, uint64_t n_rows, uint64_t first_column,
+                     uint64_t n_columns, std::byte* blocks) const override {
+        const uint64_t size_bytes = row_bytes(type, n_columns);
+        for_each_part(first_row, n_rows,
+                      [&](const TensorRows& part, uint64_t first, uint64_t n, uint64_t at) {
+                          part.copy_blocks(type, first, n, first_column, n_columns, blocks + at * size_bytes);
+                      });
     }
 
   private:
@@ -211,6 +222,7 @@ class TransposedRows final : public TensorRows {
         const uint64_t first = first_row / height, last = (first_row + n_rows) / height;
         rows_->append_extents(first * row_elements(), (last - first) * row_elements(), extents);
     }
+    const RowsPtr& source() const { return rows_; }
 
   private:
     const RowsPtr rows_;
@@ -309,6 +321,7 @@ RowsPtr stack(std::string name, std::vector<RowsPtr> parts) {
 RowsPtr transpose(RowsPtr rows) {
     std::vector<uint64_t> shape = rows->shape();
     if (shape.size() < 2) fail("tensor \"{}\" is no matrix", rows->name());
+    if (const auto* transposed = dynamic_cast<const TransposedRows*>(rows.get())) return transposed->source();
     std::swap(shape[0], shape[1]);
     return std::make_shared<TransposedRows>(std::move(rows), std::move(shape));
 }

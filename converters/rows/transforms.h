@@ -29,7 +29,7 @@ inline uint64_t interleaved_source_row(uint64_t row, uint64_t head_rows) {
 RowsPtr concatenate(std::string name, std::vector<RowsPtr> parts);
 /// Equal shapes, along a new outermost dimension: experts.
 RowsPtr stack(std::string name, std::vector<RowsPtr> parts);
-/// Element (i, j) becomes (j, i), in each matrix of the outer dimensions.
+/// Element (i, j) becomes (j, i), in each matrix of the outer dimensions. Twice is the source itself.
 RowsPtr transpose(RowsPtr rows);
 /// The same elements in the same order under another shape. Throws Error when their numbers differ.
 RowsPtr reshape(RowsPtr rows, std::vector<uint64_t> shape);

@@ -114,7 +114,7 @@ TEST_CASE("Values are changed when they are read") {
     check_reads(*map_values(counted_rows({5, 3}), plus_one), counted(15, 1));
 }
 
-TEST_CASE("Blocks that stay as they are can be copied through slices and stacks, and only then") {
+TEST_CASE("Blocks are copied through views that keep rows whole, and only then") {
     std::vector<std::byte> bytes(4 * 34);  // 4 rows of one Q8_0 block
     for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = std::byte(i % 50);
     SourceTensor tensor;
@@ -123,10 +123,30 @@ TEST_CASE("Blocks that stay as they are can be copied through slices and stacks,
     tensor.shape = {32, 4};
     tensor.data = bytes;
     const RowsPtr rows = plain_rows(tensor);
-    CHECK(rows->stored(ingot::TensorType::Q8_0, 1, 2).data() == bytes.data() + 34);
-    CHECK(rows->stored(ingot::TensorType::Q4_0, 1, 2).empty());
-    CHECK(slice_rows(rows, 1, 3)->stored(ingot::TensorType::Q8_0, 1, 2).data() == bytes.data() + 68);
-    CHECK(interleave_heads(rows, 1)->stored(ingot::TensorType::Q8_0, 0, 4).empty());
-    CHECK(stack("all", {rows, rows})->stored(ingot::TensorType::Q8_0, 5, 2).data() == bytes.data() + 34);
-    CHECK(stack("all", {rows, rows})->stored(ingot::TensorType::Q8_0, 3, 2).empty());
+    // The rows of `bytes` that two rows of `view` consist of.
+    const auto blocks = [&](const RowsPtr& view, uint64_t first_row) {
+        REQUIRE(view->holds(ingot::TensorType::Q8_0));
+        std::vector<std::byte> copied(2 * 34);
+        view->copy_blocks(ingot::TensorType::Q8_0, first_row, 2, 0, 32, copied.data());
+        std::vector<size_t> found;
+        for (size_t i = 0; i < 2; ++i) {
+            for (size_t row = 0; row < 4; ++row) {
+                if (std::equal(bytes.begin() + long(row * 34), bytes.begin() + long(row * 34 + 34),
+                               copied.begin() + long(i * 34))) {
+                    found.push_back(row);
+                }
+            }
+        }
+        return found;
+    };
+    CHECK(blocks(rows, 1) == std::vector<size_t>{1, 2});
+    CHECK(blocks(slice_rows(rows, 1, 3), 1) == std::vector<size_t>{2, 3});
+    CHECK(blocks(interleave_heads(rows, 1), 0) == std::vector<size_t>{0, 2});
+    CHECK(blocks(stack("all", {rows, rows}), 3) == std::vector<size_t>{3, 0});
+    CHECK(blocks(transpose(transpose(rows)), 2) == std::vector<size_t>{2, 3});
+    CHECK_FALSE(rows->holds(ingot::TensorType::Q4_0));
+    CHECK_FALSE(transpose(rows)->holds(ingot::TensorType::Q8_0));
+    CHECK_FALSE(reshape(rows, {64, 2})->holds(ingot::TensorType::Q8_0));
+    CHECK_THROWS_WITH(counted_rows({32, 4})->copy_blocks(ingot::TensorType::Q8_0, 0, 1, 0, 32, bytes.data()),
+                      ContainsSubstring("not in blocks of Q8_0"));
 }
