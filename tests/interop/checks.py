@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHECKPOINT = ROOT / "tests" / "data" / "tolstoy-5m"
 TYPES = ["F32", "Q4_K_M", "Q3_K_M", "Q4_0", "Q5_K_M", "Q6_K", "Q8_0", "Q2_K", "Q4_K_S", "Q3_K_S", "Q3_K_L", "Q5_K_S",
-         "Q4_1", "Q5_0", "Q5_1", "F16", "BF16"]
+         "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "IQ4_XS", "Q2_K_S", "F16", "BF16"]
 
 
 class Ingot:

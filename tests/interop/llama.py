@@ -1,0 +1,101 @@
+"""llama.cpp through llama-cpp-python's low-level functions: what the scripts that compare with it share."""
+import ctypes
+import os
+import sys
+
+import llama_cpp
+import numpy as np
+
+# Values of general.file_type, as llama.cpp numbers them.
+FILE_TYPES = {"F32": 0, "F16": 1, "BF16": 32, "Q8_0": 7, "Q4_0": 2, "Q4_1": 3, "Q5_0": 8, "Q5_1": 9, "Q2_K": 10,
+              "Q2_K_S": 21, "Q3_K_S": 11, "Q3_K_M": 12, "Q3_K_L": 13, "Q4_K_S": 14, "Q4_K_M": 15, "Q5_K_S": 16,
+              "Q5_K_M": 17, "Q6_K": 18, "IQ4_NL": 25, "IQ4_XS": 30}
+
+
+@llama_cpp.llama_log_callback
+def silent(_level, _text, _user_data):
+    pass
+
+
+class Llama:
+    """A file in llama.cpp: token ids, and logits of the last or of all positions."""
+
+    def __init__(self, path, context):
+        parameters = llama_cpp.llama_model_default_params()
+        parameters.n_gpu_layers = 0
+        # The plain kernels: repacked weights round differently, and the AMX ones crash on some virtual machines.
+        parameters.use_extra_bufts = False
+        self.model = llama_cpp.llama_model_load_from_file(str(path).encode(), parameters)
+        if not self.model:
+            sys.exit(f"llama.cpp cannot load {path}")
+        parameters = llama_cpp.llama_context_default_params()
+        parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = context
+        parameters.n_threads = parameters.n_threads_batch = len(os.sched_getaffinity(0))
+        self.context = llama_cpp.llama_init_from_model(self.model, parameters)
+        self.vocabulary = llama_cpp.llama_model_get_vocab(self.model)
+        self.n_vocabulary = llama_cpp.llama_vocab_n_tokens(self.vocabulary)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        llama_cpp.llama_free(self.context)
+        llama_cpp.llama_model_free(self.model)
+
+    def tokenize(self, text, special):
+        raw = text.encode()
+        tokens = (llama_cpp.llama_token * (len(raw) + 8))()
+        n = llama_cpp.llama_tokenize(self.vocabulary, raw, len(raw), tokens, len(tokens), True, special)
+        assert n >= 0
+        return list(tokens[:n])
+
+    def piece(self, token):
+        """The bytes that generation prints for a token."""
+        buffer = ctypes.create_string_buffer(256)
+        n = llama_cpp.llama_token_to_piece(self.vocabulary, token, buffer, len(buffer), 0, False)
+        return buffer.raw[:n]
+
+    def ends(self, token):
+        return llama_cpp.llama_vocab_is_eog(self.vocabulary, token)
+
+    def logits(self, tokens, position=0, all_positions=False):
+        """(n, n_vocabulary) of all positions, or (n_vocabulary,) of the last. Earlier positions stay cached."""
+        if position == 0:
+            llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self.context), True)
+        batch = llama_cpp.llama_batch_init(len(tokens), 0, 1)
+        batch.n_tokens = len(tokens)
+        for i, token in enumerate(tokens):
+            batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.seq_id[i][0] = token, position + i, 1, 0
+            batch.logits[i] = all_positions or i + 1 == len(tokens)
+        assert llama_cpp.llama_decode(self.context, batch) == 0
+        llama_cpp.llama_batch_free(batch)
+        n = len(tokens) if all_positions else 1
+        raw = llama_cpp.llama_get_logits(self.context)
+        values = np.ctypeslib.as_array(raw, shape=(n * self.n_vocabulary,)).reshape(n, -1).copy()
+        return values if all_positions else values[0]
+
+    def chunks(self, text, context):
+        """llama-perplexity's convention: chunks of the context, BOS first in each, the second half scored. For each
+        chunk the natural logarithms of all probabilities (n, n_vocabulary), and the tokens that came (n)."""
+        tokens = self.tokenize(text, special=False)
+        first = context // 2
+        for start in range(0, len(tokens) - context + 1, context):
+            chunk = tokens[start:start + context]
+            chunk[0] = tokens[0]  # BOS
+            logits = self.logits(chunk, all_positions=True)[first:context - 1].astype(np.float64)
+            top = logits.max(axis=1, keepdims=True)
+            logits -= top + np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
+            yield logits, np.array(chunk[first + 1:])
+
+
+def quantize_with_llama(source, target, file_type):
+    parameters = llama_cpp.llama_model_quantize_default_params()
+    parameters.ftype = FILE_TYPES[file_type]
+    parameters.nthread = len(os.sched_getaffinity(0))
+    if llama_cpp.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(parameters)) != 0:
+        raise RuntimeError(f"llama.cpp cannot quantize {source} to {file_type}")
+
+
+def start():
+    llama_cpp.llama_log_set(silent, None)
+    llama_cpp.llama_backend_init()
