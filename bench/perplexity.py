@@ -6,7 +6,7 @@ never saw.
 
 Perplexity is measured in both programs, and for both files in one of them (llama.cpp): there the Kullback-Leibler
 divergence from the F32 model too, which tells quantizers apart long before perplexity does. Needs llama-cpp-python
-in the Python that runs this (./dev interop sets one up). Writes bench/results/perplexity.md; the exit code is 1 when
+in the Python that runs this (./dev interop sets one up). Writes bench/results/perplexity.md; the exit code is 3 when
 a perplexity is more than 0.2 % above llama.cpp's.
 """
 import argparse
@@ -94,7 +94,7 @@ def main():
                          f"No perplexity is {BAR} % or more above llama.cpp's.\n"),
         report.table(["type", "bytes, ours", "bytes, llama.cpp", "ours in Ingot", "ours in llama.cpp", "llama.cpp's",
                       "difference", "KL, ours", "KL, llama.cpp's", "KL"], rows))
-    sys.exit(1 if missed else 0)
+    sys.exit(3 if missed else 0)
 
 
 if __name__ == "__main__":
