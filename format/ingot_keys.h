@@ -16,15 +16,36 @@ inline constexpr std::string_view kSourceFiles = "ingot.source.files";
 inline constexpr std::string_view kSourceSizes = "ingot.source.sizes";
 /// string: XXH3-128 of the bytes of config.json; absent when there was none.
 inline constexpr std::string_view kSourceConfigChecksum = "ingot.source.config_xxh3_128";
+/// string: the text of config.json, from which `ingot export` makes a checkpoint again.
+inline constexpr std::string_view kSourceConfig = "ingot.source.config";
 /// string: the recipe's name, "Q4_K_M".
 inline constexpr std::string_view kRecipe = "ingot.recipe";
-/// array of string: the rules by which the checkpoint's own tokenizer splits text before merging (PCRE2
-/// syntax). Matches and the text between them become pieces; each rule splits the pieces of the one before.
+/// The checkpoint's own tokenizer, step by step; SPEC.md, section 3, says what each step does.
+/// string: what turns pieces of text into tokens: "bpe", "sentencepiece_bpe", "unigram", "word_piece",
+/// "word_level". Where it is absent, the tokenizer.ggml.* keys say it all.
+inline constexpr std::string_view kTokenizerModel = "ingot.tokenizer.model";
+/// array of string: the model's particulars, "NAME" or "NAME=VALUE".
+inline constexpr std::string_view kTokenizerOptions = "ingot.tokenizer.options";
+/// array of string: steps that rewrite the text, that cut it into pieces, and that make text of tokens.
+inline constexpr std::string_view kTokenizerNormalizers = "ingot.tokenizer.normalizers";
+inline constexpr std::string_view kTokenizerPreTokenizers = "ingot.tokenizer.pre_tokenizers";
+inline constexpr std::string_view kTokenizerDecoders = "ingot.tokenizer.decoders";
+/// array of string: tokens that are looked for in the text before all else, "ID FLAGS TEXT".
+inline constexpr std::string_view kTokenizerAdded = "ingot.tokenizer.added_tokens";
+/// array of uint32: ids that stand before a text and behind it.
+inline constexpr std::string_view kTokenizerBefore = "ingot.tokenizer.before";
+inline constexpr std::string_view kTokenizerAfter = "ingot.tokenizer.after";
+/// array of uint32: pairs of ids, in rank order, where tokenizer.ggml.merges is not there to say it.
+inline constexpr std::string_view kTokenizerMergeIds = "ingot.tokenizer.merge_ids";
+/// array of float64: tokenizer.ggml.scores, where float32 does not hold them.
+inline constexpr std::string_view kTokenizerScores = "ingot.tokenizer.scores";
+/// arrays of string: texts, and the ids that the converting version gave them (decimal, spaces between).
+inline constexpr std::string_view kTokenizerTestTexts = "ingot.tokenizer.test_texts";
+inline constexpr std::string_view kTokenizerTestIds = "ingot.tokenizer.test_ids";
+/// Files of version 0.1 have these three instead. array of string: patterns that split the text; bool: a
+/// piece that is a token as a whole is that token; string: "NFC", "NFD", "NFKC" or "NFKD".
 inline constexpr std::string_view kTokenizerPreRegex = "ingot.tokenizer.pre_regex";
-/// bool: a piece that is a token as a whole is that token, whatever the merges say.
 inline constexpr std::string_view kTokenizerIgnoreMerges = "ingot.tokenizer.ignore_merges";
-/// string: the Unicode normalization form that the checkpoint's tokenizer applies first: "NFC", "NFD",
-/// "NFKC", "NFKD".
 inline constexpr std::string_view kTokenizerNormalizer = "ingot.tokenizer.normalizer";
 /// array of uint32: ids that end generation besides EOS, from generation_config.json.
 inline constexpr std::string_view kTokenizerEndOfGeneration = "ingot.tokenizer.end_of_generation";

@@ -140,6 +140,12 @@ const std::vector<PreRule>& pre_rules() {
          false,
          true},
         {{"superbpe"}, {R"(\p{N}+)", R"((?=(\d{3})+(?!\d)))"}},
+        {{"gemma4", "granite-embed-multi-311m", "sarvam-moe"},
+         {kLines},
+         false,
+         false,
+         PreRule::Text::SpaceMarks},
+        {{"whitespace"}, {R"(\S+)"}, false, false, PreRule::Text::Words},
         // What llama.cpp does with byte-level vocabularies of unknown make. Rarely what their models were
         // trained on.
         {{"default"}, {R"([\p{P}\$\+<=>\^~\|]+)", kGpt2Pattern, R"(\p{N}+)", R"([0-9][0-9][0-9])"}},

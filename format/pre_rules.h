@@ -12,6 +12,9 @@ struct PreRule {
     std::vector<std::string_view> patterns;  // PCRE2 syntax; each cuts the pieces of the one before
     bool ignore_merges = false;              // a piece that is a token as a whole is that token
     bool add_bos = false;                    // where tokenizer.ggml.add_bos_token is absent
+    /// How tokens write text: bytes as characters (GPT-2's alphabet); or as it is, with ▁ for spaces, or with
+    /// no spaces at all.
+    enum class Text { Bytes, SpaceMarks, Words } text = Text::Bytes;
 };
 
 /// Every rule that has a name. Immutable, lives forever.

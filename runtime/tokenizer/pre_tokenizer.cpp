@@ -1,25 +1,51 @@
 #include "runtime/tokenizer/pre_tokenizer.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
+#include <algorithm>
+#include <charconv>
+#include <optional>
 
 #include "format/error.h"
 #include "format/utf8.h"
+#include "runtime/tokenizer/byte_alphabet.h"
+#include "runtime/tokenizer/regex.h"
+#include "runtime/tokenizer/steps.h"
 
 namespace ingot::runtime {
+
+using Range = PreTokenizer::Range;
+using Pieces = PreTokenizer::Pieces;
+
 namespace {
 
-std::string pcre_message(int code) {
-    char text[256];
-    if (pcre2_get_error_message(code, reinterpret_cast<PCRE2_UCHAR*>(text), sizeof(text)) < 0)
-        return "unknown error";
-    return text;
-}
-
-struct FreeMatchData {
-    void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
+/// What becomes of the matches of a pattern and of what lies between them.
+enum class Behavior {
+    Isolated,            // both are pieces
+    Removed,             // matches go
+    Contiguous,          // as isolated, but matches side by side are one piece
+    MergedWithPrevious,  // a match ends the piece before it
+    MergedWithNext,      // a match begins the piece after it
 };
-using MatchData = std::unique_ptr<pcre2_match_data, FreeMatchData>;
+constexpr std::string_view kBehaviors[] = {"isolated", "removed", "contiguous", "with_previous", "with_next"};
+
+}  // namespace
+
+struct PreTokenizer::Compiled {
+    using Apply = void (*)(const Compiled&, Pieces& pieces, bool starts_input,
+                           std::deque<std::string>& texts);
+
+    std::string notation;
+    Step step;
+    Apply apply = nullptr;
+    std::optional<Regex> regex;               // split
+    Behavior behavior = Behavior::Isolated;   // split
+    bool inverted = false;                    // split: matches and what lies between change their roles
+    bool always = false, first_only = false;  // metaspace
+    size_t length = 0;                        // fixed_length: characters
+};
+
+namespace {
+
+using Compiled = PreTokenizer::Compiled;
 
 /// Where the valid UTF-8 at the front of `text` ends.
 size_t valid_prefix(std::string_view text) {
@@ -36,91 +62,210 @@ size_t valid_prefix(std::string_view text) {
     return end;
 }
 
-}  // namespace
-
-struct PreTokenizer::Pattern {
-    std::string source;
-    pcre2_code* code = nullptr;
-    bool compiled_to_machine_code = false;
-
-    explicit Pattern(std::string_view pattern) : source(pattern) {
-        int error = 0;
-        PCRE2_SIZE at = 0;
-        code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                             PCRE2_UTF | PCRE2_UCP, &error, &at, nullptr);
-        if (code == nullptr) {
-            fail("the pre-tokenizer's regular expression '{}' is malformed at character {}: {}", pattern, at,
-                 pcre_message(error));
+/// Cuts at bytes that are no UTF-8: regular expressions cannot see them.
+void isolate_invalid(Pieces& pieces) {
+    const auto is_valid = [&](Range range) {
+        const size_t size = range.end - range.begin;
+        return valid_prefix(pieces.text.substr(range.begin, size)) == size;
+    };
+    if (std::all_of(pieces.ranges.begin(), pieces.ranges.end(), is_valid)) return;
+    std::vector<Range> cut;
+    for (const Range range : pieces.ranges) {
+        for (size_t begin = range.begin; begin < range.end;) {
+            const size_t n_valid = valid_prefix(pieces.text.substr(begin, range.end - begin));
+            if (n_valid > 0) cut.push_back({begin, begin + n_valid});
+            begin += n_valid;
+            if (begin < range.end) cut.push_back({begin, begin + 1});
+            ++begin;
         }
-        compiled_to_machine_code = pcre2_jit_compile(code, PCRE2_JIT_COMPLETE) == 0;
     }
-    ~Pattern() { pcre2_code_free(code); }
-    Pattern(const Pattern&) = delete;
-    Pattern& operator=(const Pattern&) = delete;
+    pieces.ranges.swap(cut);
+}
 
-    /// Finds the first match at or after `from`; the text is valid UTF-8.
-    bool match(std::string_view text, size_t from, pcre2_match_data* data) const {
-        const auto subject = reinterpret_cast<PCRE2_SPTR>(text.data());
-        int result = PCRE2_ERROR_JIT_STACKLIMIT;
-        if (compiled_to_machine_code)
-            result = pcre2_jit_match(code, subject, text.size(), from, 0, data, nullptr);
-        if (result ==
-            PCRE2_ERROR_JIT_STACKLIMIT) {  // long repeats of groups: the interpreter uses the heap instead
-            result = pcre2_match(code, subject, text.size(), from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data,
-                                 nullptr);
+/// Collects the parts of one piece: what a pattern matched and what lies between.
+class Parts {
+  public:
+    Parts(Behavior behavior, std::vector<Range>& output) : behavior_(behavior), output_(output) {}
+
+    void add(size_t begin, size_t end, bool is_match) {
+        if (begin == end) return;
+        const bool joins =
+            (behavior_ == Behavior::Contiguous && has_ && is_match == previous_is_match_) ||
+            (behavior_ == Behavior::MergedWithPrevious && has_ && is_match && !previous_is_match_) ||
+            (behavior_ == Behavior::MergedWithNext && has_ && !is_match && previous_is_match_);
+        if (joins) {
+            output_.back().end = end;
+        } else if (behavior_ != Behavior::Removed || !is_match) {
+            output_.push_back({begin, end});
         }
-        if (result == PCRE2_ERROR_NOMATCH) return false;
-        if (result < 0) {
-            fail("the pre-tokenizer's regular expression '{}' gave up on a text of {} bytes: {}", source,
-                 text.size(), pcre_message(result));
-        }
-        return true;
+        has_ = true;
+        previous_is_match_ = is_match;
     }
+
+  private:
+    const Behavior behavior_;
+    std::vector<Range>& output_;
+    bool has_ = false, previous_is_match_ = false;
 };
 
-PreTokenizer::PreTokenizer(std::span<const std::string_view> patterns) {
-    for (const std::string_view pattern : patterns) patterns_.push_back(std::make_unique<Pattern>(pattern));
+void split(const Compiled& step, Pieces& pieces, bool, std::deque<std::string>&) {
+    isolate_invalid(pieces);
+    std::vector<Range> cut;
+    cut.reserve(pieces.ranges.size() + pieces.text.size() / 8);
+    Regex::Match match;
+    for (const Range piece : pieces.ranges) {
+        const std::string_view subject = pieces.text.substr(piece.begin, piece.end - piece.begin);
+        if (subject.size() == 1 && uint8_t(subject[0]) >= 0x80) {  // no UTF-8
+            cut.push_back(piece);
+            continue;
+        }
+        Parts parts(step.behavior, cut);
+        size_t begin = 0;  // of the part under construction
+        for (size_t from = 0; from < subject.size() && step.regex->find(subject, from, match);) {
+            const size_t match_begin = match.begin(), match_end = match.end();
+            parts.add(piece.begin + begin, piece.begin + match_begin, step.inverted);
+            parts.add(piece.begin + match_begin, piece.begin + match_end, !step.inverted);
+            begin = from = match_end;
+            if (match_end == match_begin && from < subject.size()) {  // an empty match cuts here; search on
+                from += utf8_step(subject.substr(from)).length_bytes;
+            }
+        }
+        parts.add(piece.begin + begin, piece.end, step.inverted);
+    }
+    pieces.ranges.swap(cut);
+}
+
+/// Rewrites every piece by `rewrite(piece, its place, output)`.
+template <typename Rewrite>
+void rewrite_pieces(Pieces& pieces, std::deque<std::string>& texts, const Rewrite& rewrite) {
+    std::string& text = texts.emplace_back();
+    text.reserve(pieces.text.size() + pieces.text.size() / 4 + 16);
+    std::vector<Range> ranges;
+    ranges.reserve(pieces.ranges.size());
+    for (const Range range : pieces.ranges) {
+        const size_t begin = text.size();
+        rewrite(pieces.text.substr(range.begin, range.end - range.begin), range, text);
+        if (text.size() > begin) ranges.push_back({begin, text.size()});
+    }
+    pieces.text = text;
+    pieces.ranges.swap(ranges);
+}
+
+/// Spaces become ▁ or what the step says, and one is put in front.
+void metaspace(const Compiled& step, Pieces& pieces, bool starts_input, std::deque<std::string>& texts) {
+    const std::string_view space = step.step.arguments[1];
+    rewrite_pieces(pieces, texts, [&](std::string_view piece, Range range, std::string& output) {
+        const bool wanted = step.always || (step.first_only && starts_input && range.begin == 0);
+        if (wanted && !piece.starts_with(' ') && !piece.starts_with(space)) output += space;
+        for (const char c : piece) {
+            if (c == ' ') {
+                output += space;
+            } else {
+                output += c;
+            }
+        }
+    });
+}
+
+/// A space in front of every piece that has none.
+void prefix_space(const Compiled&, Pieces& pieces, bool, std::deque<std::string>& texts) {
+    rewrite_pieces(pieces, texts, [&](std::string_view piece, Range, std::string& output) {
+        if (!piece.starts_with(' ')) output += ' ';
+        output += piece;
+    });
+}
+
+void byte_level(const Compiled&, Pieces& pieces, bool, std::deque<std::string>& texts) {
+    rewrite_pieces(pieces, texts, [&](std::string_view piece, Range, std::string& output) {
+        append_in_alphabet(output, piece);
+    });
+}
+
+void fixed_length(const Compiled& step, Pieces& pieces, bool, std::deque<std::string>&) {
+    std::vector<Range> cut;
+    for (const Range range : pieces.ranges) {
+        size_t begin = range.begin, n = 0;
+        for (size_t at = begin; at < range.end;) {
+            at += utf8_step(pieces.text.substr(at, range.end - at)).length_bytes;
+            if (++n < step.length && at < range.end) continue;
+            cut.push_back({begin, at});
+            begin = at;
+            n = 0;
+        }
+    }
+    pieces.ranges.swap(cut);
+}
+
+struct Known {
+    std::string_view name;
+    int n_arguments;
+    Compiled::Apply apply;
+};
+constexpr Known kKnown[] = {
+    {"split", 2, split},           {"metaspace", 2, metaspace},       {"prefix_space", 0, prefix_space},
+    {"byte_level", 0, byte_level}, {"fixed_length", 1, fixed_length},
+};
+
+const Known* find_known(std::string_view name) {
+    for (const Known& known : kKnown) {
+        if (known.name == name) return &known;
+    }
+    return nullptr;
+}
+
+std::unique_ptr<Compiled> compile(const std::string& notation) {
+    auto compiled = std::make_unique<Compiled>();
+    compiled->notation = notation;
+    compiled->step = Step::parse(compiled->notation, [](std::string_view name) {
+        const Known* known = find_known(name);
+        return known ? known->n_arguments : -1;
+    });
+    const Step& step = compiled->step;
+    compiled->apply = find_known(step.name)->apply;
+    if (step.name == "split") {
+        std::string_view behavior = step.arguments[0];
+        if (behavior.starts_with("not_")) {
+            compiled->inverted = true;
+            behavior.remove_prefix(4);
+        }
+        const auto* known = std::find(std::begin(kBehaviors), std::end(kBehaviors), behavior);
+        if (known == std::end(kBehaviors)) step.malformed();
+        compiled->behavior = Behavior(known - std::begin(kBehaviors));
+        compiled->regex.emplace(step.arguments[1]);
+    } else if (step.name == "metaspace") {
+        compiled->always = step.arguments[0] == "always";
+        compiled->first_only = step.arguments[0] == "first";
+        if (!compiled->always && !compiled->first_only && step.arguments[0] != "never") step.malformed();
+        if (step.arguments[1].empty()) step.malformed();
+    } else if (step.name == "fixed_length") {
+        const std::string_view number = step.arguments[0];
+        const auto [end, error] =
+            std::from_chars(number.data(), number.data() + number.size(), compiled->length);
+        if (error != std::errc() || end != number.data() + number.size() || compiled->length == 0)
+            step.malformed();
+    }
+    return compiled;
+}
+
+}  // namespace
+
+PreTokenizer::PreTokenizer(std::span<const std::string> steps) {
+    for (const std::string& step : steps) {
+        steps_.push_back(compile(step));
+        leaves_alphabet_ |= steps_.back()->apply == byte_level;
+    }
 }
 
 PreTokenizer::~PreTokenizer() = default;
 
-std::vector<PreTokenizer::Range> PreTokenizer::split(std::string_view text) const {
-    std::vector<Range> pieces, cut;
-    for (size_t begin = 0; begin < text.size();) {
-        const size_t n_valid = valid_prefix(text.substr(begin));
-        if (n_valid > 0) pieces.push_back({begin, begin + n_valid});
-        begin += n_valid;
-        if (begin < text.size()) pieces.push_back({begin, begin + 1});
-        begin += 1;
-    }
-    const MatchData data(pcre2_match_data_create(1, nullptr));
-    if (data == nullptr) throw std::bad_alloc();
-    const PCRE2_SIZE* matched = pcre2_get_ovector_pointer(data.get());
-    for (const auto& pattern : patterns_) {
-        cut.clear();
-        cut.reserve(pieces.size() + text.size() / 4);
-        for (const Range piece : pieces) {
-            const std::string_view subject = text.substr(piece.begin, piece.end - piece.begin);
-            if (subject.size() == 1 && uint8_t(subject[0]) >= 0x80) {  // no UTF-8
-                cut.push_back(piece);
-                continue;
-            }
-            size_t begin = 0;  // of the piece under construction
-            for (size_t from = 0; from < subject.size() && pattern->match(subject, from, data.get());) {
-                const size_t match_begin = matched[0], match_end = matched[1];
-                if (match_begin > begin) cut.push_back({piece.begin + begin, piece.begin + match_begin});
-                if (match_end > match_begin)
-                    cut.push_back({piece.begin + match_begin, piece.begin + match_end});
-                begin = match_end;
-                from = match_end;
-                if (match_end == match_begin &&
-                    from < subject.size()) {  // an empty match cuts here; search on
-                    from += utf8_step(subject.substr(from)).length_bytes;
-                }
-            }
-            if (begin < subject.size()) cut.push_back({piece.begin + begin, piece.end});
-        }
-        pieces.swap(cut);
+Pieces PreTokenizer::split(std::string_view text, bool starts_input, std::deque<std::string>& texts) const {
+    Pieces pieces{text, {}};
+    if (!text.empty()) pieces.ranges.push_back({0, text.size()});
+    for (const auto& step : steps_) step->apply(*step, pieces, starts_input, texts);
+    if (leaves_alphabet_) {
+        rewrite_pieces(pieces, texts, [&](std::string_view piece, Range, std::string& output) {
+            append_from_alphabet(output, piece);
+        });
     }
     return pieces;
 }

@@ -3,8 +3,7 @@
 #include <algorithm>
 
 #include "format/error.h"
-#include "runtime/tokenizer/byte_level.h"
-#include "runtime/tokenizer/sentencepiece.h"
+#include "runtime/tokenizer/pipeline.h"
 
 namespace ingot::runtime {
 
@@ -16,10 +15,7 @@ std::unique_ptr<Tokenizer> Tokenizer::from_header(const GgufHeader& header) {
             "again "
             "with its tokenizer files beside it");
     }
-    if (*model == "llama") return std::make_unique<SentencePieceTokenizer>(header);
-    if (*model == "gpt2") return std::make_unique<ByteLevelTokenizer>(header);
-    fail("tokenizer.ggml.model is '{}'; known are 'llama' (SentencePiece BPE) and 'gpt2' (byte-level BPE)",
-         *model);
+    return std::make_unique<Pipeline>(header);
 }
 
 std::string Tokenizer::decode(const std::vector<Token>& tokens, bool special) const {

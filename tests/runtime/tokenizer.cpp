@@ -217,9 +217,9 @@ TEST_CASE("a prompt of 131,072 times Z is tokenized at once") {
 }
 
 TEST_CASE("unknown tokenizer models are named") {
-    Metadata metadata = small_sentencepiece().metadata("bert");
+    Metadata metadata = small_sentencepiece().metadata("plamo2");
     CHECK_THROWS_WITH(TokenizerInMemory(metadata),
-                      ContainsSubstring("'bert'") && ContainsSubstring("'llama'"));
+                      ContainsSubstring("'plamo2'") && ContainsSubstring("'llama'"));
     metadata.erase("tokenizer.ggml.model");
     CHECK_THROWS_WITH(TokenizerInMemory(metadata), ContainsSubstring("tokenizer.ggml.model is missing"));
 }

@@ -29,7 +29,7 @@ bool is_there(const std::string& path) {
 }
 
 /// `base`.inp holds texts, each ended by a line __ggml_vocab_test__; `base`.out a line of ids for each.
-void check_texts(const Tokenizer& tokenizer, const std::string& base) {
+void check_texts(const Tokenizer& tokenizer, const std::string& base, bool is_lossless = true) {
     const std::string kEnd = "\n__ggml_vocab_test__\n";
     const std::string texts = read(base + ".inp");
     std::istringstream answers(read(base + ".out"));
@@ -44,7 +44,7 @@ void check_texts(const Tokenizer& tokenizer, const std::string& base) {
         for (Token id; numbers >> id;) expected.push_back(id);
         INFO(text);
         CHECK(tokenizer.encode(text, false, false) == expected);
-        CHECK(tokenizer.decode(expected, true) == text);
+        if (is_lossless) CHECK(tokenizer.decode(expected, true) == text);
     }
     CHECK(n_texts == 46);
     CHECK(begin == texts.size());
@@ -53,11 +53,12 @@ void check_texts(const Tokenizer& tokenizer, const std::string& base) {
 }  // namespace
 
 TEST_CASE("ids equal llama.cpp's for its own test texts") {
-    for (const char* name : {"llama-spm", "gpt-2", "deepseek-coder", "phi-3"}) {
+    for (const char* name : {"llama-spm", "gpt-2", "deepseek-coder", "phi-3", "bert-bge"}) {
         const std::string path = kData + "vocab/ggml-vocab-" + name + ".gguf";
         if (!is_there(path)) continue;
         const GgufFile file(path);
-        check_texts(*Tokenizer::from_header(file.header()), path);
+        const bool lowers_case = std::string(name) == "bert-bge";
+        check_texts(*Tokenizer::from_header(file.header()), path, !lowers_case);
     }
 }
 
