@@ -47,8 +47,9 @@ void check_half_range(std::span<const float> source, uint64_t row_elements) {
                  i / row_elements, i % row_elements, source[i]);
 }
 
-/// Weights of the columns, scaled to a mean of one, so that squares neither overflow nor vanish. A column
-/// without any importance keeps a little: its elements should still be near what they were.
+/// Weights of the columns, scaled to a mean of one, so that squares neither overflow nor vanish; empty when
+/// no column has any. A column without importance among others keeps a little: its elements should still be
+/// near what they were.
 std::vector<float> normalized(std::span<const float> importance) {
     double total = 0;
     for (uint64_t i = 0; i < importance.size(); ++i) {
@@ -58,11 +59,33 @@ std::vector<float> normalized(std::span<const float> importance) {
         total += importance[i];
     }
     constexpr float kLeast = 1e-4f;
-    std::vector<float> weights(importance.size(), 1.0f);
-    if (total == 0) return weights;
+    if (total == 0) return {};
+    std::vector<float> weights(importance.size());
     const double scale = double(importance.size()) / total;
     for (uint64_t i = 0; i < weights.size(); ++i) weights[i] = std::max(float(importance[i] * scale), kLeast);
     return weights;
+}
+
+/// Without importance all elements count alike, except in two layouts with a minimum, where large values
+/// count for more: √(mean square of the stretch + x²), to a mean of about one. Measured on the shipped model,
+/// this has the lower divergence for Q2_K, and for Q4_1 the lower perplexity at the same divergence;
+/// elsewhere it loses.
+bool favours_large_values(TensorType type) {
+    return type == TensorType::Q2_K || type == TensorType::Q4_1;
+}
+
+void weigh_by_magnitude(std::span<const float> row, std::vector<float>& weights) {
+    constexpr uint64_t kStretch = 256;
+    for (uint64_t begin = 0; begin < row.size(); begin += kStretch) {
+        const std::span<const float> stretch = row.subspan(begin, std::min(kStretch, row.size() - begin));
+        double squares = 0;
+        for (const float value : stretch) squares += double(value) * double(value);
+        const double mean = squares / double(stretch.size());
+        for (uint64_t i = 0; i < stretch.size(); ++i) {
+            const double square = double(stretch[i]) * double(stretch[i]);
+            weights[begin + i] = mean == 0 ? 1.0f : float(std::sqrt((mean + square) / (2 * mean)));
+        }
+    }
 }
 
 template <typename Convert>
@@ -109,8 +132,9 @@ void quantize_rows(TensorType type, std::span<const float> source, std::span<std
         fail("{} cannot be written yet; see `ingot convert --help` for the types that can", name(type));
     check_finite(source, row_elements, type);
 
-    const std::vector<float> weights =
-        importance.empty() ? std::vector<float>(row_elements, 1.0f) : normalized(importance);
+    std::vector<float> weights = normalized(importance);
+    const bool by_magnitude = weights.empty() && favours_large_values(type);
+    if (weights.empty()) weights.assign(row_elements, 1.0f);
     const uint64_t n_blocks = row_elements / info(type).block_elements;
     std::vector<float> clamped;
     for (uint64_t r = 0; r < n_rows; ++r) {
@@ -122,6 +146,7 @@ void quantize_rows(TensorType type, std::span<const float> source, std::span<std
             for (float& value : clamped) value = std::clamp(value, -kLargestMagnitude, kLargestMagnitude);
             row = clamped;
         }
+        if (by_magnitude) weigh_by_magnitude(row, weights);
         fit_blocks(row.data(), weights.data(), n_blocks, destination.data() + r * bytes_per_row);
     }
 }
