@@ -11,6 +11,7 @@
 #include "cli/signals.h"
 #include "format/error.h"
 #include "format/json_writer.h"
+#include "format/output_file.h"
 #include "runtime/tokenizer/tokenizer.h"
 
 namespace ingot::cli {
@@ -23,6 +24,7 @@ struct Options {
     std::string file;
     std::string text_file;
     std::string ids_file;
+    std::string logits_file;
     int64_t n_context = 0;  // 0: kDefaultContext, or the model's when that is less
     bool per_token = false;
     bool json = false;
@@ -118,12 +120,41 @@ void print_text(const Options& options, const runtime::Perplexity& result, int64
     print_out(text);
 }
 
+// All logits of the tokens, from an empty context in one pass: a NumPy array of float32, (n_tokens, n_vocab).
+void write_logits(const runtime::Model& model, const std::vector<runtime::Token>& tokens,
+                  const Options& options) {
+    if (tokens.empty()) fail("{}: holds no token ids", options.ids_file);
+    const int64_t n_tokens = int64_t(tokens.size());
+    runtime::ForwardPass forward(model, n_tokens, n_tokens);
+    if (!forward.run(tokens, n_tokens, &interrupted)) throw Exit{kInterrupted};
+
+    // https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html, version 1.0
+    std::string header = fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}",
+                                     n_tokens, model.hyperparameters().n_vocab);
+    constexpr size_t kPreamble = 10, kAlignment = 64;  // bytes
+    header.resize((kPreamble + header.size() + kAlignment) / kAlignment * kAlignment - kPreamble, ' ');
+    header.back() = '\n';
+    std::string preamble("\x93NUMPY\x01\x00", 8);
+    preamble += char(header.size() & 0xff);
+    preamble += char(header.size() >> 8);
+
+    const std::span<const float> logits = forward.logits();
+    OutputFile file(options.logits_file, preamble.size() + header.size() + logits.size_bytes(), true);
+    file.write_at(0, std::as_bytes(std::span(preamble)));
+    file.write_at(preamble.size(), std::as_bytes(std::span(header)));
+    file.write_at(preamble.size() + header.size(), std::as_bytes(logits));
+    file.commit();
+}
+
 void run_perplexity(const Options& options) {
     if (options.text_file.empty() && options.ids_file.empty()) {
         throw CLI::RequiredError("--text or --token-ids");
     }
     const auto backend = open_device(options.device);
     const runtime::Model model(options.file, *backend);
+    if (!options.logits_file.empty()) {
+        return write_logits(model, parse_ids(options.ids_file, read_text(options.ids_file)), options);
+    }
     const Input input = read_input(model, options);
     const Painter paint(stderr);
 
@@ -170,6 +201,9 @@ void add_perplexity(CLI::App& program) {
                                            "Its token ids instead, as numbers; - likewise");
     text->type_name("FILE");
     ids->type_name("FILE")->excludes(text);
+    command->add_option("--logits", options->logits_file, "Write the ids' logits, and score nothing")
+        ->type_name("FILE")
+        ->needs(ids);
     command->add_option("--context", options->n_context, "Tokens of a chunk (512, or the model's if less)")
         ->check(in_range(4, INT32_MAX))
         ->type_name("N");
@@ -180,8 +214,12 @@ void add_perplexity(CLI::App& program) {
         "The text is cut into chunks of the context's length, each begins with BOS if the model wants one, "
         "and\n"
         "the predictions in the second half of each are scored: numbers compare with llama-perplexity's.\n\n"
-        "Example:\n"
-        "  ingot perplexity model.gguf -f wiki.test.raw --context 512");
+        "--logits writes a NumPy file, float32 of shape (ids, vocabulary): the logits after each id, "
+        "computed in\n"
+        "one pass from an empty context. Nothing is put before the ids.\n\n"
+        "Examples:\n"
+        "  ingot perplexity model.gguf -f wiki.test.raw --context 512\n"
+        "  ingot perplexity model.gguf --token-ids ids.txt --logits logits.npy");
     command->callback([options] { run_perplexity(*options); });
 }
 

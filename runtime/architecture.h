@@ -1,62 +1,86 @@
 #pragma once
-// Model families as data, and what a file says about its own geometry.
+// Model families as data. There is one forward pass for all of them (forward.h): a row says what the keys of
+// a file leave unsaid, a new model is a new row, a new kind of mixer is a new function in layers/.
 #include <cstdint>
 #include <span>
-#include <string>
 #include <string_view>
-#include <vector>
 
-#include "format/gguf.h"
 #include "runtime/backend.h"
 
 namespace ingot::runtime {
 
-/// One row per family: what the header's keys leave unsaid. There is one forward pass for all of them.
+/// Where a layer norms: its parts' inputs, their outputs before they are added, or both.
+enum class NormPlacement : uint8_t { Before, After, BeforeAndAfter };
+
+/// What the feed-forward part sees. Parallel: x + mixer(norm(x)) + feed_forward(norm(x)).
+enum class Residual : uint8_t {
+    Sequential,
+    Parallel,                // by ffn_norm where the file has it, else by the mixer's norm
+    ByKey,                   // as `use_parallel_residual` says
+    ParallelWithoutFfnNorm,  // where a layer has no ffn_norm
+};
+
+/// Norms of queries and keys before the rotation.
+enum class QkNorm : uint8_t {
+    None,
+    Head,          // every head by the same weights (head_dim)
+    OptionalEach,  // every head by its own weights (n_heads, head_dim), where the file has them
+    Width,         // all heads at once (n_heads * head_dim)
+    OptionalWidth,
+    HeadAfterRope,  // every head, without weights, on layers that rotate (Llama 4)
+};
+
+enum class Position : uint8_t { Rope, Learned, Alibi, None };
+
+/// The rotation of layers with a window, where it isn't that of the others.
+enum class WindowRope : uint8_t {
+    Same,
+    Unscaled,  // the base of `rope.freq_base_swa`, no context extension
+    Only,      // layers without a window aren't rotated at all
+};
+
+/// Which biases have to be there; others are used where the file has them.
+enum class Biases : uint8_t { Optional, Qkv, All };
+
+enum class LogitScale : uint8_t { None, Multiply, Divide };
+
+/// One row per family.
 struct ModelFamily {
     std::string_view name;  // `general.architecture`, and the prefix of the family's keys
-    RopePairing rope_pairing;
-    bool attention_bias;  // biases of query, key and value: required (true) or optional (false)
+
+    // Norms and residuals.
+    NormKind norm = NormKind::Rms;
+    NormPlacement placement = NormPlacement::Before;
+    std::string_view ffn_norm = "ffn_norm";  // the tensor of the feed-forward part's input norm
+    bool embedding_norm = false;
+    Residual residual = Residual::Sequential;
+
+    // Attention.
+    QkNorm qk_norm = QkNorm::None;
+    Position position = Position::Rope;
+    RopePairing rope_pairing = RopePairing::Halves;
+    WindowRope window_rope = WindowRope::Same;
+    float window_rope_base = 0;    // unless the file says; 0: that of the other layers
+    int64_t rope_skip = 0;         // every so many layers one isn't rotated; 0: all are
+    bool whole_yarn_ramp = true;   // YaRN's ramp begins and ends at whole pairs
+    int64_t window = 0;            // positions, unless the file says
+    int64_t window_period = 0;     // the last of so many layers has no window; 0: all have it
+    float attention_soft_cap = 0;  // unless the file says
+    int64_t n_layers_wide_scale =
+        0;  // models of so many layers scale by sqrt(n_embd / n_heads), not the head's
+    bool sinks = false;
+    bool odd_alibi_first = false;  // MPT's order of slopes where the heads are no power of two
+
+    // Feed-forward.
+    Activation activation = Activation::Silu;
+    bool gated = true;  // down(activation(gate(x)) * up(x)), else down(activation(up(x)))
+
+    // Ends.
+    bool embedding_scaled = false;  // by sqrt(n_embd)
+    float final_soft_cap = 0;       // of the logits, unless the file says
+    LogitScale logit_scale = LogitScale::None;
+    Biases biases = Biases::Optional;
 };
 std::span<const ModelFamily> model_families();
-
-enum class RopeScaling : uint8_t { None, Linear, Yarn };
-
-/// The geometry of one model, read from the header and validated: every number is in range, they agree with
-/// each other, and no product of two of them overflows 64 bits.
-struct Hyperparameters {
-    const ModelFamily* family = nullptr;
-    int64_t n_layers = 0;
-    int64_t n_embd = 0;      // width of the residual stream
-    int64_t n_heads = 0;     // query heads
-    int64_t n_kv_heads = 0;  // divides n_heads
-    int64_t head_dim = 0;    // n_embd / n_heads unless the file says otherwise
-    int64_t n_ff = 0;        // inner width of the feed-forward part
-    int64_t n_vocab = 0;     // tokens
-    int64_t n_context = 0;   // positions that the model was trained for
-    int64_t window = 0;      // sliding window of attention, positions; 0: none
-    float norm_epsilon = 0;
-
-    int64_t n_rot = 0;  // rotated elements of each head
-    float rope_base = 0;
-    RopeScaling rope_scaling = RopeScaling::None;
-    float rope_factor = 1;  // context extension: 4 means positions are 4 times as dense
-    float rope_attention_factor = 1;
-    int64_t rope_original_context = 0;              // positions, before the extension
-    float yarn_beta_fast = 32, yarn_beta_slow = 1;  // rotations over the original context
-
-    int64_t q_width() const { return n_heads * head_dim; }
-    int64_t kv_width() const { return n_kv_heads * head_dim; }
-
-    /// Throws Error naming the key, what was found and what was expected.
-    static Hyperparameters from_header(const GgufHeader& header);
-};
-
-/// Radians per position of each rotated pair (n_rot/2), and the magnitude that goes with them. `factors`
-/// (`rope_freqs.weight`, n_rot/2 values or empty) divide the frequencies. O(n_rot).
-struct RopeTable {
-    std::vector<float> frequencies;
-    float magnitude = 1;
-};
-RopeTable rope_table(const Hyperparameters& model, std::span<const float> factors);
 
 }  // namespace ingot::runtime

@@ -1,5 +1,5 @@
 #pragma once
-// What a device has to be able to do for the forward pass: memory, and about a dozen operations on it.
+// What a device has to be able to do for the forward pass: memory, and about fifteen operations on it.
 // The CPU implements it in cpu/cpu_backend.h. Shapes are written with the contiguous dimension last.
 #include <cstddef>
 #include <cstdint>
@@ -8,6 +8,7 @@
 #include <string>
 
 #include "format/tensor_type.h"
+#include "runtime/activation.h"
 
 namespace ingot::runtime {
 
@@ -50,6 +51,22 @@ struct Projection {
     Buffer* output;      // (n_tokens, n_out) floats
 };
 
+enum class NormKind : uint8_t {
+    Rms,    // x / sqrt(mean(x²) + epsilon) * weight
+    Layer,  // (x - mean(x)) / sqrt(variance(x) + epsilon) * weight + bias
+};
+
+/// Brings rows to unit size. Rows may be the beginnings of wider ones.
+struct Norm {
+    NormKind kind;
+    float epsilon;
+    int64_t n;                     // elements of a row
+    const Buffer* weight;          // (n_groups, n)
+    const Buffer* bias = nullptr;  // likewise, or null; Layer only
+    int64_t n_groups = 1;          // row r has the weights of group r % n_groups
+    int64_t stride = 0;            // elements from row to row, of x and of y; 0: n
+};
+
 /// Which two elements of a head are rotated together.
 enum class RopePairing : uint8_t {
     Interleaved,  // 2i and 2i+1 ("norm")
@@ -58,23 +75,71 @@ enum class RopePairing : uint8_t {
 
 struct Rope {
     RopePairing pairing;
-    int64_t n_rot;              // the first n_rot elements of a head are rotated, the others stay; even
+    int64_t n_rot;              // elements of a head that are rotated, the others stay; even
     const Buffer* frequencies;  // (n_rot/2) floats, radians per position
-    float magnitude;            // of the rotated pairs; 1 unless YaRN asks for more
+    float magnitude;            // of the rotated pairs; 1 unless the context was extended
+    int64_t first = 0;          // the first rotated element of a head
 };
 
-/// Keys and values of one layer, F16, each (context, n_kv_heads, head_dim).
+/// Keys and values of one layer, F16. Position p's keys begin at element p * key_stride, its values at
+/// p * value_stride: n_kv_heads heads each. Values may be the beginning of the keys.
 struct KvLayer {
     Buffer* keys;
     Buffer* values;
+    int64_t key_stride, value_stride;  // elements
 };
 
 struct HeadGeometry {
     int64_t n_heads;
     int64_t n_kv_heads;  // divides n_heads: each serves n_heads / n_kv_heads query heads
-    int64_t head_dim;
-    int64_t window;  // positions that a token sees, itself included; 0: all before it
-    float scale;     // of query · key
+    int64_t key_dim;     // elements of a head of queries and keys
+    int64_t value_dim;   // elements of a head of values and of the result
+    float scale;         // of query · key
+
+    int64_t window = 0;              // positions that a token sees, itself included; 0: all before it
+    bool chunked = false;            // the sequence is cut into windows, a token sees its own up to itself
+    float soft_cap = 0;              // scores become soft_cap * tanh(score / soft_cap); 0: they stay
+    const Buffer* slopes = nullptr;  // (n_heads): slope * distance is taken from a score (ALiBi)
+    const Buffer* sinks = nullptr;   // (n_heads): the score of one more position, whose values are zero
+};
+
+/// How a token's experts follow from its router logits.
+enum class Gating : uint8_t {
+    Softmax,          // probabilities over all experts
+    Sigmoid,          // of each expert on its own
+    SoftmaxOfChosen,  // the largest logits, then probabilities over those
+};
+enum class GroupScore : uint8_t { Largest, SumOfTwoLargest };
+
+struct RoutingRule {
+    Gating gating = Gating::Softmax;
+    int64_t n_experts = 0;
+    int64_t n_used = 0;         // experts of a token
+    int64_t n_groups = 1;       // of experts, equally many in each …
+    int64_t n_groups_used = 1;  // … of which only the best may be chosen from
+    GroupScore group_score = GroupScore::SumOfTwoLargest;
+    bool normalize = false;                  // the chosen weights are made to sum to 1
+    float scale = 1;                         // of the weights, at last
+    const Buffer* selection_bias = nullptr;  // (n_experts): added for the choice only, or null
+};
+
+/// The experts that each token was sent to. A slot is a pair (token, choice): slot = token * n_used + choice.
+struct ExpertChoice {
+    const Buffer* experts;  // (n_tokens, n_used) of int32_t
+    int64_t n_experts;
+    int64_t n_used;
+};
+
+enum class Elementwise : uint8_t {
+    Scale,    // x * value
+    Clamp,    // x between -value and value
+    SoftCap,  // value * tanh(x / value)
+};
+
+/// Elements of a row that operations on parts of rows look at.
+struct Columns {
+    int64_t stride;  // elements from row to row
+    int64_t first;   // element of the row
 };
 
 /// A device. Not thread-safe: one forward pass at a time. Operations run in the order of the calls; only
@@ -96,31 +161,58 @@ class Backend {
     virtual void upload(std::span<const std::byte> source, Buffer& destination) = 0;
     virtual void download(const Buffer& source, std::span<std::byte> destination) = 0;
 
-    // --- operations ---
+    // --- rows ---
 
     /// y (n_tokens, n_embd) = rows of table (n_vocab, n_embd). Tokens are inside the table.
     virtual void embed_rows(const Weight& table, std::span<const Token> tokens, Buffer& y) = 0;
-    /// y = x / sqrt(mean(x²) + epsilon) * weight;  x, y (n_tokens, n), weight (n)
-    virtual void rms_norm(const Buffer& x, const Buffer& weight, float epsilon, int64_t n_tokens, int64_t n,
-                          Buffer& y) = 0;
+    /// y (rows, n) = the chosen rows of x (n_tokens, n); y is not x.
+    virtual void copy_rows(const Buffer& x, std::span<const int32_t> rows, int64_t n, Buffer& y) = 0;
+    /// n elements of each of n_rows rows of x, to those of y; y is not x.
+    virtual void copy_columns(const Buffer& x, Columns from, int64_t n_rows, int64_t n, Buffer& y,
+                              Columns to) = 0;
+
+    // --- arithmetic ---
+
     /// Several products of the same x (n_tokens, n_in); see Projection.
     virtual void matmul(const Buffer& x, int64_t n_tokens, std::span<const Projection> projections) = 0;
+    /// y = n_rows rows of x, each normed; y may be x.
+    virtual void norm(const Norm& norm, const Buffer& x, int64_t n_rows, Buffer& y) = 0;
+    /// y = activation(gate) * up, each (n); y may be gate; `up` may be null, which means 1.
+    virtual void activate(Activation activation, const Buffer& gate, const Buffer* up, int64_t n,
+                          Buffer& y) = 0;
+    /// x (n), in place.
+    virtual void map(Elementwise function, float value, int64_t n, Buffer& x) = 0;
+    /// y += x, each (n)
+    virtual void add(const Buffer& x, int64_t n, Buffer& y) = 0;
+
+    // --- attention ---
+
     /// Rotates x (n_tokens, n_heads, head_dim) in place.
     virtual void rope(const Rope& rope, std::span<const int32_t> positions, int64_t n_heads, int64_t head_dim,
                       Buffer& x) = 0;
-    /// Rounds k and v (n_tokens, n_kv_heads * head_dim) to F16 into the cache at the tokens' positions.
-    virtual void write_kv(const Buffer& k, const Buffer& v, std::span<const int32_t> positions,
-                          int64_t kv_width, const KvLayer& cache) = 0;
-    /// q, y (n_tokens, n_heads, head_dim): softmax(q · keys * scale) · values over the positions up to the
-    /// token's own that the window shows. The cache already holds the tokens themselves.
+    /// Rounds x (n_tokens, n) to F16 into the rows of cache (context, n) at the tokens' positions.
+    virtual void write_cache(const Buffer& x, std::span<const int32_t> positions, int64_t n,
+                             Buffer& cache) = 0;
+    /// q (n_tokens, n_heads, key_dim), y (n_tokens, n_heads, value_dim): softmax(q · keys * scale) · values
+    /// over the positions up to the token's own that the window shows. The cache already holds the tokens
+    /// themselves.
     virtual void attention(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions,
                            const HeadGeometry& heads, Buffer& y) = 0;
-    /// y = gate / (1 + exp(-gate)) * up, each (n); y may be gate.
-    virtual void silu_multiply(const Buffer& gate, const Buffer& up, int64_t n, Buffer& y) = 0;
-    /// y += x, each (n)
-    virtual void add(const Buffer& x, int64_t n, Buffer& y) = 0;
-    /// y (rows, n) = the chosen rows of x (n_tokens, n); y is not x.
-    virtual void copy_rows(const Buffer& x, std::span<const int32_t> rows, int64_t n, Buffer& y) = 0;
+
+    // --- experts ---
+
+    /// logits (n_tokens, n_experts) -> experts (n_tokens, n_used), best first, as int32_t, and the weights
+    /// (n_tokens, n_used) that go with them.
+    virtual void route(const RoutingRule& rule, const Buffer& logits, int64_t n_tokens, Buffer& experts,
+                       Buffer& weights) = 0;
+    /// Several products by the matrices of experts: a weight holds n_experts of them behind each other, each
+    /// (n_out, n_in); a bias is (n_experts, n_out). Output row `slot` is the slot's expert's matrix by x's
+    /// row `token`, or by x's row `slot` where x has a row for each slot.
+    virtual void matmul_experts(const Buffer& x, bool x_has_slots, int64_t n_tokens,
+                                const ExpertChoice& choice, std::span<const Projection> projections) = 0;
+    /// y (n_tokens, n) = sum over a token's slots of weights (n_tokens, n_used) * x (n_tokens * n_used, n)
+    virtual void combine(const Buffer& x, const Buffer& weights, int64_t n_tokens, int64_t n_used, int64_t n,
+                         Buffer& y) = 0;
 };
 
 }  // namespace ingot::runtime

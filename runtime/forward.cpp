@@ -14,6 +14,11 @@ int64_t checked_context(const Model& model, int64_t n_context) {
     if (n_context < 0 || n_context > INT32_MAX) {
         fail("a context of {} tokens was asked for; expected 1 to {}", n_context, INT32_MAX);
     }
+    const int64_t trained = model.hyperparameters().n_context;
+    if (model.weights().positions && n_context > trained) {
+        fail("a context of {} tokens was asked for, but the model has learned {} positions, and no others",
+             n_context, trained);
+    }
     return n_context;
 }
 
@@ -23,21 +28,10 @@ ForwardPass::ForwardPass(const Model& model, int64_t n_context, int64_t n_batch)
     : model_(model),
       backend_(model.backend()),
       cache_(backend_, model.hyperparameters(), checked_context(model, n_context)),
-      n_batch_(std::clamp<int64_t>(n_batch, 1, cache_.n_context())) {
-    const Hyperparameters& h = model.hyperparameters();
-    const auto floats = [&](int64_t width) {
-        return backend_.allocate(size_t(n_batch_) * size_t(width) * sizeof(float));
-    };
-    x_ = floats(h.n_embd);
-    x_last_ = floats(h.n_embd);
-    normed_ = floats(h.n_embd);
-    projected_ = floats(h.n_embd);
-    q_ = floats(h.q_width());
-    k_ = floats(h.kv_width());
-    v_ = floats(h.kv_width());
-    attended_ = floats(h.q_width());
-    gate_ = floats(h.n_ff);
-    up_ = floats(h.n_ff);
+      n_batch_(std::clamp<int64_t>(n_batch, 1, cache_.n_context())),
+      space_(backend_, model.hyperparameters(), n_batch_) {
+    const size_t size_bytes = size_t(n_batch_) * size_t(model.hyperparameters().n_embd) * sizeof(float);
+    for (auto* buffer : {&x_, &normed_, &mixed_, &fed_, &spare_}) *buffer = backend_.allocate(size_bytes);
 }
 
 bool ForwardPass::run(std::span<const Token> tokens, int64_t n_logits, const std::atomic<bool>* cancel) {
@@ -76,83 +70,86 @@ bool ForwardPass::run_batch(std::span<const Token> tokens, int64_t n_logits,
     const int64_t n_tokens = int64_t(tokens.size());
     std::vector<int32_t> positions(tokens.size());
     std::iota(positions.begin(), positions.end(), int32_t(cache_.n_used()));
+    const Pass pass{backend_, h, model_.weights(), cache_, space_, positions};
 
-    backend_.embed_rows(*model_.weights().token_embedding, tokens, *x_);
+    embed(pass, tokens);
     for (int64_t layer = 0; layer < h.n_layers; ++layer) {
         if (cancel != nullptr && cancel->load(std::memory_order_relaxed)) return false;
-        attention_part(layer, positions);
-        if (layer + 1 == h.n_layers && n_logits < n_tokens) {
-            // Nothing after this point looks at other tokens: go on with those whose logits are wanted.
-            if (n_logits == 0) break;
-            std::vector<int32_t> rows(static_cast<size_t>(n_logits));
-            std::iota(rows.begin(), rows.end(), int32_t(n_tokens - n_logits));
-            backend_.copy_rows(*x_, rows, h.n_embd, *x_last_);
-            std::swap(x_, x_last_);
-            feed_forward_part(layer, n_logits);
-        } else {
-            feed_forward_part(layer, n_tokens);
-        }
+        // Nothing after the last mixer looks at other tokens: those go on whose logits are wanted.
+        run_layer(pass, layer, layer + 1 == h.n_layers ? n_logits : n_tokens);
     }
-    if (n_logits > 0) output_part(n_logits);
+    if (n_logits > 0) output_part(pass, n_logits);
     cache_.advance(n_tokens);
     return true;
 }
 
-// x += attention(norm(x))
-void ForwardPass::attention_part(int64_t layer, std::span<const int32_t> positions) {
-    const Hyperparameters& h = model_.hyperparameters();
-    const LayerWeights& w = model_.weights().layers[size_t(layer)];
-    const int64_t n_tokens = int64_t(positions.size());
-    const KvLayer kv = cache_.layer(layer);
-
-    backend_.rms_norm(*x_, *w.attention_norm, h.norm_epsilon, n_tokens, h.n_embd, *normed_);
-    const Projection qkv[] = {{w.q.get(), w.q_bias.get(), q_.get()},
-                              {w.k.get(), w.k_bias.get(), k_.get()},
-                              {w.v.get(), w.v_bias.get(), v_.get()}};
-    backend_.matmul(*normed_, n_tokens, qkv);
-
-    const Rope rope{h.family->rope_pairing, h.n_rot, model_.weights().rope_frequencies.get(),
-                    model_.weights().rope_magnitude};
-    backend_.rope(rope, positions, h.n_heads, h.head_dim, *q_);
-    backend_.rope(rope, positions, h.n_kv_heads, h.head_dim, *k_);
-    backend_.write_kv(*k_, *v_, positions, h.kv_width(), kv);
-
-    const HeadGeometry heads{h.n_heads, h.n_kv_heads, h.head_dim, h.window,
-                             1.0f / std::sqrt(float(h.head_dim))};
-    backend_.attention(*q_, kv, positions, heads, *attended_);
-
-    const Projection output[] = {{w.attention_output.get(), w.attention_output_bias.get(), projected_.get()}};
-    backend_.matmul(*attended_, n_tokens, output);
-    backend_.add(*projected_, n_tokens * h.n_embd, *x_);
+// x = embedding(tokens), scaled, with positions, normed
+void ForwardPass::embed(const Pass& pass, std::span<const Token> tokens) {
+    const Hyperparameters& h = pass.model;
+    const int64_t n = pass.n_tokens() * h.n_embd;
+    backend_.embed_rows(*pass.weights.token_embedding, tokens, *x_);
+    if (h.embedding_scale != 1) backend_.map(Elementwise::Scale, h.embedding_scale, n, *x_);
+    if (pass.weights.positions) {
+        backend_.embed_rows(*pass.weights.positions, pass.positions, *spare_);
+        backend_.add(*spare_, n, *x_);
+    }
+    if (pass.weights.embedding_norm) norm_rows(pass, pass.weights.embedding_norm, *x_, pass.n_tokens(), *x_);
 }
 
-// x += down(silu(gate(norm(x))) * up(norm(x)))
-void ForwardPass::feed_forward_part(int64_t layer, int64_t n_tokens) {
-    const Hyperparameters& h = model_.hyperparameters();
-    const LayerWeights& w = model_.weights().layers[size_t(layer)];
+// sequential: x += mixer(norm(x)), then x += feed_forward(norm(x))
+// parallel:   x += mixer(norm(x)) + feed_forward(norm(x))
+// The feed-forward part only of the last n_rows tokens.
+void ForwardPass::run_layer(const Pass& pass, int64_t layer, int64_t n_rows) {
+    const Hyperparameters& h = pass.model;
+    const LayerWeights& w = pass.weights.layers[size_t(layer)];
+    const int64_t n_tokens = pass.n_tokens();
+    const bool parallel = h.parallel_residual ||
+                          (h.family->residual == Residual::ParallelWithoutFfnNorm && !w.feed_forward_norm);
 
-    backend_.rms_norm(*x_, *w.ffn_norm, h.norm_epsilon, n_tokens, h.n_embd, *normed_);
-    const Projection gate_up[] = {{w.gate.get(), w.gate_bias.get(), gate_.get()},
-                                  {w.up.get(), w.up_bias.get(), up_.get()}};
-    backend_.matmul(*normed_, n_tokens, gate_up);
-    backend_.silu_multiply(*gate_, *up_, n_tokens * h.n_ff, *gate_);
+    if (w.mixer_norm) norm_rows(pass, w.mixer_norm, *x_, n_tokens, *normed_);
+    attention(pass, layer, w.mixer_norm ? *normed_ : *x_, *mixed_);
+    if (w.mixer_post_norm) norm_rows(pass, w.mixer_post_norm, *mixed_, n_tokens, *mixed_);
+    if (n_rows < n_tokens) keep_last_rows(n_tokens, n_rows);
+    if (n_rows == 0) return;
 
-    const Projection down[] = {{w.down.get(), w.down_bias.get(), projected_.get()}};
-    backend_.matmul(*gate_, n_tokens, down);
-    backend_.add(*projected_, n_tokens * h.n_embd, *x_);
+    const int64_t n = n_rows * h.n_embd;
+    if (h.residual_scale != 1) backend_.map(Elementwise::Scale, h.residual_scale, n, *mixed_);
+    if (!parallel) backend_.add(*mixed_, n, *x_);
+
+    if (w.feed_forward_norm) norm_rows(pass, w.feed_forward_norm, *x_, n_rows, *normed_);
+    const bool sees_norm = w.feed_forward_norm || parallel;  // its own, or the mixer's
+    feed_forward(pass, w.feed_forward, h.layers[size_t(layer)].n_ff, n_rows, sees_norm ? *normed_ : *x_,
+                 *fed_);
+    if (w.feed_forward_post_norm) norm_rows(pass, w.feed_forward_post_norm, *fed_, n_rows, *fed_);
+    if (h.residual_scale != 1) backend_.map(Elementwise::Scale, h.residual_scale, n, *fed_);
+    if (parallel) backend_.add(*mixed_, n, *x_);
+    backend_.add(*fed_, n, *x_);
+}
+
+void ForwardPass::keep_last_rows(int64_t n_tokens, int64_t n_rows) {
+    std::vector<int32_t> rows(static_cast<size_t>(n_rows));
+    std::iota(rows.begin(), rows.end(), int32_t(n_tokens - n_rows));
+    for (auto* buffer : {&x_, &normed_, &mixed_}) {
+        backend_.copy_rows(**buffer, rows, model_.hyperparameters().n_embd, *spare_);
+        std::swap(*buffer, spare_);
+    }
 }
 
 // logits = output(norm(x)), appended to those of earlier batches
-void ForwardPass::output_part(int64_t n_tokens) {
-    const Hyperparameters& h = model_.hyperparameters();
-    const size_t n_values = size_t(n_tokens) * size_t(h.n_vocab);
+void ForwardPass::output_part(const Pass& pass, int64_t n_rows) {
+    const Hyperparameters& h = pass.model;
+    const size_t n_values = size_t(n_rows) * size_t(h.n_vocab);
     const size_t size_bytes = n_values * sizeof(float);
     if (!device_logits_ || device_logits_->size_bytes() < size_bytes)
         device_logits_ = backend_.allocate(size_bytes);
 
-    backend_.rms_norm(*x_, *model_.weights().output_norm, h.norm_epsilon, n_tokens, h.n_embd, *normed_);
-    const Projection output[] = {{&model_.weights().output_matrix(), nullptr, device_logits_.get()}};
-    backend_.matmul(*normed_, n_tokens, output);
+    norm_rows(pass, pass.weights.output_norm, *x_, n_rows, *normed_);
+    const Projection output[] = {
+        {&pass.weights.output_matrix(), pass.weights.output.bias.get(), device_logits_.get()}};
+    backend_.matmul(*normed_, n_rows, output);
+    const int64_t n = int64_t(n_values);
+    if (h.logit_scale != 1) backend_.map(Elementwise::Scale, h.logit_scale, n, *device_logits_);
+    if (h.final_soft_cap > 0) backend_.map(Elementwise::SoftCap, h.final_soft_cap, n, *device_logits_);
     const size_t n_before = logits_.size();
     logits_.resize(n_before + n_values);
     backend_.download(*device_logits_, std::as_writable_bytes(std::span(logits_).subspan(n_before)));

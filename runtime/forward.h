@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "runtime/kv_cache.h"
+#include "runtime/layers/pass.h"
 #include "runtime/model.h"
 
 namespace ingot::runtime {
@@ -30,24 +31,23 @@ class ForwardPass {
 
   private:
     bool run_batch(std::span<const Token> tokens, int64_t n_logits, const std::atomic<bool>* cancel);
-    void attention_part(int64_t layer, std::span<const int32_t> positions);
-    void feed_forward_part(int64_t layer, int64_t n_tokens);
-    void output_part(int64_t n_tokens);
+    void embed(const Pass& pass, std::span<const Token> tokens);
+    void run_layer(const Pass& pass, int64_t layer, int64_t n_rows);
+    void keep_last_rows(int64_t n_tokens, int64_t n_rows);
+    void output_part(const Pass& pass, int64_t n_rows);
 
     const Model& model_;
     Backend& backend_;
     KvCache cache_;
     int64_t n_batch_;  // tokens
+    Workspace space_;
 
-    // Activations of one batch, floats.
-    std::unique_ptr<Buffer> x_;              // (n_batch, n_embd): the residual stream
-    std::unique_ptr<Buffer> x_last_;         // (n_batch, n_embd): its rows that need logits
-    std::unique_ptr<Buffer> normed_;         // (n_batch, n_embd)
-    std::unique_ptr<Buffer> projected_;      // (n_batch, n_embd)
-    std::unique_ptr<Buffer> q_;              // (n_batch, n_heads, head_dim)
-    std::unique_ptr<Buffer> k_, v_;          // (n_batch, n_kv_heads, head_dim)
-    std::unique_ptr<Buffer> attended_;       // (n_batch, n_heads, head_dim)
-    std::unique_ptr<Buffer> gate_, up_;      // (n_batch, n_ff)
+    // Activations of one batch, (n_batch, n_embd) floats.
+    std::unique_ptr<Buffer> x_;       // the residual stream
+    std::unique_ptr<Buffer> normed_;  // what the mixer sees
+    std::unique_ptr<Buffer> mixed_;   // what the mixer says
+    std::unique_ptr<Buffer> fed_;     // what the feed-forward part says
+    std::unique_ptr<Buffer> spare_;
     std::unique_ptr<Buffer> device_logits_;  // (rows, n_vocab), grown on demand
     std::vector<float> logits_;              // (n_logits, n_vocab)
 };

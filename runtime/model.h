@@ -3,8 +3,8 @@
 #include <memory>
 
 #include "format/gguf.h"
-#include "runtime/architecture.h"
 #include "runtime/backend.h"
+#include "runtime/hyperparameters.h"
 #include "runtime/tokenizer/tokenizer.h"
 #include "runtime/weights.h"
 

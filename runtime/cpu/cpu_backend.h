@@ -27,42 +27,49 @@ class CpuBackend final : public Backend {
     void download(const Buffer& source, std::span<std::byte> destination) override;
 
     void embed_rows(const Weight& table, std::span<const Token> tokens, Buffer& y) override;
-    void rms_norm(const Buffer& x, const Buffer& weight, float epsilon, int64_t n_tokens, int64_t n,
-                  Buffer& y) override;
+    void copy_rows(const Buffer& x, std::span<const int32_t> rows, int64_t n, Buffer& y) override;
+    void copy_columns(const Buffer& x, Columns from, int64_t n_rows, int64_t n, Buffer& y,
+                      Columns to) override;
+
     void matmul(const Buffer& x, int64_t n_tokens, std::span<const Projection> projections) override;
+    void norm(const Norm& norm, const Buffer& x, int64_t n_rows, Buffer& y) override;
+    void activate(Activation activation, const Buffer& gate, const Buffer* up, int64_t n, Buffer& y) override;
+    void map(Elementwise function, float value, int64_t n, Buffer& x) override;
+    void add(const Buffer& x, int64_t n, Buffer& y) override;
+
     void rope(const Rope& rope, std::span<const int32_t> positions, int64_t n_heads, int64_t head_dim,
               Buffer& x) override;
-    void write_kv(const Buffer& k, const Buffer& v, std::span<const int32_t> positions, int64_t kv_width,
-                  const KvLayer& cache) override;
+    void write_cache(const Buffer& x, std::span<const int32_t> positions, int64_t n, Buffer& cache) override;
     void attention(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions,
                    const HeadGeometry& heads, Buffer& y) override;
-    void silu_multiply(const Buffer& gate, const Buffer& up, int64_t n, Buffer& y) override;
-    void add(const Buffer& x, int64_t n, Buffer& y) override;
-    void copy_rows(const Buffer& x, std::span<const int32_t> rows, int64_t n, Buffer& y) override;
+
+    void route(const RoutingRule& rule, const Buffer& logits, int64_t n_tokens, Buffer& experts,
+               Buffer& weights) override;
+    void matmul_experts(const Buffer& x, bool x_has_slots, int64_t n_tokens, const ExpertChoice& choice,
+                        std::span<const Projection> projections) override;
+    void combine(const Buffer& x, const Buffer& weights, int64_t n_tokens, int64_t n_used, int64_t n,
+                 Buffer& y) override;
 
   private:
     struct Activations;
-    struct Scratch;  // one thread's
+    struct Scratch;     // one thread's
+    struct RopeAngles;  // sines and cosines of one table at some positions
 
     Activations activations(const float* x, int64_t n_tokens, int64_t n_in, cpu::ActivationForm form);
-    void matmul_rows(int thread, const Projection& projection, int64_t first, const Activations& input,
-                     int64_t n_tokens);
+    void multiply(int thread, const Weight& weight, int64_t first, int64_t n_rows, const Activations& input,
+                  int64_t n_tokens, float* output, int64_t output_stride);
     template <typename Job>
     void deal(int64_t n_tasks, bool parallel, Job&& job);
     template <typename Job>
     void each_token(int64_t n_tokens, int64_t n_elements, Job&& job);
-    void update_rope_angles(const Rope& rope, std::span<const int32_t> positions);
+    const RopeAngles& rope_angles(const Rope& rope, std::span<const int32_t> positions);
 
     const cpu::Kernels& kernels_;
     ThreadPool pool_;
-    std::vector<Scratch> scratch_;        // per thread
-    std::vector<std::byte> q8_0_, q8_k_;  // (n_tokens, n_in) activations in these forms
-
-    // Sines and cosines of the last rope(): the same for every layer of a forward pass.
-    std::vector<float> rope_frequencies_;
-    std::vector<int32_t> rope_positions_;
-    float rope_magnitude_ = 0;
-    std::vector<float> rope_cos_, rope_sin_;  // (n_tokens, n_rot/2)
+    std::vector<Scratch> scratch_;          // per thread
+    std::vector<std::byte> q8_0_, q8_k_;    // (n_tokens, n_in) activations in these forms
+    std::vector<RopeAngles> rope_angles_;   // of the tables in use: the same for many layers of a pass
+    std::vector<std::byte> expert_inputs_;  // activations in the order of their experts, see matmul_experts()
 };
 
 }  // namespace ingot::runtime

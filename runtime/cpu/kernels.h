@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "format/tensor_type.h"
+#include "runtime/activation.h"
 
 namespace ingot::runtime::cpu {
 
@@ -62,16 +63,19 @@ using MatmulFunction = void (*)(const MatmulArguments&);
 
 /// Attention of one token over one KV head, for the query heads that share it (grouped queries).
 struct AttentionArguments {
-    const float* queries;  // (n_queries, head_dim), already rotated
+    const float* queries;  // (n_queries, key_dim), already rotated
     int64_t n_queries;
-    const uint16_t* keys;    // F16, position p at keys + p * kv_stride
-    const uint16_t* values;  // F16, likewise
-    int64_t kv_stride;       // elements
-    int64_t n_positions;     // positions seen: 0 … n_positions-1
-    int64_t head_dim;
-    float scale;    // usually 1/sqrt(head_dim)
-    float* scores;  // scratch (n_queries, n_positions)
-    float* output;  // (n_queries, head_dim)
+    const uint16_t* keys;              // F16, position p at keys + p * key_stride
+    const uint16_t* values;            // F16, position p at values + p * value_stride
+    int64_t key_stride, value_stride;  // elements
+    int64_t n_positions;               // positions seen: 0 … n_positions-1, the last is the token's own
+    int64_t key_dim, value_dim;
+    float scale;          // usually 1/sqrt(key_dim)
+    float soft_cap;       // 0: none; else scores become soft_cap * tanh(score / soft_cap)
+    const float* slopes;  // null, or (n_queries): slope * (distance to the last position) is taken away
+    const float* sinks;   // null, or (n_queries): the score of one more position, whose values are zero
+    float* scores;        // scratch (n_queries, n_positions)
+    float* output;        // (n_queries, value_dim)
 };
 
 struct Kernels {
@@ -90,8 +94,12 @@ struct Kernels {
     void (*quantize_q8_k)(const float* x, void* row, int64_t n);
     // y = x / sqrt(mean(x²) + epsilon) * weight, each (n)
     void (*rms_norm)(const float* x, const float* weight, float epsilon, float* y, int64_t n);
-    // y = silu(gate) * up = gate / (1 + exp(-gate)) * up, each (n)
-    void (*silu_multiply)(const float* gate, const float* up, float* y, int64_t n);
+    // y = (x - mean(x)) / sqrt(variance(x) + epsilon) * weight + bias, each (n); bias may be null
+    void (*layer_norm)(const float* x, const float* weight, const float* bias, float epsilon, float* y,
+                       int64_t n);
+    // y = activation(gate) * up, each (n); up may be null, y may be gate
+    void (*activate)(Activation activation, const float* gate, const float* up, float* y, int64_t n);
+    void (*soft_cap)(float* x, float cap, int64_t n);         // x = cap * tanh(x / cap)
     void (*add)(const float* x, float* y, int64_t n);         // y += x
     void (*to_half)(const float* x, uint16_t* y, int64_t n);  // round to nearest even
     void (*attention)(const AttentionArguments&);

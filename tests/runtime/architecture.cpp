@@ -1,5 +1,5 @@
 // HOSTILE_INPUT rows 39 to 41: what a header must not say about a model's geometry.
-#include "runtime/architecture.h"
+#include "runtime/hyperparameters.h"
 
 #include <cmath>
 #include <functional>
@@ -54,22 +54,25 @@ TEST_CASE("a model's geometry is read") {
     CHECK(model.family->name == "llama");
     CHECK(model.n_layers == 2);
     CHECK(model.n_embd == 256);
-    CHECK(model.n_heads == 4);
-    CHECK(model.n_kv_heads == 2);
-    CHECK(model.head_dim == 64);
-    CHECK(model.n_rot == 64);
-    CHECK(model.n_ff == 512);
+    REQUIRE(model.layers.size() == 2);
+    CHECK(model.layers[0].n_heads == 4);
+    CHECK(model.layers[0].n_kv_heads == 2);
+    CHECK(model.layers[0].key_dim == 64);
+    CHECK(model.layers[0].value_dim == 64);
+    CHECK(model.layers[1].n_ff == 512);
+    CHECK(model.layers[1].window == 0);
+    CHECK(model.rope.n_rot == 64);
     CHECK(model.n_vocab == 1024);
     CHECK(model.n_context == 512);
-    CHECK(model.window == 0);
-    CHECK(model.rope_base == 10000.0f);
+    CHECK(model.rope.base == 10000.0f);
 }
 
 TEST_CASE("key-value heads default to the query heads, and a number for each layer may be given") {
-    CHECK(without("llama.attention.head_count_kv").n_kv_heads == 4);
-    CHECK(with("llama.attention.head_count_kv", MetadataArray{std::vector<int32_t>{2, 2}}).n_kv_heads == 2);
-    CHECK_THROWS_WITH(with("llama.attention.head_count_kv", MetadataArray{std::vector<int32_t>{2, 4}}),
-                      ContainsSubstring("differs between layers"));
+    CHECK(without("llama.attention.head_count_kv").layers[1].n_kv_heads == 4);
+    const Hyperparameters each =
+        with("llama.attention.head_count_kv", MetadataArray{std::vector<int32_t>{2, 4}});
+    CHECK(each.layers[0].n_kv_heads == 2);
+    CHECK(each.layers[1].n_kv_heads == 4);
     CHECK_THROWS_WITH(with("llama.attention.head_count_kv", MetadataArray{std::vector<int32_t>{2}}),
                       ContainsSubstring("has 1 values; expected one for each of 2 layers"));
     CHECK_THROWS_WITH(with("llama.attention.head_count_kv", MetadataArray{std::vector<int32_t>{-2, -2}}),
@@ -78,8 +81,8 @@ TEST_CASE("key-value heads default to the query heads, and a number for each lay
 
 TEST_CASE("an architecture that is not known names those that are") {
     CHECK_THROWS_WITH(with("general.architecture", std::string("mamba")),
-                      ContainsSubstring("\"mamba\"") && ContainsSubstring("llama, qwen2"));
-    CHECK_THROWS_WITH(with("general.architecture", std::string("")), ContainsSubstring("llama, qwen2"));
+                      ContainsSubstring("\"mamba\"") && ContainsSubstring("llama, "));
+    CHECK_THROWS_WITH(with("general.architecture", std::string("")), ContainsSubstring("llama, "));
     CHECK_THROWS_WITH(without("general.architecture"), ContainsSubstring("general.architecture"));
 }
 
@@ -123,10 +126,9 @@ TEST_CASE("head lengths other than the quotient are taken from the file") {
         metadata.set("llama.attention.key_length", uint32_t(128));
         metadata.set("llama.attention.value_length", uint32_t(128));
     });
-    CHECK(model.head_dim == 128);
-    CHECK(model.q_width() == 512);
-    CHECK_THROWS_WITH(with("llama.attention.value_length", uint32_t(32)),
-                      ContainsSubstring("value_length is 32"));
+    CHECK(model.layers[0].key_dim == 128);
+    CHECK(model.layers[0].q_width() == 512);
+    CHECK(with("llama.attention.value_length", uint32_t(32)).layers[0].value_dim == 32);
     CHECK_THROWS_WITH(with("llama.attention.key_length", uint32_t(0)), ContainsSubstring("key_length is 0"));
 }
 
@@ -166,20 +168,19 @@ TEST_CASE("numbers that must be positive are refused when they are not") {
     CHECK_THROWS_WITH(with("llama.context_length", uint32_t(0)), ContainsSubstring("context_length is 0"));
     CHECK_THROWS_WITH(with("llama.feed_forward_length", uint32_t(0)),
                       ContainsSubstring("feed_forward_length"));
-    CHECK_THROWS_WITH(with("llama.rope.scaling.type", std::string("longrope")),
-                      ContainsSubstring("longrope"));
+    CHECK_THROWS_WITH(with("llama.rope.scaling.type", std::string("longer")), ContainsSubstring("longer"));
 }
 
 TEST_CASE("a sliding window is read") {
-    CHECK(with("llama.attention.sliding_window", uint32_t(128)).window == 128);
-    CHECK(with("llama.attention.sliding_window", uint32_t(0)).window == 0);
+    CHECK(with("llama.attention.sliding_window", uint32_t(128)).layers[0].window == 128);
+    CHECK(with("llama.attention.sliding_window", uint32_t(0)).layers[0].window == 0);
 }
 
 TEST_CASE("rope frequencies: plain, with factors, linear, YaRN") {
-    Hyperparameters model;
+    RopeParameters model;
     model.n_rot = 8;
-    model.rope_base = 10000;
-    model.rope_original_context = 4096;
+    model.base = 10000;
+    model.original_context = 4096;
     const RopeTable plain = rope_table(model, {});
     REQUIRE(plain.frequencies.size() == 4);
     CHECK(plain.frequencies[0] == 1.0f);
@@ -191,12 +192,12 @@ TEST_CASE("rope frequencies: plain, with factors, linear, YaRN") {
     CHECK(rope_table(model, factors).frequencies[1] == Approx(0.05));
     CHECK(rope_table(model, factors).frequencies[3] == Approx(0.001 / 8));
 
-    model.rope_factor = 4;
-    model.rope_scaling = RopeScaling::Linear;
+    model.factor = 4;
+    model.scaling = RopeScaling::Linear;
     CHECK(rope_table(model, {}).frequencies[0] == Approx(0.25));
     CHECK(rope_table(model, {}).frequencies[2] == Approx(0.0025));
 
-    model.rope_scaling = RopeScaling::Yarn;
+    model.scaling = RopeScaling::Yarn;
     const RopeTable yarn = rope_table(model, {});
     CHECK(yarn.magnitude == Approx(1 + 0.1 * std::log(4.0)));
     CHECK(yarn.frequencies[0] == Approx(1.0));        // turns 652 times in the original context: kept

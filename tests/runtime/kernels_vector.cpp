@@ -10,6 +10,7 @@
 
 using namespace ingot;
 using namespace ingot::runtime::cpu;
+using ingot::runtime::Activation;
 using namespace kernel_tests;
 
 namespace {
@@ -35,32 +36,67 @@ double largest_relative_difference(const std::vector<float>& a, const std::vecto
 }
 
 struct AttentionCase {
-    int64_t n_queries, n_positions, head_dim;
+    int64_t n_queries, n_positions, key_dim, value_dim;
+    float soft_cap = 0;
+    bool slopes = false, sinks = false;
 };
 
 std::vector<float> attend(const Kernels& kernels, const AttentionCase& c, float query_size, uint32_t seed) {
-    const int64_t kv_stride = c.head_dim * 2 + 3;  // two KV heads and a gap
-    auto queries = random_floats(size_t(c.n_queries * c.head_dim), seed);
+    const int64_t key_stride = c.key_dim * 2 + 3;  // two KV heads and a gap
+    const int64_t value_stride = c.value_dim + 5;
+    auto queries = random_floats(size_t(c.n_queries * c.key_dim), seed);
     for (auto& q : queries) q *= query_size;
-    const auto cache = random_floats(size_t(2 * c.n_positions * kv_stride), seed + 1);
+    const auto cache = random_floats(size_t(c.n_positions * (key_stride + value_stride)), seed + 1);
     std::vector<uint16_t> halves;
     for (const float x : cache) halves.push_back(float_to_half(x));
+    std::vector<float> slopes, sinks = random_floats(size_t(c.n_queries), seed + 2);
+    for (int64_t q = 0; q < c.n_queries; ++q) slopes.push_back(std::exp2(-float(q + 1)));
     std::vector<float> scores(size_t(c.n_queries * c.n_positions));
-    std::vector<float> output(size_t(c.n_queries * c.head_dim) + 1, -7.0f);
+    std::vector<float> output(size_t(c.n_queries * c.value_dim) + 1, -7.0f);
     kernels.attention({.queries = queries.data(),
                        .n_queries = c.n_queries,
                        .keys = halves.data(),
-                       .values = halves.data() + c.n_positions * kv_stride,
-                       .kv_stride = kv_stride,
+                       .values = halves.data() + c.n_positions * key_stride,
+                       .key_stride = key_stride,
+                       .value_stride = value_stride,
                        .n_positions = c.n_positions,
-                       .head_dim = c.head_dim,
-                       .scale = 1 / std::sqrt(float(c.head_dim)),
+                       .key_dim = c.key_dim,
+                       .value_dim = c.value_dim,
+                       .scale = 1 / std::sqrt(float(c.key_dim)),
+                       .soft_cap = c.soft_cap,
+                       .slopes = c.slopes ? slopes.data() : nullptr,
+                       .sinks = c.sinks ? sinks.data() : nullptr,
                        .scores = scores.data(),
                        .output = output.data()});
     CHECK(output.back() == -7.0f);
     output.pop_back();
     return output;
 }
+
+// What an activation is, in double, times its partner.
+double exact(Activation activation, double x, double up) {
+    const auto sigmoid = [](double t) { return 1 / (1 + std::exp(-t)); };
+    switch (activation) {
+        case Activation::Silu:
+            return x * sigmoid(x) * up;
+        case Activation::Gelu:
+            return x * std::erfc(-x / std::sqrt(2.0)) / 2 * up;
+        case Activation::GeluTanh:
+            return x * sigmoid(2 * std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)) * up;
+        case Activation::Relu:
+            return std::max(x, 0.0) * up;
+        case Activation::ReluSquared:
+            return std::max(x, 0.0) * std::max(x, 0.0) * up;
+        case Activation::Sigmoid:
+            return sigmoid(x) * up;
+        case Activation::SiluClamped:
+            return std::min(x, 7.0) * sigmoid(1.702 * std::min(x, 7.0)) * (std::clamp(up, -7.0, 7.0) + 1);
+    }
+    return 0;
+}
+constexpr Activation kActivations[] = {Activation::Silu,       Activation::Gelu,        Activation::GeluTanh,
+                                       Activation::Relu,       Activation::ReluSquared, Activation::Sigmoid,
+                                       Activation::SiluClamped};
 
 }  // namespace
 
@@ -101,7 +137,7 @@ TEST_CASE("to_half of each instruction set rounds every kind of float as the sca
     });
 }
 
-TEST_CASE("silu_multiply of each instruction set is within 2^-21 of the exact value") {
+TEST_CASE("silu of each instruction set is within 2^-21 of the exact value") {
     std::vector<float> gate, up;
     for (int i = -80 * 64; i <= 100 * 64; ++i) {
         gate.push_back(float(i) / 64 + 0.001f);
@@ -115,39 +151,163 @@ TEST_CASE("silu_multiply of each instruction set is within 2^-21 of the exact va
         if (!table->supported()) continue;
         CAPTURE(std::string(table->name));
         std::vector<float> y(gate.size());
-        table->silu_multiply(gate.data(), up.data(), y.data(), int64_t(gate.size()));
+        table->activate(Activation::Silu, gate.data(), up.data(), y.data(), int64_t(gate.size()));
         double largest = 0;
         for (size_t i = 0; i < gate.size(); ++i) {
-            const double exact = double(gate[i]) / (1 + std::exp(-double(gate[i]))) * up[i];
-            const double error = std::fabs(y[i] - exact);
-            if (std::fabs(exact) < 1e-33) {
+            const double expected = exact(Activation::Silu, double(gate[i]), double(up[i]));
+            const double error = std::fabs(y[i] - expected);
+            if (std::fabs(expected) < 1e-33) {
                 CHECK(error < 1e-33);  // where exp(-gate) nears the end of float's range
             } else {
-                largest = std::max(largest, error / std::fabs(exact));
+                largest = std::max(largest, error / std::fabs(expected));
             }
         }
         CHECK(largest < std::ldexp(1.0, -21));
     }
 }
 
+TEST_CASE("every activation of each instruction set is within 1e-6 of the exact value at any length") {
+    for (const Kernels* table : all_kernels()) {
+        if (!table->supported()) continue;
+        CAPTURE(std::string(table->name));
+        for (const Activation activation : kActivations) {
+            CAPTURE(int(activation));
+            for (const int64_t n : kLengths) {
+                const auto gate = random_floats(size_t(n), 21), up = random_floats(size_t(n), 22);
+                std::vector<float> y(size_t(n) + 1, 5.0f), alone = y;
+                table->activate(activation, gate.data(), up.data(), y.data(), n);
+                table->activate(activation, gate.data(), nullptr, alone.data(), n);
+                CHECK(y.back() == 5.0f);
+                CHECK(alone.back() == 5.0f);
+                double largest = 0;
+                for (size_t i = 0; i < size_t(n); ++i) {
+                    const double x = double(gate[i]);
+                    const double size = (1 + std::fabs(x * x)) * (2 + std::fabs(double(up[i])));
+                    largest = std::max(largest,
+                                       std::fabs(double(y[i]) - exact(activation, x, double(up[i]))) / size);
+                    if (activation == Activation::SiluClamped) continue;  // has no meaning without a partner
+                    largest = std::max(largest, std::fabs(double(alone[i]) - exact(activation, x, 1)) / size);
+                }
+                CHECK(largest < 1e-6);
+                std::vector<float> in_place = gate;
+                table->activate(activation, in_place.data(), up.data(), in_place.data(), n);
+                CHECK(std::equal(in_place.begin(), in_place.end(), y.begin()));
+            }
+        }
+    }
+}
+
+TEST_CASE("layer_norm of each instruction set agrees with the exact value, also far from zero") {
+    for (const Kernels* table : all_kernels()) {
+        if (!table->supported()) continue;
+        CAPTURE(std::string(table->name));
+        for (const int64_t n : kLengths) {
+            for (const float offset : {0.0f, 1000.0f}) {
+                CAPTURE(n, offset);
+                auto x = random_floats(size_t(n), 1);
+                for (float& value : x) value += offset;
+                const auto weight = random_floats(size_t(n), 2), bias = random_floats(size_t(n), 3);
+                std::vector<float> y(size_t(n) + 1, 5.0f), plain = y;
+                table->layer_norm(x.data(), weight.data(), bias.data(), 1e-5f, y.data(), n);
+                table->layer_norm(x.data(), weight.data(), nullptr, 1e-5f, plain.data(), n);
+                CHECK(y.back() == 5.0f);
+                CHECK(plain.back() == 5.0f);
+                double sum = 0, squares = 0;
+                for (const float value : x) sum += double(value);
+                const double mean = sum / double(n);
+                for (const float value : x) squares += (double(value) - mean) * (double(value) - mean);
+                const double factor = 1 / std::sqrt(squares / double(n) + 1e-5);
+                double largest = 0;
+                for (size_t i = 0; i < size_t(n); ++i) {
+                    const double normed = (double(x[i]) - mean) * factor * double(weight[i]);
+                    const double size = (1 + std::fabs(normed)) * (offset == 0 ? 1 : 1000);
+                    largest = std::max(largest, std::fabs(double(y[i]) - normed - double(bias[i])) / size);
+                    largest = std::max(largest, std::fabs(double(plain[i]) - normed) / size);
+                }
+                CHECK(largest < 1e-6);
+            }
+        }
+    }
+}
+
+TEST_CASE("soft_cap of each instruction set is within 2^-21 of the cap of the exact value") {
+    for (const Kernels* table : all_kernels()) {
+        if (!table->supported()) continue;
+        CAPTURE(std::string(table->name));
+        std::vector<float> x;
+        for (int i = -1000; i <= 1000; ++i) x.push_back(float(i) / 4);
+        x.insert(x.end(), {1e30f, -1e30f, 1e-20f});
+        std::vector<float> y = x;
+        y.push_back(5.0f);
+        table->soft_cap(y.data(), 30.0f, int64_t(x.size()));
+        CHECK(y.back() == 5.0f);
+        for (size_t i = 0; i < x.size(); ++i) {
+            CHECK(std::fabs(double(y[i]) - 30 * std::tanh(double(x[i]) / 30)) < 30 * std::ldexp(1.0, -21));
+        }
+    }
+}
+
 TEST_CASE("attention of each instruction set agrees with the scalar oracle for all head counts and sizes") {
-    const AttentionCase cases[] = {{1, 1, 64},     {4, 1, 64},   {1, 2, 16},    {2, 3, 80},
-                                   {3, 17, 96},    {4, 100, 64}, {5, 33, 128},  {7, 5, 8},
-                                   {8, 1000, 128}, {6, 64, 72},  {1, 257, 256}, {9, 31, 20}};
+    const AttentionCase cases[] = {{1, 1, 64, 64},      {4, 1, 64, 64},   {1, 2, 16, 16},     {2, 3, 80, 80},
+                                   {3, 17, 96, 96},     {4, 100, 64, 64}, {5, 33, 128, 128},  {7, 5, 8, 8},
+                                   {8, 1000, 128, 128}, {6, 64, 72, 72},  {1, 257, 256, 256}, {9, 31, 20, 20},
+                                   {5, 33, 192, 128},   {3, 40, 24, 70}};
     for_each_fast_table([&](const Kernels& fast) {
-        for (const auto& c : cases) {
-            CAPTURE(c.n_queries, c.n_positions, c.head_dim);
+        for (AttentionCase c : cases) {
+            CAPTURE(c.n_queries, c.n_positions, c.key_dim, c.value_dim);
             const auto expected = attend(scalar_kernels(), c, 1.0f, 4);
             CHECK(relative_error(attend(fast, c, 1.0f, 4), expected) < 2e-6);
+            c.soft_cap = 2, c.slopes = true, c.sinks = true;
+            const auto adjusted = attend(scalar_kernels(), c, 1.0f, 4);
+            CHECK(relative_error(adjusted, expected) > 1e-3);  // they do something
+            CHECK(relative_error(attend(fast, c, 1.0f, 4), adjusted) < 3e-6);
         }
     });
+}
+
+TEST_CASE("soft cap, slopes and sinks of attention are what their formulas say") {
+    // One query (1), two positions with keys 1 and 2 and values 1 and 0: probabilities by hand.
+    const float query = 1;
+    const uint16_t keys[] = {float_to_half(1), float_to_half(2)};
+    const uint16_t values[] = {float_to_half(1), float_to_half(0)};
+    const float slope = 0.5f, sink = 0.25f;
+    for (const Kernels* table : all_kernels()) {
+        if (!table->supported()) continue;
+        CAPTURE(std::string(table->name));
+        const auto first_share = [&](float soft_cap, const float* slopes, const float* sinks) {
+            float scores[2], output = 0;
+            table->attention({.queries = &query,
+                              .n_queries = 1,
+                              .keys = keys,
+                              .values = values,
+                              .key_stride = 1,
+                              .value_stride = 1,
+                              .n_positions = 2,
+                              .key_dim = 1,
+                              .value_dim = 1,
+                              .scale = 1,
+                              .soft_cap = soft_cap,
+                              .slopes = slopes,
+                              .sinks = sinks,
+                              .scores = scores,
+                              .output = &output});
+            return double(output);
+        };
+        const double e = std::exp(1.0);
+        CHECK(first_share(0, nullptr, nullptr) == Approx(e / (e + e * e)).epsilon(1e-6));
+        CHECK(first_share(0, &slope, nullptr) ==
+              Approx(std::exp(0.5) / (std::exp(0.5) + e * e)).epsilon(1e-6));
+        CHECK(first_share(0, nullptr, &sink) == Approx(e / (e + e * e + std::exp(0.25))).epsilon(1e-6));
+        const double a = std::exp(1.5 * std::tanh(1 / 1.5)), b = std::exp(1.5 * std::tanh(2 / 1.5));
+        CHECK(first_share(1.5f, nullptr, nullptr) == Approx(a / (a + b)).epsilon(1e-6));
+    }
 }
 
 TEST_CASE("attention stays finite where scores are huge, and then picks one value") {
     for (const Kernels* table : all_kernels()) {
         if (!table->supported()) continue;
         CAPTURE(std::string(table->name));
-        const AttentionCase c{3, 50, 64};
+        const AttentionCase c{3, 50, 64, 64};
         const auto y = attend(*table, c, 1e6f, 8);
         CHECK(relative_error(y, attend(scalar_kernels(), c, 1e6f, 8)) < 1e-3);
         for (const float value : y) {

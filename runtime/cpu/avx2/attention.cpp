@@ -22,16 +22,16 @@ static void score(const AttentionArguments& a, int64_t first) {
     for (int64_t p = 0; p < a.n_positions; p += 4) {
         const int64_t n = a.n_positions - p < 4 ? a.n_positions - p : 4;
         const uint16_t* keys[4];  // beyond the last position: the last key again, whose score is not stored
-        for (int64_t i = 0; i < 4; ++i) keys[i] = a.keys + (p + (i < n ? i : n - 1)) * a.kv_stride;
+        for (int64_t i = 0; i < 4; ++i) keys[i] = a.keys + (p + (i < n ? i : n - 1)) * a.key_stride;
         __m256 sums[Q][4];
         for (int q = 0; q < Q; ++q) {
             for (int i = 0; i < 4; ++i) sums[q][i] = _mm256_setzero_ps();
         }
-        for (int64_t d = 0; d < a.head_dim; d += 8) {
+        for (int64_t d = 0; d < a.key_dim; d += 8) {
             __m256 key[4];
-            for (int i = 0; i < 4; ++i) key[i] = load_some(keys[i] + d, a.head_dim - d);
+            for (int i = 0; i < 4; ++i) key[i] = load_some(keys[i] + d, a.key_dim - d);
             for (int q = 0; q < Q; ++q) {
-                const __m256 query = load_some(a.queries + (first + q) * a.head_dim + d, a.head_dim - d);
+                const __m256 query = load_some(a.queries + (first + q) * a.key_dim + d, a.key_dim - d);
                 for (int i = 0; i < 4; ++i) sums[q][i] = _mm256_fmadd_ps(query, key[i], sums[q][i]);
             }
         }
@@ -42,10 +42,23 @@ static void score(const AttentionArguments& a, int64_t first) {
     }
 }
 
-// scores -> exp(scores - their largest); returns the reciprocal of their sum.
-static float exponentiate(float* scores, int64_t n) {
-    float largest = scores[0];
-    for (int64_t i = 1; i < n; ++i) largest = scores[i] > largest ? scores[i] : largest;
+// The soft cap and the distance's penalty, for the models that have them.
+static void adjust(const AttentionArguments& a, int64_t query, float* scores) {
+    const __m256 slope = _mm256_set1_ps(a.slopes ? a.slopes[query] : 0.0f);
+    const __m256 steps = _mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7);
+    for_each_8(a.n_positions, [&](const auto& memory, int64_t p) {
+        __m256 score = memory.load(scores + p);
+        if (a.soft_cap > 0) score = capped(score, a.soft_cap);
+        const __m256 distance = _mm256_sub_ps(_mm256_set1_ps(float(a.n_positions - 1 - p)), steps);
+        memory.store(scores + p, _mm256_fnmadd_ps(slope, distance, score));
+    });
+}
+
+// scores -> exp(scores - the largest); returns the reciprocal of their sum. A sink is one more score; without
+// one it is -infinity.
+static float exponentiate(float* scores, int64_t n, float sink) {
+    float largest = sink;
+    for (int64_t i = 0; i < n; ++i) largest = scores[i] > largest ? scores[i] : largest;
     const __m256 maximum = _mm256_set1_ps(largest);
     __m256 sum = _mm256_setzero_ps();
     int64_t i = 0;
@@ -60,13 +73,14 @@ static float exponentiate(float* scores, int64_t n) {
         _mm256_maskstore_ps(scores + i, mask, e);
         sum = _mm256_add_ps(sum, _mm256_and_ps(e, _mm256_castsi256_ps(mask)));
     }
-    return 1 / add_lanes(sum);
+    const float sink_share = _mm_cvtss_f32(_mm256_castps256_ps128(exp(_mm256_set1_ps(sink - largest))));
+    return 1 / (add_lanes(sum) + sink_share);
 }
 
-// outputs (Q, head_dim) of the queries first … first + Q-1
+// outputs (Q, value_dim) of the queries first … first + Q-1
 template <int Q>
 static void mix(const AttentionArguments& a, int64_t first, const float (&reciprocals)[Q]) {
-    for (int64_t d = 0; d < a.head_dim; d += 32) {
+    for (int64_t d = 0; d < a.value_dim; d += 32) {
         __m256 sums[Q][4];
         for (int q = 0; q < Q; ++q) {
             for (int i = 0; i < 4; ++i) sums[q][i] = _mm256_setzero_ps();
@@ -75,7 +89,7 @@ static void mix(const AttentionArguments& a, int64_t first, const float (&recipr
             __m256 value[4];
             for (int i = 0; i < 4; ++i) {
                 const int64_t begin = d + 8 * i;
-                value[i] = load_some(a.values + p * a.kv_stride + begin, a.head_dim - begin);
+                value[i] = load_some(a.values + p * a.value_stride + begin, a.value_dim - begin);
             }
             for (int q = 0; q < Q; ++q) {
                 const __m256 weight = _mm256_broadcast_ss(&a.scores[(first + q) * a.n_positions + p]);
@@ -85,13 +99,13 @@ static void mix(const AttentionArguments& a, int64_t first, const float (&recipr
         for (int q = 0; q < Q; ++q) {
             for (int i = 0; i < 4; ++i) {
                 const int64_t begin = d + 8 * i;
-                if (begin >= a.head_dim) break;
-                float* output = a.output + (first + q) * a.head_dim + begin;
+                if (begin >= a.value_dim) break;
+                float* output = a.output + (first + q) * a.value_dim + begin;
                 const __m256 y = _mm256_mul_ps(sums[q][i], _mm256_set1_ps(reciprocals[q]));
-                if (begin + 8 <= a.head_dim)
+                if (begin + 8 <= a.value_dim)
                     _mm256_storeu_ps(output, y);
                 else
-                    _mm256_maskstore_ps(output, lanes(a.head_dim - begin), y);
+                    _mm256_maskstore_ps(output, lanes(a.value_dim - begin), y);
             }
         }
     }
@@ -102,7 +116,10 @@ static void attend(const AttentionArguments& a, int64_t first) {
     float reciprocals[Q];
     score<Q>(a, first);
     for (int q = 0; q < Q; ++q) {
-        reciprocals[q] = exponentiate(a.scores + (first + q) * a.n_positions, a.n_positions);
+        float* scores = a.scores + (first + q) * a.n_positions;
+        if (a.soft_cap > 0 || a.slopes) adjust(a, first + q, scores);
+        reciprocals[q] =
+            exponentiate(scores, a.n_positions, a.sinks ? a.sinks[first + q] : -__builtin_inff());
     }
     mix<Q>(a, first, reciprocals);
 }

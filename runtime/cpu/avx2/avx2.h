@@ -27,7 +27,9 @@ void matmul_q6_k(const MatmulArguments&);
 void quantize_q8_0(const float* x, void* row, int64_t n);
 void quantize_q8_k(const float* x, void* row, int64_t n);
 void rms_norm(const float* x, const float* weight, float epsilon, float* y, int64_t n);
-void silu_multiply(const float* gate, const float* up, float* y, int64_t n);
+void layer_norm(const float* x, const float* weight, const float* bias, float epsilon, float* y, int64_t n);
+void activate(Activation activation, const float* gate, const float* up, float* y, int64_t n);
+void soft_cap(float* x, float cap, int64_t n);
 void add(const float* x, float* y, int64_t n);
 void to_half(const float* x, uint16_t* y, int64_t n);
 void attention(const AttentionArguments&);
@@ -49,6 +51,25 @@ INGOT_INLINE __m256 load_half(const void* from, int64_t n) {
     alignas(16) uint16_t halves[8] = {};
     __builtin_memcpy(halves, from, size_t(n) * sizeof(uint16_t));
     return load_half(halves);
+}
+
+/// How a loop over vectors of 8 touches memory: all lanes, or at the end only the first few.
+struct Whole {
+    INGOT_INLINE __m256 load(const float* from) { return _mm256_loadu_ps(from); }
+    INGOT_INLINE void store(float* to, __m256 v) { _mm256_storeu_ps(to, v); }
+};
+struct Partial {
+    __m256i mask;
+    __m256 load(const float* from) const { return _mm256_maskload_ps(from, mask); }
+    void store(float* to, __m256 v) const { _mm256_maskstore_ps(to, mask, v); }
+};
+
+/// step(memory, i) for i = 0, 8, 16, … below n
+template <typename Step>
+INGOT_INLINE void for_each_8(int64_t n, const Step& step) {
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) step(Whole(), i);
+    if (i < n) step(Partial{lanes(n - i)}, i);
 }
 
 /// The sum of the lanes.

@@ -28,4 +28,12 @@ namespace ingot::runtime::cpu::avx2 {
     return _mm256_and_ps(in_range, _mm256_mul_ps(p, power));
 }
 
+/// cap * tanh(x / cap) of 8 floats, absolute error below cap * 2^-22. tanh(t) = 1 - 2 / (exp(2t) + 1).
+[[maybe_unused]] static inline __m256 capped(__m256 x, float cap) {
+    const __m256 one = _mm256_set1_ps(1.0f), two = _mm256_set1_ps(2.0f);
+    const __m256 e = exp(_mm256_mul_ps(x, _mm256_set1_ps(2 / cap)));
+    const __m256 tanh = _mm256_sub_ps(one, _mm256_div_ps(two, _mm256_add_ps(e, one)));
+    return _mm256_mul_ps(tanh, _mm256_set1_ps(cap));
+}
+
 }  // namespace ingot::runtime::cpu::avx2

@@ -1,31 +1,11 @@
-// Everything that is not a matrix product or attention.
+// Norms, sums and roundings.
 #include "runtime/cpu/avx2/avx2.h"
-#include "runtime/cpu/avx2/exp.h"
 
 namespace ingot::runtime::cpu::avx2 {
 namespace {
 
 // As scalar/vector.cpp has it; the float operations are the same.
 constexpr float kSmallest = 1e-30f;
-
-// How a loop over vectors of 8 touches memory: all lanes, or at the end only the first few.
-struct Whole {
-    INGOT_INLINE __m256 load(const float* from) { return _mm256_loadu_ps(from); }
-    INGOT_INLINE void store(float* to, __m256 v) { _mm256_storeu_ps(to, v); }
-};
-struct Partial {
-    __m256i mask;
-    __m256 load(const float* from) const { return _mm256_maskload_ps(from, mask); }
-    void store(float* to, __m256 v) const { _mm256_maskstore_ps(to, mask, v); }
-};
-
-// step(memory, i) for i = 0, 8, 16, … below n
-template <typename Step>
-INGOT_INLINE void for_each_8(int64_t n, const Step& step) {
-    int64_t i = 0;
-    for (; i + 8 <= n; i += 8) step(Whole(), i);
-    if (i < n) step(Partial{lanes(n - i)}, i);
-}
 
 INGOT_INLINE int add_integers(__m256i v) {
     __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
@@ -100,12 +80,36 @@ void rms_norm(const float* x, const float* weight, float epsilon, float* y, int6
     });
 }
 
-void silu_multiply(const float* gate, const float* up, float* y, int64_t n) {
+// The variance is taken about the mean; both are accumulated in double.
+void layer_norm(const float* x, const float* weight, const float* bias, float epsilon, float* y, int64_t n) {
+    const auto add_lanes_of = [](__m256d v) {
+        const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
+        return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+    };
+    __m256d sum = _mm256_setzero_pd();
     for_each_8(n, [&](const auto& memory, int64_t i) {
-        const __m256 g = memory.load(gate + i);
-        const __m256 denominator =
-            _mm256_add_ps(_mm256_set1_ps(1.0f), exp(_mm256_sub_ps(_mm256_setzero_ps(), g)));
-        memory.store(y + i, _mm256_mul_ps(_mm256_div_ps(g, denominator), memory.load(up + i)));
+        const __m256 v = memory.load(x + i);
+        sum = _mm256_add_pd(sum, _mm256_cvtps_pd(_mm256_castps256_ps128(v)));
+        sum = _mm256_add_pd(sum, _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1)));
+    });
+    const double mean = add_lanes_of(sum) / double(n);
+    const __m256d means = _mm256_set1_pd(mean);
+    __m256d squares = _mm256_setzero_pd();
+    for (int64_t i = 0; i + 8 <= n; i += 8) {
+        const __m256 v = _mm256_loadu_ps(x + i);
+        const __m256d low = _mm256_sub_pd(_mm256_cvtps_pd(_mm256_castps256_ps128(v)), means);
+        const __m256d high = _mm256_sub_pd(_mm256_cvtps_pd(_mm256_extractf128_ps(v, 1)), means);
+        squares = _mm256_fmadd_pd(high, high, _mm256_fmadd_pd(low, low, squares));
+    }
+    double variance = add_lanes_of(squares);
+    for (int64_t i = n / 8 * 8; i < n; ++i) variance += (double(x[i]) - mean) * (double(x[i]) - mean);
+    const double root = _mm_cvtsd_f64(_mm_sqrt_pd(_mm_set_sd(variance / double(n) + double(epsilon))));
+    const __m256 factor = _mm256_set1_ps(float(1 / root));
+    const __m256 center = _mm256_set1_ps(float(mean));
+    for_each_8(n, [&](const auto& memory, int64_t i) {
+        const __m256 scaled = _mm256_mul_ps(_mm256_sub_ps(memory.load(x + i), center), factor);
+        const __m256 normed = _mm256_mul_ps(scaled, memory.load(weight + i));
+        memory.store(y + i, bias ? _mm256_add_ps(normed, memory.load(bias + i)) : normed);
     });
 }
 

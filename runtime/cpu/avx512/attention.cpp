@@ -28,18 +28,18 @@ static void score(const AttentionArguments& a, int64_t first) {
     for (int64_t p = 0; p < a.n_positions; p += 4) {
         const uint16_t* keys[4];  // beyond the last position: the last key again, whose score is not stored
         for (int64_t i = 0; i < 4; ++i) {
-            keys[i] = a.keys + (p + i < a.n_positions ? p + i : a.n_positions - 1) * a.kv_stride;
+            keys[i] = a.keys + (p + i < a.n_positions ? p + i : a.n_positions - 1) * a.key_stride;
         }
         __m512 sums[Q][4];
         for (int q = 0; q < Q; ++q) {
             for (int i = 0; i < 4; ++i) sums[q][i] = _mm512_setzero_ps();
         }
-        for (int64_t d = 0; d < a.head_dim; d += 16) {
-            const __mmask16 mask = lanes(a.head_dim - d);
+        for (int64_t d = 0; d < a.key_dim; d += 16) {
+            const __mmask16 mask = lanes(a.key_dim - d);
             __m512 key[4];
             for (int i = 0; i < 4; ++i) key[i] = load_half(mask, keys[i] + d);
             for (int q = 0; q < Q; ++q) {
-                const __m512 query = _mm512_maskz_loadu_ps(mask, a.queries + (first + q) * a.head_dim + d);
+                const __m512 query = _mm512_maskz_loadu_ps(mask, a.queries + (first + q) * a.key_dim + d);
                 for (int i = 0; i < 4; ++i) sums[q][i] = _mm512_fmadd_ps(query, key[i], sums[q][i]);
             }
         }
@@ -51,9 +51,23 @@ static void score(const AttentionArguments& a, int64_t first) {
     }
 }
 
-// scores -> exp(scores - their largest); returns the reciprocal of their sum.
-static float exponentiate(float* scores, int64_t n) {
-    const __m512 lowest = _mm512_set1_ps(-__builtin_inff());
+// The soft cap and the distance's penalty, for the models that have them.
+static void adjust(const AttentionArguments& a, int64_t query, float* scores) {
+    const __m512 slope = _mm512_set1_ps(a.slopes ? a.slopes[query] : 0.0f);
+    const __m512 steps = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    for (int64_t p = 0; p < a.n_positions; p += 16) {
+        const __mmask16 mask = lanes(a.n_positions - p);
+        __m512 score = _mm512_maskz_loadu_ps(mask, scores + p);
+        if (a.soft_cap > 0) score = capped(score, a.soft_cap);
+        const __m512 distance = _mm512_sub_ps(_mm512_set1_ps(float(a.n_positions - 1 - p)), steps);
+        _mm512_mask_storeu_ps(scores + p, mask, _mm512_fnmadd_ps(slope, distance, score));
+    }
+}
+
+// scores -> exp(scores - the largest); returns the reciprocal of their sum. A sink is one more score; without
+// one it is -infinity.
+static float exponentiate(float* scores, int64_t n, float sink) {
+    const __m512 lowest = _mm512_set1_ps(sink);
     __m512 largest = lowest;
     for (int64_t i = 0; i < n; i += 16) {
         largest = _mm512_max_ps(largest, _mm512_mask_loadu_ps(lowest, lanes(n - i), scores + i));
@@ -66,24 +80,25 @@ static float exponentiate(float* scores, int64_t n) {
         _mm512_mask_storeu_ps(scores + i, mask, e);
         sum = _mm512_mask_add_ps(sum, mask, sum, e);
     }
-    return 1 / _mm512_reduce_add_ps(sum);
+    const __m512 sink_share = exp(_mm512_sub_ps(_mm512_set1_ps(sink), maximum));
+    return 1 / (_mm512_reduce_add_ps(sum) + _mm512_cvtss_f32(sink_share));
 }
 
-// outputs (Q, head_dim) of the queries first … first + Q-1
+// outputs (Q, value_dim) of the queries first … first + Q-1
 template <int Q>
 static void mix(const AttentionArguments& a, int64_t first, const float (&reciprocals)[Q]) {
-    for (int64_t d = 0; d < a.head_dim; d += 64) {
+    for (int64_t d = 0; d < a.value_dim; d += 64) {
         __mmask16 masks[4];
         __m512 sums[Q][4];
         for (int i = 0; i < 4; ++i) {
-            const int64_t left = a.head_dim - d - 16 * i;
+            const int64_t left = a.value_dim - d - 16 * i;
             masks[i] = left > 0 ? lanes(left) : __mmask16(0);
             for (int q = 0; q < Q; ++q) sums[q][i] = _mm512_setzero_ps();
         }
         for (int64_t p = 0; p < a.n_positions; ++p) {
             __m512 value[4];
             for (int i = 0; i < 4; ++i)
-                value[i] = load_half(masks[i], a.values + p * a.kv_stride + d + 16 * i);
+                value[i] = load_half(masks[i], a.values + p * a.value_stride + d + 16 * i);
             for (int q = 0; q < Q; ++q) {
                 const __m512 weight = _mm512_set1_ps(a.scores[(first + q) * a.n_positions + p]);
                 for (int i = 0; i < 4; ++i) sums[q][i] = _mm512_fmadd_ps(weight, value[i], sums[q][i]);
@@ -91,7 +106,7 @@ static void mix(const AttentionArguments& a, int64_t first, const float (&recipr
         }
         for (int q = 0; q < Q; ++q) {
             for (int i = 0; i < 4; ++i) {
-                _mm512_mask_storeu_ps(a.output + (first + q) * a.head_dim + d + 16 * i, masks[i],
+                _mm512_mask_storeu_ps(a.output + (first + q) * a.value_dim + d + 16 * i, masks[i],
                                       _mm512_mul_ps(sums[q][i], _mm512_set1_ps(reciprocals[q])));
             }
         }
@@ -102,8 +117,12 @@ template <int Q>
 static void attend(const AttentionArguments& a, int64_t first) {
     float reciprocals[Q];
     score<Q>(a, first);
-    for (int q = 0; q < Q; ++q)
-        reciprocals[q] = exponentiate(a.scores + (first + q) * a.n_positions, a.n_positions);
+    for (int q = 0; q < Q; ++q) {
+        float* scores = a.scores + (first + q) * a.n_positions;
+        if (a.soft_cap > 0 || a.slopes) adjust(a, first + q, scores);
+        reciprocals[q] =
+            exponentiate(scores, a.n_positions, a.sinks ? a.sinks[first + q] : -__builtin_inff());
+    }
     mix<Q>(a, first, reciprocals);
 }
 

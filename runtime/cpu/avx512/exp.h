@@ -24,4 +24,12 @@ namespace ingot::runtime::cpu::avx512 {
     return _mm512_scalef_ps(p, n);
 }
 
+/// cap * tanh(x / cap) of 16 floats, absolute error below cap * 2^-22. tanh(t) = 1 - 2 / (exp(2t) + 1).
+[[maybe_unused]] static inline __m512 capped(__m512 x, float cap) {
+    const __m512 one = _mm512_set1_ps(1.0f), two = _mm512_set1_ps(2.0f);
+    const __m512 e = exp(_mm512_mul_ps(x, _mm512_set1_ps(2 / cap)));
+    const __m512 tanh = _mm512_sub_ps(one, _mm512_div_ps(two, _mm512_add_ps(e, one)));
+    return _mm512_mul_ps(tanh, _mm512_set1_ps(cap));
+}
+
 }  // namespace ingot::runtime::cpu::avx512

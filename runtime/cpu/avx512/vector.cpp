@@ -1,6 +1,5 @@
-// Everything that is not a matrix product or attention.
+// Norms, sums and roundings.
 #include "runtime/cpu/avx512/avx512.h"
-#include "runtime/cpu/avx512/exp.h"
 
 namespace ingot::runtime::cpu::avx512 {
 namespace {
@@ -67,14 +66,37 @@ void rms_norm(const float* x, const float* weight, float epsilon, float* y, int6
     }
 }
 
-void silu_multiply(const float* gate, const float* up, float* y, int64_t n) {
-    const __m512 one = _mm512_set1_ps(1.0f);
+// The variance is taken about the mean; both are accumulated in double.
+void layer_norm(const float* x, const float* weight, const float* bias, float epsilon, float* y, int64_t n) {
+    __m512d sum = _mm512_setzero_pd();
+    for (int64_t i = 0; i < n; i += 16) {
+        const __m512 v = _mm512_maskz_loadu_ps(lanes(n - i), x + i);
+        sum = _mm512_add_pd(sum, _mm512_cvtps_pd(_mm512_castps512_ps256(v)));
+        sum = _mm512_add_pd(sum, _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1)));
+    }
+    const double mean = _mm512_reduce_add_pd(sum) / double(n);
+    const __m512d means = _mm512_set1_pd(mean);
+    __m512d squares = _mm512_setzero_pd();
     for (int64_t i = 0; i < n; i += 16) {
         const __mmask16 mask = lanes(n - i);
-        const __m512 g = _mm512_maskz_loadu_ps(mask, gate + i);
-        const __m512 u = _mm512_maskz_loadu_ps(mask, up + i);
-        const __m512 denominator = _mm512_add_ps(one, exp(_mm512_sub_ps(_mm512_setzero_ps(), g)));
-        _mm512_mask_storeu_ps(y + i, mask, _mm512_mul_ps(_mm512_div_ps(g, denominator), u));
+        const __m512 v = _mm512_maskz_loadu_ps(mask, x + i);
+        const __m512d low =
+            _mm512_maskz_sub_pd(__mmask8(mask), _mm512_cvtps_pd(_mm512_castps512_ps256(v)), means);
+        const __m512d high =
+            _mm512_maskz_sub_pd(__mmask8(mask >> 8), _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1)), means);
+        squares = _mm512_fmadd_pd(high, high, _mm512_fmadd_pd(low, low, squares));
+    }
+    const double variance = _mm512_reduce_add_pd(squares) / double(n);
+    const double root = _mm_cvtsd_f64(_mm_sqrt_pd(_mm_set_sd(variance + double(epsilon))));
+    const __m512 factor = _mm512_set1_ps(float(1 / root));
+    const __m512 center = _mm512_set1_ps(float(mean));
+    for (int64_t i = 0; i < n; i += 16) {
+        const __mmask16 mask = lanes(n - i);
+        const __m512 scaled =
+            _mm512_mul_ps(_mm512_sub_ps(_mm512_maskz_loadu_ps(mask, x + i), center), factor);
+        const __m512 normed = _mm512_mul_ps(scaled, _mm512_maskz_loadu_ps(mask, weight + i));
+        _mm512_mask_storeu_ps(y + i, mask,
+                              bias ? _mm512_add_ps(normed, _mm512_maskz_loadu_ps(mask, bias + i)) : normed);
     }
 }
 

@@ -22,6 +22,26 @@ float quantize(const float* x, int n, int8_t* quants) {
     return zero ? 0.0f : largest / 127.0f;
 }
 
+float curve(Activation activation, float x) {
+    switch (activation) {
+        case Activation::Silu:
+            return x / (1 + std::exp(-x));
+        case Activation::Gelu:
+            return x * 0.5f * (1 + std::erf(x * 0.70710678f));
+        case Activation::GeluTanh:
+            return x * 0.5f * (1 + std::tanh(0.79788456f * (x + 0.044715f * x * x * x)));
+        case Activation::Relu:
+            return std::max(x, 0.0f);
+        case Activation::ReluSquared:
+            return std::max(x, 0.0f) * std::max(x, 0.0f);
+        case Activation::Sigmoid:
+            return 1 / (1 + std::exp(-x));
+        case Activation::SiluClamped:
+            return std::min(x, 7.0f) / (1 + std::exp(-1.702f * std::min(x, 7.0f)));
+    }
+    return x;
+}
+
 }  // namespace
 
 void quantize_q8_0(const float* x, void* row, int64_t n) {
@@ -56,8 +76,29 @@ void rms_norm(const float* x, const float* weight, float epsilon, float* y, int6
     for (int64_t i = 0; i < n; ++i) y[i] = x[i] * factor * weight[i];
 }
 
-void silu_multiply(const float* gate, const float* up, float* y, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) y[i] = gate[i] / (1 + std::exp(-gate[i])) * up[i];
+// Mean and variance are accumulated in double; the variance about the mean, which loses no digits.
+void layer_norm(const float* x, const float* weight, const float* bias, float epsilon, float* y, int64_t n) {
+    double sum = 0, squares = 0;
+    for (int64_t i = 0; i < n; ++i) sum += double(x[i]);
+    const double mean = sum / double(n);
+    for (int64_t i = 0; i < n; ++i) squares += (double(x[i]) - mean) * (double(x[i]) - mean);
+    const float factor = float(1 / std::sqrt(squares / double(n) + double(epsilon)));
+    for (int64_t i = 0; i < n; ++i) {
+        const float normed = (x[i] - float(mean)) * factor * weight[i];
+        y[i] = bias != nullptr ? normed + bias[i] : normed;
+    }
+}
+
+void activate(Activation activation, const float* gate, const float* up, float* y, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) {
+        const float u = up != nullptr ? up[i] : 1.0f;
+        y[i] = curve(activation, gate[i]) *
+               (activation == Activation::SiluClamped ? std::clamp(u, -7.0f, 7.0f) + 1 : u);
+    }
+}
+
+void soft_cap(float* x, float cap, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) x[i] = cap * std::tanh(x[i] / cap);
 }
 
 void add(const float* x, float* y, int64_t n) {
@@ -72,24 +113,27 @@ void to_half(const float* x, uint16_t* y, int64_t n) {
 // sums are float, in order of position.
 void attention(const AttentionArguments& a) {
     for (int64_t q = 0; q < a.n_queries; ++q) {
-        const float* query = a.queries + q * a.head_dim;  // (head_dim)
-        float* scores = a.scores + q * a.n_positions;     // (n_positions)
-        float* output = a.output + q * a.head_dim;        // (head_dim)
-        float largest = -INFINITY;
+        const float* query = a.queries + q * a.key_dim;  // (key_dim)
+        float* scores = a.scores + q * a.n_positions;    // (n_positions)
+        float* output = a.output + q * a.value_dim;      // (value_dim)
+        float largest = a.sinks != nullptr ? a.sinks[q] : -INFINITY;
         for (int64_t p = 0; p < a.n_positions; ++p) {
-            const uint16_t* key = a.keys + p * a.kv_stride;
+            const uint16_t* key = a.keys + p * a.key_stride;
             float dot = 0;
-            for (int64_t i = 0; i < a.head_dim; ++i) dot += query[i] * half_to_float(key[i]);
-            scores[p] = dot * a.scale;
-            largest = std::max(largest, scores[p]);
+            for (int64_t i = 0; i < a.key_dim; ++i) dot += query[i] * half_to_float(key[i]);
+            float score = dot * a.scale;
+            if (a.soft_cap > 0) score = a.soft_cap * std::tanh(score / a.soft_cap);
+            if (a.slopes != nullptr) score -= a.slopes[q] * float(a.n_positions - 1 - p);
+            scores[p] = score;
+            largest = std::max(largest, score);
         }
-        float sum = 0;
+        float sum = a.sinks != nullptr ? std::exp(a.sinks[q] - largest) : 0.0f;
         for (int64_t p = 0; p < a.n_positions; ++p) sum += scores[p] = std::exp(scores[p] - largest);
-        std::fill_n(output, a.head_dim, 0.0f);
+        std::fill_n(output, a.value_dim, 0.0f);
         for (int64_t p = 0; p < a.n_positions; ++p) {
-            const uint16_t* value = a.values + p * a.kv_stride;
+            const uint16_t* value = a.values + p * a.value_stride;
             const float probability = scores[p] / sum;
-            for (int64_t i = 0; i < a.head_dim; ++i) output[i] += probability * half_to_float(value[i]);
+            for (int64_t i = 0; i < a.value_dim; ++i) output[i] += probability * half_to_float(value[i]);
         }
     }
 }

@@ -1,0 +1,117 @@
+// Attention and what surrounds it: rotation, the cache.
+#include <algorithm>
+#include <cmath>
+
+#include "runtime/cpu/cpu_backend.h"
+#include "runtime/cpu/cpu_internal.h"
+
+namespace ingot::runtime {
+namespace {
+
+// The first position that the token before position `end` sees.
+int64_t first_seen(const HeadGeometry& heads, int64_t end) {
+    if (heads.window == 0) return 0;
+    if (heads.chunked) return (end - 1) / heads.window * heads.window;
+    return std::max<int64_t>(0, end - heads.window);
+}
+
+}  // namespace
+
+const CpuBackend::RopeAngles& CpuBackend::rope_angles(const Rope& rope, std::span<const int32_t> positions) {
+    const int64_t n_pairs = rope.n_rot / 2;
+    const std::span frequencies(data(*rope.frequencies), size_t(n_pairs));
+    for (const RopeAngles& known : rope_angles_) {
+        if (std::ranges::equal(frequencies, known.frequencies) &&
+            std::ranges::equal(positions, known.positions) && rope.magnitude == known.magnitude) {
+            return known;
+        }
+    }
+    constexpr size_t kTables = 4;  // a model has one or two
+    if (rope_angles_.size() == kTables) rope_angles_.erase(rope_angles_.begin());
+    RopeAngles& angles = rope_angles_.emplace_back();
+    angles.frequencies.assign(frequencies.begin(), frequencies.end());
+    angles.positions.assign(positions.begin(), positions.end());
+    angles.magnitude = rope.magnitude;
+    angles.cos.resize(positions.size() * size_t(n_pairs));
+    angles.sin.resize(angles.cos.size());
+    each_token(int64_t(positions.size()), rope.n_rot * 16, [&](int64_t token) {
+        for (int64_t pair = 0; pair < n_pairs; ++pair) {
+            // In double: a float product of a large position loses digits that the sine needs.
+            const double angle = double(positions[size_t(token)]) * double(frequencies[size_t(pair)]);
+            angles.cos[size_t(token * n_pairs + pair)] = float(std::cos(angle)) * rope.magnitude;
+            angles.sin[size_t(token * n_pairs + pair)] = float(std::sin(angle)) * rope.magnitude;
+        }
+    });
+    return angles;
+}
+
+void CpuBackend::rope(const Rope& rope, std::span<const int32_t> positions, int64_t n_heads, int64_t head_dim,
+                      Buffer& x) {
+    const RopeAngles& angles = rope_angles(rope, positions);
+    const int64_t n_pairs = rope.n_rot / 2;
+    // The pair's two elements, and from pair to pair.
+    const bool interleaved = rope.pairing == RopePairing::Interleaved;
+    const int64_t distance = interleaved ? 1 : n_pairs;
+    const int64_t step = interleaved ? 2 : 1;
+    each_token(int64_t(positions.size()), n_heads * head_dim, [&](int64_t token) {
+        const float* cos = angles.cos.data() + token * n_pairs;
+        const float* sin = angles.sin.data() + token * n_pairs;
+        for (int64_t head = 0; head < n_heads; ++head) {
+            float* v = data(x) + (token * n_heads + head) * head_dim + rope.first;
+            for (int64_t pair = 0; pair < n_pairs; ++pair) {
+                const float a = v[pair * step];
+                const float b = v[pair * step + distance];
+                v[pair * step] = a * cos[pair] - b * sin[pair];
+                v[pair * step + distance] = a * sin[pair] + b * cos[pair];
+            }
+        }
+    });
+}
+
+void CpuBackend::write_cache(const Buffer& x, std::span<const int32_t> positions, int64_t n, Buffer& cache) {
+    each_token(int64_t(positions.size()), n, [&](int64_t token) {
+        kernels_.to_half(data(x) + token * n, data<uint16_t>(cache) + int64_t(positions[size_t(token)]) * n,
+                         n);
+    });
+}
+
+void CpuBackend::attention(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions,
+                           const HeadGeometry& heads, Buffer& y) {
+    const int64_t n_tokens = int64_t(positions.size());
+    const int64_t group = heads.n_heads / heads.n_kv_heads;  // query heads of one KV head
+    const int64_t n_last = int64_t(positions.back()) + 1;
+    const bool parallel = n_tokens * n_last * heads.n_heads * heads.key_dim >= kParallelElements;
+
+    deal(n_tokens * heads.n_kv_heads, parallel, [&](int thread, int64_t task) {
+        // All tokens of one KV head, then the next head: its keys and values stay in the cache.
+        const int64_t kv_head = task / n_tokens;
+        const int64_t token = task % n_tokens;
+        const int64_t end = int64_t(positions[size_t(token)]) + 1;
+        const int64_t begin = first_seen(heads, end);
+        const int64_t head = kv_head * group;                // the first of the group
+        const int64_t query = token * heads.n_heads + head;  // its row in q and y
+        std::vector<float>& scores = scratch_[size_t(thread)].scores;
+        if (scores.size() < size_t(group * (end - begin))) scores.resize(size_t(group * (end - begin)));
+
+        cpu::AttentionArguments arguments{};
+        arguments.queries = data(q) + query * heads.key_dim;
+        arguments.n_queries = group;
+        arguments.keys = data<uint16_t>(*cache.keys) + begin * cache.key_stride + kv_head * heads.key_dim;
+        arguments.values =
+            data<uint16_t>(*cache.values) + begin * cache.value_stride + kv_head * heads.value_dim;
+        arguments.key_stride = cache.key_stride;
+        arguments.value_stride = cache.value_stride;
+        arguments.n_positions = end - begin;
+        arguments.key_dim = heads.key_dim;
+        arguments.value_dim = heads.value_dim;
+        arguments.scale = heads.scale;
+        arguments.soft_cap = heads.soft_cap;
+        arguments.slopes = heads.slopes != nullptr ? data(*heads.slopes) + head : nullptr;
+        arguments.sinks = heads.sinks != nullptr ? data(*heads.sinks) + head : nullptr;
+        arguments.scores = scores.data();
+        arguments.output = data(y) + query * heads.value_dim;
+        kernels_.attention(arguments);
+    });
+}
+
+}  // namespace ingot::runtime

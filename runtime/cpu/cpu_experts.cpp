@@ -1,0 +1,186 @@
+// Mixtures of experts: who takes which token, and the products by the experts' own matrices.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+#include <optional>
+
+#include "runtime/cpu/cpu_backend.h"
+#include "runtime/cpu/cpu_internal.h"
+
+namespace ingot::runtime {
+
+using cpu::ActivationForm;
+
+namespace {
+
+// x (n) -> exp(x - largest) / sum
+void softmax(std::span<float> x) {
+    const float largest = *std::ranges::max_element(x);
+    double sum = 0;
+    for (float& value : x) sum += double(value = std::exp(value - largest));
+    for (float& value : x) value = float(double(value) / sum);
+}
+
+// The indices of the n largest scores, largest first; of equals the one that comes first. NaN is the least.
+void choose_largest(std::span<const float> scores, int64_t n, std::vector<int32_t>& chosen) {
+    chosen.resize(scores.size());
+    std::iota(chosen.begin(), chosen.end(), 0);
+    const auto before = [&](int32_t a, int32_t b) {
+        const auto score = [&](int32_t i) {
+            return std::isnan(scores[size_t(i)]) ? -INFINITY : scores[size_t(i)];
+        };
+        const float x = score(a), y = score(b);
+        return x > y || (x == y && a < b);
+    };
+    std::partial_sort(chosen.begin(), chosen.begin() + n, chosen.end(), before);
+    chosen.resize(size_t(n));
+}
+
+/// Routes one token after the other; owns what each needs.
+class Router {
+  public:
+    Router(const RoutingRule& rule, const float* selection_bias) : rule_(rule), bias_(selection_bias) {}
+
+    // logits (n_experts) -> experts (n_used), weights (n_used)
+    void route(std::span<const float> logits, int32_t* experts, float* weights) {
+        scores_.assign(logits.begin(), logits.end());
+        if (rule_.gating == Gating::Softmax) softmax(scores_);
+        if (rule_.gating == Gating::Sigmoid) {
+            for (float& score : scores_) score = 1 / (1 + std::exp(-score));
+        }
+        selection_ = scores_;
+        if (bias_ != nullptr) {
+            for (size_t i = 0; i < selection_.size(); ++i) selection_[i] += bias_[i];
+        }
+        if (rule_.n_groups > 1) close_groups();
+        choose_largest(selection_, rule_.n_used, chosen_);
+
+        const std::span<float> out(weights, size_t(rule_.n_used));
+        for (size_t i = 0; i < out.size(); ++i) {
+            experts[i] = chosen_[i];
+            out[i] = scores_[size_t(chosen_[i])];
+        }
+        if (rule_.gating == Gating::SoftmaxOfChosen) softmax(out);
+        if (rule_.normalize) {
+            // As small a sum as float16 can hold is the least: sigmoids may all be zero.
+            const float sum = std::max(std::accumulate(out.begin(), out.end(), 0.0f), 0x1p-14f);
+            for (float& weight : out) weight /= sum;
+        }
+        for (float& weight : out) weight *= rule_.scale;
+    }
+
+  private:
+    // Experts outside the best groups cannot be chosen.
+    void close_groups() {
+        const size_t n = size_t(rule_.n_experts / rule_.n_groups);  // experts of a group
+        group_scores_.clear();
+        for (int64_t g = 0; g < rule_.n_groups; ++g) {
+            const std::span<const float> group(selection_.data() + size_t(g) * n, n);
+            const int64_t n_summed =
+                rule_.group_score == GroupScore::Largest ? 1 : std::min<int64_t>(2, int64_t(n));
+            choose_largest(group, n_summed, chosen_);
+            float sum = 0;
+            for (const int32_t index : chosen_) sum += group[size_t(index)];
+            group_scores_.push_back(sum);
+        }
+        choose_largest(group_scores_, rule_.n_groups_used, chosen_);
+        for (int64_t g = 0; g < rule_.n_groups; ++g) {
+            if (std::ranges::find(chosen_, int32_t(g)) != chosen_.end()) continue;
+            std::fill_n(selection_.begin() + g * int64_t(n), n, -INFINITY);
+        }
+    }
+
+    const RoutingRule& rule_;
+    const float* bias_;  // (n_experts) or null
+    std::vector<float> scores_, selection_, group_scores_;
+    std::vector<int32_t> chosen_;
+};
+
+}  // namespace
+
+void CpuBackend::route(const RoutingRule& rule, const Buffer& logits, int64_t n_tokens, Buffer& experts,
+                       Buffer& weights) {
+    Router router(rule, rule.selection_bias != nullptr ? data(*rule.selection_bias) : nullptr);
+    for (int64_t token = 0; token < n_tokens; ++token) {
+        const std::span row(data(logits) + token * rule.n_experts, size_t(rule.n_experts));
+        router.route(row, data<int32_t>(experts) + token * rule.n_used, data(weights) + token * rule.n_used);
+    }
+}
+
+// The slots are sorted by expert, and their inputs copied in that order: then each expert's matrix meets all
+// of its tokens at once, as in an ordinary product.
+void CpuBackend::matmul_experts(const Buffer& x, bool x_has_slots, int64_t n_tokens,
+                                const ExpertChoice& choice, std::span<const Projection> projections) {
+    const int64_t n_slots = n_tokens * choice.n_used;
+    const std::span experts(data<int32_t>(*choice.experts), size_t(n_slots));
+    std::vector<int64_t> begins(size_t(choice.n_experts) + 1,
+                                0);  // expert e has order[begins[e] … begins[e+1])
+    for (const int32_t expert : experts) ++begins[size_t(expert) + 1];
+    std::partial_sum(begins.begin(), begins.end(), begins.begin());
+    std::vector<int64_t> order(static_cast<size_t>(n_slots));  // slots
+    std::vector<int64_t> next(begins.begin(), begins.end() - 1);
+    for (int64_t slot = 0; slot < n_slots; ++slot)
+        order[size_t(next[size_t(experts[size_t(slot)])]++)] = slot;
+    std::vector<int64_t> busy;  // experts with something to do
+    for (int64_t e = 0; e < choice.n_experts; ++e) {
+        if (begins[size_t(e) + 1] > begins[size_t(e)]) busy.push_back(e);
+    }
+
+    std::optional<ActivationForm> gathered;  // in expert_inputs_
+    for (const Projection& projection : projections) {
+        const CpuWeight& weight = cpu_weight(*projection.weight);
+        const int64_t n_in = weight.n_in();
+        const int64_t n_out = weight.n_out() / choice.n_experts;
+        const size_t row_size = cpu::activation_bytes(weight.form(), n_in);
+        if (gathered != weight.form()) {
+            const Activations rows =
+                activations(data(x), x_has_slots ? n_slots : n_tokens, n_in, weight.form());
+            if (expert_inputs_.size() < size_t(n_slots) * row_size)
+                expert_inputs_.resize(size_t(n_slots) * row_size);
+            each_token(n_slots, n_in, [&](int64_t i) {
+                const int64_t from = x_has_slots ? order[size_t(i)] : order[size_t(i)] / choice.n_used;
+                std::memcpy(expert_inputs_.data() + size_t(i) * row_size,
+                            static_cast<const std::byte*>(rows.rows) + size_t(from) * rows.stride, row_size);
+            });
+            gathered = weight.form();
+        }
+
+        const int64_t n_chunks = divide_up(n_out, chunk_rows(weight));
+        const bool parallel = n_slots * n_in * n_out >= kParallelElements;
+        deal(int64_t(busy.size()) * n_chunks, parallel, [&](int thread, int64_t task) {
+            const int64_t expert = busy[size_t(task / n_chunks)];
+            const int64_t first = task % n_chunks * chunk_rows(weight);
+            const int64_t n_rows = std::min(chunk_rows(weight), n_out - first);
+            const int64_t begin = begins[size_t(expert)];
+            const int64_t n = begins[size_t(expert) + 1] - begin;
+            std::vector<float>& products = scratch_[size_t(thread)].products;  // (n, n_rows)
+            if (products.size() < size_t(n * n_rows)) products.resize(size_t(n * n_rows));
+            multiply(thread, weight, expert * n_out + first, n_rows,
+                     {expert_inputs_.data() + size_t(begin) * row_size, row_size}, n, products.data(),
+                     n_rows);
+            for (int64_t i = 0; i < n; ++i) {
+                float* output = data(*projection.output) + order[size_t(begin + i)] * n_out + first;
+                std::memcpy(output, products.data() + i * n_rows, size_t(n_rows) * sizeof(float));
+                if (projection.bias != nullptr) {
+                    kernels_.add(data(*projection.bias) + expert * n_out + first, output, n_rows);
+                }
+            }
+        });
+    }
+}
+
+void CpuBackend::combine(const Buffer& x, const Buffer& weights, int64_t n_tokens, int64_t n_used, int64_t n,
+                         Buffer& y) {
+    each_token(n_tokens, n_used * n, [&](int64_t token) {
+        float* sum = data(y) + token * n;
+        std::fill_n(sum, n, 0.0f);
+        for (int64_t slot = token * n_used; slot < (token + 1) * n_used; ++slot) {
+            const float weight = data(weights)[slot];
+            const float* row = data(x) + slot * n;
+            for (int64_t i = 0; i < n; ++i) sum[i] += weight * row[i];
+        }
+    });
+}
+
+}  // namespace ingot::runtime

@@ -1,0 +1,124 @@
+#pragma once
+// What the sources of the CPU backend share: its memory, and how work is dealt to its threads.
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "format/tensor_type.h"
+#include "runtime/cpu/cpu_backend.h"
+
+namespace ingot::runtime {
+
+inline constexpr size_t kCacheLine = 64;  // bytes
+
+class CpuBuffer final : public Buffer {
+  public:
+    explicit CpuBuffer(size_t size_bytes)
+        : Buffer(size_bytes), data_(::operator new(size_bytes, std::align_val_t(kCacheLine))) {}
+    void* data() const { return data_.get(); }
+
+  private:
+    struct Free {
+        void operator()(void* data) const { ::operator delete(data, std::align_val_t(kCacheLine)); }
+    };
+    std::unique_ptr<void, Free> data_;
+};
+
+class CpuWeight final : public Weight {
+  public:
+    CpuWeight(TensorType type, int64_t n_in, int64_t n_out, const std::byte* file_bytes,
+              const cpu::Kernels::Matmul* kernel)
+        : Weight(type, n_in, n_out),
+          bytes(file_bytes),
+          stride(row_bytes(type, uint64_t(n_in))),
+          matmul(kernel) {}
+    const std::byte* row(int64_t index) const { return bytes + size_t(index) * stride; }
+    cpu::ActivationForm form() const { return matmul ? matmul->form : cpu::ActivationForm::F32; }
+
+    const std::byte* bytes;              // (n_out, n_in) in the file
+    size_t stride;                       // bytes from row to row
+    const cpu::Kernels::Matmul* matmul;  // null: rows are decoded to floats first
+};
+
+template <typename T = float>
+T* data(Buffer& buffer) {
+    return static_cast<T*>(static_cast<CpuBuffer&>(buffer).data());
+}
+template <typename T = float>
+const T* data(const Buffer& buffer) {
+    return static_cast<const T*>(static_cast<const CpuBuffer&>(buffer).data());
+}
+inline const CpuWeight& cpu_weight(const Weight& weight) {
+    return static_cast<const CpuWeight&>(weight);
+}
+
+/// Below this many elements waking the other threads costs more than it gains.
+inline constexpr int64_t kParallelElements = 16384;
+
+inline int64_t divide_up(int64_t n, int64_t by) {
+    return (n + by - 1) / by;
+}
+
+/// Bytes of weights that a thread takes at a time: long enough for the prefetchers, short enough to share
+/// evenly.
+inline constexpr int64_t kChunkBytes = 64 << 10;
+inline constexpr int64_t kMinChunkRows = 16;  // one cache line of output
+
+inline int64_t chunk_rows(const CpuWeight& weight) {
+    const int64_t rows = kChunkBytes / std::max<int64_t>(1, int64_t(weight.stride));
+    return std::max(kMinChunkRows, rows / kMinChunkRows * kMinChunkRows);
+}
+
+/// The input of a product, (n_tokens, n_in) in some form.
+struct CpuBackend::Activations {
+    const void* rows = nullptr;
+    size_t stride = 0;  // bytes from token to token
+};
+
+struct CpuBackend::RopeAngles {
+    std::vector<float> frequencies;  // (n_rot/2)
+    std::vector<int32_t> positions;
+    float magnitude = 0;
+    std::vector<float> cos, sin;  // (n_tokens, n_rot/2), times the magnitude
+};
+
+struct CpuBackend::Scratch {
+    std::vector<float> decoded;   // rows of a weight without a kernel: (rows, n_in)
+    std::vector<float> scores;    // attention: (query heads of one KV head, positions)
+    std::vector<float> products;  // of one expert: (its slots, rows of a chunk)
+};
+
+/// job(thread, task) for every task; each thread takes the next one that nobody has.
+template <typename Job>
+void CpuBackend::deal(int64_t n_tasks, bool parallel, Job&& job) {
+    if (!parallel || n_tasks == 1 || pool_.size() == 1) {
+        for (int64_t task = 0; task < n_tasks; ++task) job(0, task);
+        return;
+    }
+    std::atomic<int64_t> next{0};
+    const auto work = [&](int thread) {
+        for (;;) {
+            const int64_t task = next.fetch_add(1, std::memory_order_relaxed);
+            if (task >= n_tasks) return;
+            job(thread, task);
+        }
+    };
+    pool_.run(std::ref(work));
+}
+
+/// job(token) for each, shared when there is enough to do.
+template <typename Job>
+void CpuBackend::each_token(int64_t n_tokens, int64_t n_elements, Job&& job) {
+    const bool parallel = n_tokens > 1 && n_tokens * n_elements >= kParallelElements;
+    constexpr int64_t kTokens = 8;
+    deal(divide_up(n_tokens, kTokens), parallel, [&](int, int64_t task) {
+        const int64_t end = std::min(n_tokens, (task + 1) * kTokens);
+        for (int64_t token = task * kTokens; token < end; ++token) job(token);
+    });
+}
+
+}  // namespace ingot::runtime

@@ -1,0 +1,205 @@
+#include "runtime/hyperparameters.h"
+
+#include <cmath>
+
+#include "format/error.h"
+#include "runtime/keys.h"
+
+namespace ingot::runtime {
+namespace {
+
+const ModelFamily& family_of(const GgufHeader& header) {
+    const std::string_view wanted = header.require_string("general.architecture");
+    std::string known;
+    for (const ModelFamily& family : model_families()) {
+        if (family.name == wanted) return family;
+        known += fmt::format("{}{}", known.empty() ? "" : ", ", family.name);
+    }
+    fail(
+        "general.architecture is \"{}\"; this version runs {}. `inspect` and `quantize` still work on the "
+        "file",
+        wanted, known);
+}
+
+void read_heads(const Keys& keys, Hyperparameters& model) {
+    const int64_t n_layers = model.n_layers;
+    const std::string heads_key = keys.full("attention.head_count");
+    if (!keys.has("attention.head_count")) keys.require_count("attention.head_count", kMaxHeads);
+    const std::vector<int64_t> heads = keys.counts("attention.head_count", 1, kMaxHeads, 0, n_layers);
+    const std::vector<int64_t> kv_heads =
+        keys.has("attention.head_count_kv")
+            ? keys.counts("attention.head_count_kv", 1, kMaxHeads, 0, n_layers)
+            : heads;
+    const int64_t key_length = keys.count("attention.key_length", kMaxHeads, 0);
+    const int64_t value_length = keys.count("attention.value_length", kMaxHeads, 0);
+    for (int64_t i = 0; i < n_layers; ++i) {
+        LayerGeometry& layer = model.layers[size_t(i)];
+        layer.n_heads = heads[size_t(i)];
+        layer.n_kv_heads = kv_heads[size_t(i)];
+        if (layer.n_kv_heads > layer.n_heads) {
+            fail("{} is {}, more than {} ({})", keys.full("attention.head_count_kv"), layer.n_kv_heads,
+                 heads_key, layer.n_heads);
+        }
+        if (layer.n_heads % layer.n_kv_heads != 0) {
+            fail("{} is {}, which does not divide {} ({}): query heads share key-value heads evenly",
+                 keys.full("attention.head_count_kv"), layer.n_kv_heads, heads_key, layer.n_heads);
+        }
+        if ((key_length == 0 || value_length == 0) && model.n_embd % layer.n_heads != 0) {
+            fail("{} is {}, no multiple of {} ({}), and {} is absent", keys.full("embedding_length"),
+                 model.n_embd, heads_key, layer.n_heads,
+                 keys.full(key_length == 0 ? "attention.key_length" : "attention.value_length"));
+        }
+        layer.key_dim = key_length != 0 ? key_length : model.n_embd / layer.n_heads;
+        layer.value_dim = value_length != 0 ? value_length : model.n_embd / layer.n_heads;
+    }
+}
+
+void read_windows(const Keys& keys, Hyperparameters& model) {
+    const ModelFamily& family = *model.family;
+    const int64_t window =
+        keys.count_or_none("attention.sliding_window", kMaxContext, uint64_t(family.window));
+    const std::vector<bool> has_window =
+        keys.pattern("attention.sliding_window_pattern", family.window_period, model.n_layers);
+    for (int64_t i = 0; i < model.n_layers; ++i) {
+        LayerGeometry& layer = model.layers[size_t(i)];
+        const bool windowed = window != 0 && has_window[size_t(i)];
+        layer.window = windowed ? window : 0;
+        layer.rope = RopeUse::Common;
+        if (windowed && family.window_rope == WindowRope::Unscaled) layer.rope = RopeUse::Window;
+        if (!windowed && family.window_rope == WindowRope::Only) layer.rope = RopeUse::None;
+        if (family.rope_skip != 0 && (i + 1) % family.rope_skip == 0) layer.rope = RopeUse::None;
+        if (family.position != Position::Rope) layer.rope = RopeUse::None;
+    }
+}
+
+void read_rope(const Keys& keys, Hyperparameters& model) {
+    RopeParameters& rope = model.rope;
+    const uint64_t key_dim = uint64_t(model.layers[0].key_dim);
+    rope.n_rot = keys.count("rope.dimension_count", key_dim, key_dim);
+    if (rope.n_rot % 2 != 0) {
+        fail("{} is {}; expected an even number, elements are rotated in pairs",
+             keys.full("rope.dimension_count"), rope.n_rot);
+    }
+    rope.base = keys.positive("rope.freq_base", 10000);
+    rope.original_context =
+        keys.count("rope.scaling.original_context_length", kMaxContext, uint64_t(model.n_context));
+    rope.attention_factor = keys.positive("rope.scaling.attn_factor", 1);
+    rope.whole_ramp = model.family->whole_yarn_ramp;
+
+    const std::string_view type = keys.text("rope.scaling.type");
+    const bool old_key = !keys.has("rope.scaling.factor") && keys.has("rope.scale_linear");
+    const char* factor_key = old_key ? "rope.scale_linear" : "rope.scaling.factor";
+    if (type == "linear" || (type.empty() && keys.has(factor_key))) {
+        rope.scaling = RopeScaling::Linear;
+        // Older files say 0 for none.
+        if (const float factor = keys.positive_or_none(factor_key, 1); factor != 0) rope.factor = factor;
+    } else if (type == "yarn") {
+        rope.scaling = RopeScaling::Yarn;
+        rope.factor = keys.positive(factor_key, 1);
+        rope.beta_fast = keys.positive("rope.scaling.yarn_beta_fast", 32);
+        rope.beta_slow = keys.positive("rope.scaling.yarn_beta_slow", 1);
+        rope.extrapolation = keys.positive_or_none("rope.scaling.yarn_ext_factor", 1);
+        rope.log_multiplier_all = keys.positive_or_none("rope.scaling.yarn_log_multiplier", 0);
+    } else if (type == "longrope") {
+        rope.scaling = RopeScaling::LongRope;
+    } else if (!type.empty() && type != "none") {
+        fail("{} is \"{}\"; this version knows none, linear, yarn and longrope",
+             keys.full("rope.scaling.type"), type);
+    }
+
+    model.window_rope = rope;
+    if (model.family->window_rope == WindowRope::Unscaled) {
+        model.window_rope = RopeParameters{.n_rot = rope.n_rot};
+        const float base = model.family->window_rope_base;
+        model.window_rope.base = keys.positive("rope.freq_base_swa", double(base != 0 ? base : rope.base));
+    }
+}
+
+void read_scales(const GgufHeader& header, const Keys& keys, Hyperparameters& model) {
+    const ModelFamily& family = *model.family;
+    const LayerGeometry& first = model.layers[0];
+    model.attention_scale = keys.positive_or_none("attention.scale", 0);
+    if (model.attention_scale == 0 && family.n_layers_wide_scale == model.n_layers) {
+        model.attention_scale = 1 / std::sqrt(float(model.n_embd) / float(first.n_heads));
+    }
+    model.attention_soft_cap =
+        keys.positive_or_none("attn_logit_softcapping", double(family.attention_soft_cap));
+    model.final_soft_cap = keys.positive_or_none("final_logit_softcapping", double(family.final_soft_cap));
+    model.clamp_qkv = keys.positive_or_none("attention.clamp_kqv", 0);
+    model.embedding_scale = family.embedding_scaled ? std::sqrt(float(model.n_embd)) : 1.0f;
+    if (const float scale = keys.positive_or_none("embedding_scale", 0); scale != 0)
+        model.embedding_scale = scale;
+    if (const float scale = keys.positive_or_none("residual_scale", 0); scale != 0)
+        model.residual_scale = scale;
+    if (family.logit_scale != LogitScale::None) {
+        const float scale = keys.positive("logit_scale", 1);
+        model.logit_scale = family.logit_scale == LogitScale::Divide ? 1 / scale : scale;
+    }
+    if (family.position == Position::Alibi) {
+        // Models that may have either say so by the table of learned positions.
+        const bool learned = header.find_tensor("position_embd.weight") != nullptr;
+        model.max_alibi_bias = keys.positive_or_none("attention.max_alibi_bias", learned ? 0 : 8);
+    }
+}
+
+// The vocabulary is the embedding's number of rows; the tokenizer has to agree with it.
+int64_t vocabulary_size(const GgufHeader& header) {
+    const TensorInfo* embedding = header.find_tensor("token_embd.weight");
+    if (embedding == nullptr) fail("tensor token_embd.weight is missing; the file cannot be run");
+    if (embedding->shape[1] < 1 || embedding->shape[1] > kMaxContext) {
+        fail("tensor token_embd.weight has {} rows; expected one for each token", embedding->shape[1]);
+    }
+    const Value* tokens = header.find("tokenizer.ggml.tokens");
+    if (tokens != nullptr && tokens->count() != embedding->shape[1]) {
+        fail(
+            "tokenizer.ggml.tokens has {} tokens but token_embd.weight has {} rows; both must be the "
+            "vocabulary",
+            tokens->count(), embedding->shape[1]);
+    }
+    return int64_t(embedding->shape[1]);
+}
+
+}  // namespace
+
+Hyperparameters Hyperparameters::from_header(const GgufHeader& header) {
+    Hyperparameters model;
+    model.family = &family_of(header);
+    const ModelFamily& family = *model.family;
+    const Keys keys(header, family.name);
+
+    model.n_layers = keys.require_count("block_count", kMaxContext);
+    if (uint64_t(model.n_layers) > header.tensors().size()) {
+        fail("{} is {} but the file holds only {} tensors; every layer has several", keys.full("block_count"),
+             model.n_layers, header.tensors().size());
+    }
+    model.layers.resize(size_t(model.n_layers));
+    model.n_embd = keys.require_count("embedding_length", kMaxWidth);
+    model.n_context = keys.require_count("context_length", kMaxContext);
+    if (!keys.has("feed_forward_length")) keys.require_count("feed_forward_length", kMaxWidth);
+    const std::vector<int64_t> n_ff = keys.counts("feed_forward_length", 1, kMaxWidth, 0, model.n_layers);
+    for (size_t i = 0; i < n_ff.size(); ++i) model.layers[i].n_ff = n_ff[i];
+    read_heads(keys, model);
+
+    const std::string experts_key = keys.full("expert_count");
+    const uint64_t n_experts = header.get_uint(experts_key).value_or(0);
+    const uint64_t n_experts_used = header.get_uint(keys.full("expert_used_count")).value_or(0);
+    if (n_experts_used > n_experts) {
+        fail("{} is {}, more than {} ({})", keys.full("expert_used_count"), n_experts_used, experts_key,
+             n_experts);
+    }
+    if (n_experts > 0) fail("{} is {}; this version runs no mixtures of experts yet", experts_key, n_experts);
+
+    model.norm_epsilon = keys.positive(
+        family.norm == NormKind::Rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon",
+        1e-5);
+    model.parallel_residual =
+        family.residual == Residual::Parallel ||
+        (family.residual == Residual::ByKey && keys.flag("use_parallel_residual", true));
+    read_windows(keys, model);
+    read_rope(keys, model);
+    read_scales(header, keys, model);
+    model.n_vocab = vocabulary_size(header);
+    return model;
+}
+
+}  // namespace ingot::runtime
