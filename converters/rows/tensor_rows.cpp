@@ -58,6 +58,58 @@ class PlainRows final : public TensorRows {
     const uint64_t row_bytes_;
 };
 
+/// A PyTorch view whose elements are not in order: most often a transposed matrix.
+class StridedRows final : public TensorRows {
+  public:
+    explicit StridedRows(const SourceTensor& tensor)
+        : TensorRows(tensor.name, std::string(ingot::name(tensor.type)), tensor.shape),
+          tensor_(tensor),
+          element_bytes_(info(tensor.type).block_bytes) {}
+
+    void read(uint64_t first_row, uint64_t n_rows, float* values) const override {
+        read_columns(first_row, n_rows, 0, row_elements(), values);
+    }
+    void read_columns(uint64_t first_row, uint64_t n_rows, uint64_t first_column, uint64_t n_columns,
+                      float* values) const override {
+        const uint64_t to_next_column = tensor_.strides[0];
+        if (to_next_column == 1) {
+            for (uint64_t row = 0; row < n_rows; ++row)
+                decode(offset(first_row + row) + first_column, n_columns, values + row * n_columns);
+            return;
+        }
+        // In a transposed matrix the rows' elements of one column are neighbours.
+        const bool rows_adjoin = tensor_.strides.size() == 2 && tensor_.strides[1] == 1;
+        std::vector<float> column(n_rows);
+        for (uint64_t j = 0; j < n_columns; ++j) {
+            const uint64_t at = (first_column + j) * to_next_column;
+            if (rows_adjoin) decode(at + first_row, n_rows, column.data());
+            for (uint64_t row = 0; row < n_rows; ++row) {
+                if (!rows_adjoin) decode(offset(first_row + row) + at, 1, &column[row]);
+                values[row * n_columns + j] = column[row];
+            }
+        }
+    }
+    void append_extents(uint64_t first_row, uint64_t n_rows, std::vector<Extent>& extents) const override {
+        // Every row may touch all of it; it is named with the last.
+        if (first_row + n_rows == this->n_rows()) extents.push_back({&tensor_, 0, tensor_.data.size()});
+    }
+
+  private:
+    void decode(uint64_t element, uint64_t n, float* values) const {
+        decode_row(tensor_.type, tensor_.data.data() + element * element_bytes_, values, n);
+    }
+    /// Elements from the tensor's first to a row's first.
+    uint64_t offset(uint64_t row) const {
+        uint64_t at = 0;
+        for (size_t i = 1; i < shape().size(); row /= shape()[i], ++i)
+            at += row % shape()[i] * tensor_.strides[i];
+        return at;
+    }
+
+    const SourceTensor& tensor_;
+    const uint64_t element_bytes_;
+};
+
 class ComputedRows final : public TensorRows {
   public:
     ComputedRows(std::string name, std::vector<uint64_t> shape, std::vector<float> values)
@@ -107,6 +159,7 @@ RowsPtr plain_rows(const SourceTensor& tensor) {
         fail("tensor \"{}\" has elements of type {}, which cannot be read as numbers by themselves",
              tensor.name, tensor.unreadable);
     }
+    if (!tensor.strides.empty()) return std::make_shared<StridedRows>(tensor);
     return std::make_shared<PlainRows>(tensor);
 }
 

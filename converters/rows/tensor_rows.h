@@ -65,7 +65,7 @@ class TensorRows {
 
 using RowsPtr = std::shared_ptr<const TensorRows>;
 
-/// A tensor as it is stored. Reading one whose block layout cannot be decoded is an Error; copying its bytes
+/// A tensor as it is stored, its rows put in order. Reading one whose block layout cannot be decoded is an Error; copying its bytes
 /// is not. Throws Error when its elements have no TensorType (see SourceTensor::unreadable).
 RowsPtr plain_rows(const SourceTensor& tensor);
 /// Values that no checkpoint holds; `values` has the shape's number of elements.

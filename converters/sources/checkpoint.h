@@ -14,13 +14,17 @@
 
 namespace ingot::converters {
 
-/// One tensor as the source stores it. Rows are contiguous and in order.
+/// One tensor as the source stores it.
 struct SourceTensor {
     std::string name;
     TensorType type{};       // element type, block layouts included (a GGUF as the source)
     std::string unreadable;  // the name of an element type that has no TensorType ("F8_E4M3"); else empty
     std::vector<uint64_t> shape;  // GGUF order: shape[0] is the row length (the last dimension in PyTorch)
-    std::span<const std::byte> data;  // whole tensor, mapped; valid while the checkpoint lives
+    /// Elements from one index to the next in each dimension, as `shape`. Empty: rows are contiguous and in
+    /// order. Only PyTorch files have others, and only tensors of plain types.
+    std::vector<uint64_t> strides;
+    /// From the first element to the last, mapped; valid while the checkpoint lives.
+    std::span<const std::byte> data;
     const MappedFile* file = nullptr;
 
     uint64_t row_elements() const { return shape.empty() ? 1 : shape[0]; }
@@ -33,16 +37,26 @@ class Checkpoint {
   public:
     virtual ~Checkpoint() = default;
     virtual const std::vector<SourceTensor>& tensors() const = 0;  // in file order
-    virtual std::string_view format() const = 0;                   // "safetensors" or "gguf"
+    virtual std::string_view format() const = 0;                   // "safetensors", "pytorch", "gguf" …
     /// The files that hold the tensors.
     virtual const std::vector<const MappedFile*>& files() const = 0;
+
+    /// Compares the bytes with the checksums that the files hold, where their format has some: reads
+    /// everything once. Throws Error naming what is damaged.
+    virtual void check_contents() const {}
 
     const SourceTensor* find(std::string_view name) const;  // null when absent. O(n)
 };
 
-/// All safetensors of a Hugging Face folder: model.safetensors, or the shards that
-/// model.safetensors.index.json names. Throws Error naming the missing or malformed file.
-std::unique_ptr<Checkpoint> open_safetensors(const std::string& folder);
+/// The weights of a Hugging Face folder: model.safetensors, or the shards that model.safetensors.index.json
+/// names, or else pytorch_model.bin, or the shards of pytorch_model.bin.index.json. Throws Error naming the
+/// missing or malformed file.
+std::unique_ptr<Checkpoint> open_checkpoint(const std::string& folder);
+inline std::unique_ptr<Checkpoint> open_safetensors(const std::string& folder) {  // its name before PyTorch's
+    return open_checkpoint(folder);
+}
+/// One file, safetensors or PyTorch as its content says.
+std::unique_ptr<Checkpoint> open_weights_file(const std::string& path);
 /// A GGUF file as a source of tensors, and of metadata.
 class GgufCheckpoint : public Checkpoint {
   public:

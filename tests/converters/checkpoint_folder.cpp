@@ -21,7 +21,7 @@ struct Shards {
         write_file(folder / "model-2.safetensors", safetensors_file({{"b", "F32", {1}, "bbbb"}}));
         write_file(folder / "model.safetensors.index.json", index);
     }
-    std::unique_ptr<Checkpoint> open() const { return open_safetensors(folder.path().string()); }
+    std::unique_ptr<Checkpoint> open() const { return open_checkpoint(folder.path().string()); }
 };
 
 }  // namespace
@@ -79,14 +79,16 @@ TEST_CASE("An index that points outside its folder, or nowhere, is an error") {
     }
 }
 
-TEST_CASE("A folder without safetensors says what it has instead") {
+TEST_CASE("A folder without weights says what it has instead") {
     const TemporaryFolder folder;
-    const auto open = [&] { return open_safetensors(folder.path().string()); };
+    const auto open = [&] { return open_checkpoint(folder.path().string()); };
     CHECK_THROWS_WITH(open(), ContainsSubstring("no weights"));
     write_file(folder / "pytorch_model.bin", "PK");
-    CHECK_THROWS_WITH(open(), ContainsSubstring("PyTorch"));
+    CHECK_THROWS_WITH(open(), ContainsSubstring("neither a zip archive"));
+    fs::rename(folder / "pytorch_model.bin", folder / "consolidated.pth");
+    CHECK_THROWS_WITH(open(), ContainsSubstring("only consolidated.pth"));
     write_file(folder / "consolidated.safetensors", "");
-    CHECK_THROWS_WITH(open(), ContainsSubstring("only consolidated.safetensors"));
-    CHECK_THROWS_WITH(open_safetensors(folder / "pytorch_model.bin"), ContainsSubstring("not a folder"));
-    CHECK_THROWS_WITH(open_safetensors(folder / "nowhere"), ContainsSubstring("no such folder"));
+    CHECK_THROWS_WITH(open(), ContainsSubstring("only consolidated.pth, consolidated.safetensors"));
+    CHECK_THROWS_WITH(open_checkpoint(folder / "consolidated.pth"), ContainsSubstring("not a folder"));
+    CHECK_THROWS_WITH(open_checkpoint(folder / "nowhere"), ContainsSubstring("no such folder"));
 }
