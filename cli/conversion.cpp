@@ -42,7 +42,7 @@ std::vector<Group> groups_of(const ConversionPlan& plan) {
     std::vector<Group> groups;
     std::map<std::tuple<std::string, std::string, TensorType, std::vector<uint64_t>>, size_t> index;
     for (size_t i = 0; i < plan.tensors.size(); ++i) {
-        const TensorPlan& tensor = plan.layout.tensors()[i];
+        const TensorPlan& tensor = plan.target(i);
         const std::string& source_type = plan.tensors[i].rows->encoding();
         const std::string group_name = without_layer(tensor.name);
         const auto [at, added] =
@@ -80,9 +80,9 @@ std::map<std::string, uint64_t> fallbacks_of(const ConversionPlan& plan) {
 
 std::string summary_text(const ConversionPlan& plan, const std::string& output,
                          const std::optional<ConversionResult>& result, const Painter& paint) {
-    const uint64_t output_bytes = plan.layout.file_size_bytes();
+    const uint64_t output_bytes = plan.output_bytes();
     Table facts({{"", Table::kLeft, Tone::Key}, {""}});
-    facts.add({"type", fmt::format("{}, {:.2f} bits per weight", plan.recipe->name, plan.bits_per_weight())});
+    facts.add({"type", fmt::format("{}, {:.2f} bits per weight", plan.recipe().name, plan.bits_per_weight())});
     facts.add({"weights",
                fmt::format("{} in {}", human_count(plan.n_elements), plural(plan.tensors.size(), "tensor"))});
     facts.add({"bytes", fmt::format("{} → {}{}", human_bytes(plan.source_bytes), human_bytes(output_bytes),
@@ -108,7 +108,7 @@ std::string summary_text(const ConversionPlan& plan, const std::string& output,
                  "{}{}", fmt::join(plan.left_out.begin(), plan.left_out.begin() + long(n), ", "),
                  plan.left_out.size() > n ? fmt::format(" and {} more", plan.left_out.size() - n) : "")});
     }
-    return fmt::format("{} → {}\n{}", plan.source, paint(Tone::Heading, output), facts.text(paint));
+    return fmt::format("{} → {}\n{}", plan.source(), paint(Tone::Heading, output), facts.text(paint));
 }
 
 // --- For programs ------------------------------------------------------------------------------------------
@@ -118,11 +118,11 @@ std::string report_json(const ConversionPlan& plan, const std::string& output,
                         const std::optional<ConversionResult>& result) {
     JsonWriter json;
     json.begin_object();
-    json.member("source", plan.source).member("source_format", plan.checkpoint->format());
+    json.member("source", plan.source()).member("source_format", plan.checkpoint ? plan.checkpoint->format() : "none");
     json.member("output", output).member("dry_run", !result.has_value());
-    json.member("type", plan.recipe->name);
+    json.member("type", plan.recipe().name);
     json.member("n_tensors", plan.tensors.size()).member("n_weights", plan.n_elements);
-    json.member("source_bytes", plan.source_bytes).member("output_bytes", plan.layout.file_size_bytes());
+    json.member("source_bytes", plan.source_bytes).member("output_bytes", plan.output_bytes());
     json.member("bits_per_weight", plan.bits_per_weight());
     if (result) {
         json.member("seconds", result->seconds).member("threads", result->n_threads);
@@ -138,15 +138,15 @@ std::string report_json(const ConversionPlan& plan, const std::string& output,
     json.key("fallbacks").begin_array();
     for (size_t i = 0; i < plan.tensors.size(); ++i) {
         if (plan.tensors[i].fallback_reason.empty()) continue;
-        json.begin_object(JsonWriter::kOneLine).member("tensor", plan.layout.tensors()[i].name);
-        json.member("type", name(plan.layout.tensors()[i].type));
+        json.begin_object(JsonWriter::kOneLine).member("tensor", plan.target(i).name);
+        json.member("type", name(plan.target(i).type));
         json.member("reason", plan.tensors[i].fallback_reason).end_object();
     }
     json.end_array();
     if (!result) {
         json.key("tensors").begin_array();
         for (size_t i = 0; i < plan.tensors.size(); ++i) {
-            const TensorPlan& tensor = plan.layout.tensors()[i];
+            const TensorPlan& tensor = plan.target(i);
             json.begin_object(JsonWriter::kOneLine)
                 .member("name", tensor.name)
                 .member("type", name(tensor.type));
@@ -162,7 +162,7 @@ std::string report_json(const ConversionPlan& plan, const std::string& output,
     for (const std::string& tensor : plan.left_out) json.value(tensor);
     json.end_array();
     json.key("warnings").begin_array();
-    for (const std::string& warning : plan.warnings) json.value(warning);
+    for (const std::string& warning : plan.findings.messages(Severity::Warning)) json.value(warning);
     json.end_array().end_object();
     return json.text() + "\n";
 }
@@ -223,7 +223,7 @@ void run_conversion(ConversionPlan plan, const ConversionOptions& options, const
     if (options.json) return print_out(report_json(plan, output, result));
 
     const Painter paint_error(stderr);
-    for (const std::string& warning : plan.warnings) {
+    for (const std::string& warning : plan.findings.messages(Severity::Warning)) {
         fmt::print(stderr, "ingot: {} {}\n", paint_error(Tone::Warning, "warning:"), warning);
     }
     const Painter paint(stdout);

@@ -1,19 +1,20 @@
 #include "converters/convert.h"
 
+#include <fmt/format.h>
 #include <tbb/info.h>
 
 #include <algorithm>
 #include <chrono>
 
+#include "converters/model_writer.h"
 #include "converters/stream.h"
-#include "format/ingot_keys.h"
-#include "format/output_file.h"
 
 namespace ingot::converters {
 
 std::vector<TypeTotal> totals_by_type(const ConversionPlan& plan) {
     std::vector<TypeTotal> totals;
-    for (const TensorPlan& tensor : plan.layout.tensors()) {
+    for (size_t i = 0; i < plan.tensors.size(); ++i) {
+        const TensorPlan& tensor = plan.target(i);
         auto total = std::ranges::find(totals, tensor.type, &TypeTotal::type);
         if (total == totals.end()) total = totals.insert(totals.end(), TypeTotal{tensor.type, 0, 0, 0});
         ++total->n_tensors;
@@ -24,21 +25,30 @@ std::vector<TypeTotal> totals_by_type(const ConversionPlan& plan) {
     return totals;
 }
 
-ConversionResult convert(ConversionPlan& plan, const ConvertOptions& options) {
+ConversionResult convert(const ConversionPlan& plan, const ConvertOptions& options) {
     const auto start = std::chrono::steady_clock::now();
+    plan.findings.throw_if_problems(plan.source());
     check_output(plan, options.output, options.overwrite);
 
     ConversionResult result;
-    result.output = options.output;
+    result.outputs = output_paths(plan, options.output);
     result.source_bytes = plan.source_bytes;
-    result.output_bytes = plan.layout.file_size_bytes();
+    result.output_bytes = plan.output_bytes();
     result.n_threads = options.n_threads > 0 ? options.n_threads : tbb::info::default_concurrency();
 
-    OutputFile output(options.output, plan.layout.file_size_bytes(), options.overwrite);
-    const std::vector<std::string> checksums = stream_tensors(plan, output, result.n_threads, options);
-    plan.layout.metadata().set(std::string(keys::kChecksums), MetadataArray{checksums});
-    output.write_at(0, plan.layout.encode_header());
-    output.commit();
+    ModelWriter writer(plan, options.output, options.overwrite);
+    result.n_resumed = writer.take_over(result.n_threads, options.cancel);
+    try {
+        stream_tensors(plan, writer, result.n_threads, options);
+    } catch (const Cancelled&) {
+        if (writer.n_done() == 0) throw Cancelled("interrupted; nothing was written");
+        writer.keep();
+        throw Cancelled(fmt::format(
+            "interrupted; {} of {} tensors are in {}, and the same command goes on from there; remove that "
+            "file to start anew",
+            writer.n_done(), plan.tensors.size(), writer.unfinished_path()));
+    }
+    writer.commit();
 
     result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return result;

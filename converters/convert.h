@@ -20,7 +20,7 @@ struct ConvertOptions {
     std::function<void(uint64_t done_bytes, uint64_t total_bytes)> progress;
 };
 
-/// Thrown when `cancel` asked for it. Nothing was written.
+/// Thrown when `cancel` asked for it. What was written so far stays for the next run, if it is worth it.
 class Cancelled : public Error {
   public:
     using Error::Error;
@@ -34,19 +34,22 @@ struct TypeTotal {
 };
 
 struct ConversionResult {
-    std::string output;
-    uint64_t source_bytes = 0;  // of the tensors
-    uint64_t output_bytes = 0;  // of the file
+    std::vector<std::string> outputs;  // one, or all shards
+    uint64_t source_bytes = 0;         // of the tensors
+    uint64_t output_bytes = 0;         // of all files
     double seconds = 0;
     int n_threads = 0;
+    size_t n_resumed = 0;  // tensors that an earlier run, which was killed, had written
 };
 
 /// Bytes by tensor type, largest first.
 std::vector<TypeTotal> totals_by_type(const ConversionPlan& plan);
 
-/// Writes the file that the plan describes. It appears under its name only when it is whole; on any failure
-/// the destination is as it was. The bytes do not depend on the number of threads. Memory: some MiB per
-/// thread, whatever the model's size.
-ConversionResult convert(ConversionPlan& plan, const ConvertOptions& options);
+/// Writes the files that the plan describes. They appear under their names only when they are whole; on any
+/// failure what was there is as it was. A process that was killed half-way leaves `<output>.ingot-partial`,
+/// and the same conversion goes on with it: every tensor in it is checked, the rest is written. The bytes
+/// depend neither on that nor on the number of threads. Memory: some MiB per thread, whatever the model's
+/// size. Throws Error when the plan has problems.
+ConversionResult convert(const ConversionPlan& plan, const ConvertOptions& options);
 
 }  // namespace ingot::converters

@@ -2,12 +2,9 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <system_error>
 
-#include "converters/architectures/mapping.h"
-#include "converters/architectures/model_config.h"
-#include "converters/model_name.h"
-#include "converters/vocabulary/vocabulary.h"
-#include "format/checksum.h"
+#include "converters/planners.h"
 #include "format/error.h"
 #include "format/ingot_keys.h"
 
@@ -17,39 +14,67 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr uint32_t kQuantizationVersion = 2;  // of the block layouts, as every reader expects it
+constexpr std::string_view kShardSuffix = ".gguf";
 
-TensorShape shape_for_recipe(const std::string& name, const std::vector<uint64_t>& shape) {
-    TensorShape result{name, uint32_t(shape.size()), shape.empty() ? 1 : shape[0], 1};
-    for (size_t i = 1; i < shape.size(); ++i) result.n_rows *= shape[i];
-    return result;
+/// What one tensor takes of a file of alignment `alignment`: its data with padding, its entry in the list and
+/// its checksum.
+uint64_t share_of_file(const TensorPlan& tensor, uint64_t alignment) {
+    constexpr uint64_t kChecksumBytes = 8 + 32;                                        // length, hex digits
+    const uint64_t entry = 8 + tensor.name.size() + 4 + 8 * tensor.shape.size() + 12;  // see SPEC.md, 1
+    const uint64_t data = row_bytes(tensor.type, tensor.shape.at(0));
+    uint64_t n_rows = 1;
+    for (size_t i = 1; i < tensor.shape.size(); ++i) n_rows *= tensor.shape[i];
+    return data * n_rows + alignment + entry + kChecksumBytes;
 }
 
-/// Ingot's own keys: where the file comes from, and room for the checksums.
-void write_provenance(const Checkpoint& checkpoint, const Recipe& recipe, size_t n_tensors,
-                      Metadata& metadata) {
-    std::vector<std::string> names;
-    std::vector<uint64_t> sizes;
-    for (const MappedFile* file : checkpoint.files()) {
-        names.push_back(file->path().filename().string());
-        sizes.push_back(file->bytes().size());
-    }
-    metadata.set(std::string(keys::kVersion), INGOT_VERSION);
-    metadata.set(std::string(keys::kRecipe), recipe.name);
-    metadata.set(std::string(keys::kSourceFormat), checkpoint.format());
-    metadata.set(std::string(keys::kSourceFiles), MetadataArray{std::move(names)});
-    metadata.set(std::string(keys::kSourceSizes), MetadataArray{std::move(sizes)});
+void set_pending_checksums(size_t n_tensors, Metadata& metadata) {
     metadata.set(std::string(keys::kChecksums),
                  MetadataArray{std::vector<std::string>(n_tensors, std::string(keys::kPendingChecksum))});
 }
 
-uint64_t total_elements(const GgufLayout& layout) {
-    uint64_t total = 0;
-    for (const TensorPlan& tensor : layout.tensors()) total += tensor.n_elements;
-    return total;
+/// Where to cut: the first tensor of each file.
+std::vector<size_t> cuts(const std::vector<TensorPlan>& targets, uint64_t first_header_bytes,
+                         uint64_t max_file_bytes, uint64_t alignment) {
+    std::vector<size_t> firsts{0};
+    if (max_file_bytes == 0) return firsts;
+    constexpr uint64_t kShardHeaderBytes = 1024;
+    uint64_t size_bytes = first_header_bytes;
+    for (size_t i = 0; i < targets.size(); ++i) {
+        const uint64_t share = share_of_file(targets[i], alignment);
+        if (i > firsts.back() && size_bytes + share > max_file_bytes) {
+            firsts.push_back(i);
+            size_bytes = kShardHeaderBytes;
+        }
+        size_bytes += share;
+    }
+    return firsts;
 }
 
-uint64_t total_source_bytes(const std::vector<TensorSource>& tensors) {
+}  // namespace
+
+TensorShape shape_for_recipe(const TensorPlan& tensor) {
+    TensorShape shape{tensor.name, uint32_t(tensor.shape.size()), tensor.shape.empty() ? 1 : tensor.shape[0],
+                      1};
+    for (size_t i = 1; i < tensor.shape.size(); ++i) shape.n_rows *= tensor.shape[i];
+    return shape;
+}
+
+void write_provenance(const Checkpoint* checkpoint, const Recipe& recipe, Metadata& metadata) {
+    metadata.set(std::string(keys::kVersion), INGOT_VERSION);
+    metadata.set(std::string(keys::kRecipe), recipe.name);
+    if (!checkpoint) return;
+    std::vector<std::string> names;
+    std::vector<uint64_t> sizes;
+    for (const MappedFile* file : checkpoint->files()) {
+        names.push_back(file->path().filename().string());
+        sizes.push_back(file->bytes().size());
+    }
+    metadata.set(std::string(keys::kSourceFormat), checkpoint->format());
+    metadata.set(std::string(keys::kSourceFiles), MetadataArray{std::move(names)});
+    metadata.set(std::string(keys::kSourceSizes), MetadataArray{std::move(sizes)});
+}
+
+uint64_t source_bytes_of(const std::vector<TensorSource>& tensors) {
     uint64_t total = 0;
     std::vector<Extent> extents;
     for (const TensorSource& tensor : tensors) {
@@ -60,247 +85,182 @@ uint64_t total_source_bytes(const std::vector<TensorSource>& tensors) {
     return total;
 }
 
-/// generation_config.json's sampling defaults, under the keys that other programs read.
-void write_sampling_defaults(const fs::path& folder, Metadata& metadata) {
-    const fs::path path = folder / "generation_config.json";
-    if (!fs::exists(path)) return;
-    const Json config = Json::read_file(path.string());
-    const auto set_float = [&](const char* config_key, const char* key) {
-        if (const auto value = config.get_number(config_key)) metadata.set(key, float(*value));
-    };
-    if (const auto top_k = config.get_uint("top_k"); top_k && *top_k <= INT32_MAX) {
-        metadata.set("general.sampling.top_k", int32_t(*top_k));
-    }
-    set_float("top_p", "general.sampling.top_p");
-    set_float("min_p", "general.sampling.min_p");
-    set_float("temperature", "general.sampling.temp");
-    set_float("repetition_penalty", "general.sampling.penalty_repeat");
+const TensorPlan& ConversionPlan::target(size_t tensor) const {
+    const PlannedFile& file = files.at(tensors.at(tensor).file);
+    return file.layout.tensors().at(tensor - file.first_tensor);
 }
 
-}  // namespace
+uint64_t ConversionPlan::output_bytes() const {
+    uint64_t total = 0;
+    for (const PlannedFile& file : files) total += file.layout.file_size_bytes();
+    return total;
+}
 
 double ConversionPlan::bits_per_weight() const {
     uint64_t bytes = 0;
-    for (const TensorPlan& tensor : layout.tensors()) bytes += tensor.size_bytes;
+    for (const PlannedFile& file : files) {
+        for (const TensorPlan& tensor : file.layout.tensors()) bytes += tensor.size_bytes;
+    }
     return n_elements == 0 ? 0 : 8.0 * double(bytes) / double(n_elements);
 }
 
-ConversionPlan plan_checkpoint(const std::string& folder, const Recipe& recipe) {
-    if (!fs::is_directory(folder)) {
+std::vector<const MappedFile*> ConversionPlan::source_files() const {
+    std::vector<const MappedFile*> sources;
+    if (checkpoint) sources = checkpoint->files();
+    for (const auto& adapter : adapters) {
+        sources.insert(sources.end(), adapter->files().begin(), adapter->files().end());
+    }
+    return sources;
+}
+
+void ConversionPlan::lay_out(Metadata metadata, std::vector<TensorPlan> targets) {
+    files.clear();
+    n_elements = 0;
+    set_pending_checksums(0, metadata);
+    const uint64_t header_bytes =
+        request.max_file_bytes ? GgufLayout(metadata, {}).file_size_bytes() + 256 : 0;
+    std::optional<MetadataValue> alignment;  // holds for every file
+    if (const MetadataValue* value = metadata.find("general.alignment")) alignment = *value;
+    const uint32_t* alignment_bytes = alignment ? std::get_if<uint32_t>(&*alignment) : nullptr;
+    const std::vector<size_t> firsts = cuts(targets, header_bytes, request.max_file_bytes,
+                                            alignment_bytes ? *alignment_bytes : kDefaultAlignment);
+    for (size_t number = 0; number < firsts.size(); ++number) {
+        const size_t end = number + 1 < firsts.size() ? firsts[number + 1] : targets.size();
+        Metadata own;
+        if (number == 0) {
+            own = std::move(metadata);
+        } else if (alignment) {
+            own.set("general.alignment", *alignment);
+        }
+        if (firsts.size() > 1) {  // the types are those that every reader of shards expects
+            own.set("split.no", uint16_t(number));
+            own.set("split.count", uint16_t(firsts.size()));
+            own.set("split.tensors.count", int32_t(targets.size()));
+        }
+        set_pending_checksums(end - firsts[number], own);
+        std::vector<TensorPlan> part(std::make_move_iterator(targets.begin() + long(firsts[number])),
+                                     std::make_move_iterator(targets.begin() + long(end)));
+        files.push_back({GgufLayout(std::move(own), std::move(part)), firsts[number]});
+        for (size_t i = firsts[number]; i < end; ++i) tensors[i].file = uint32_t(number);
+        for (const TensorPlan& tensor : files.back().layout.tensors()) n_elements += tensor.n_elements;
+    }
+    if (firsts.size() > UINT16_MAX) {
+        findings.problem("--split-max-size",
+                         fmt::format("{} files would be needed, at most 65535 are possible", firsts.size()),
+                         "choose a larger size");
+    }
+    for (const PlannedFile& file : files) {
+        if (request.max_file_bytes && file.layout.file_size_bytes() > request.max_file_bytes) {
+            findings.warn(
+                "--split-max-size",
+                fmt::format("the file that begins with {} takes {} bytes, more than {}",
+                            file.layout.tensors().empty() ? "nothing" : file.layout.tensors()[0].name,
+                            grouped(file.layout.file_size_bytes()), grouped(request.max_file_bytes)),
+                "a tensor is never cut");
+        }
+    }
+}
+
+void ConversionPlan::set_metadata(const std::string& key, MetadataValue value) {
+    Metadata changed = metadata();
+    changed.set(key, std::move(value));
+    PlannedFile& first = files.at(0);
+    first.layout = GgufLayout(std::move(changed), first.layout.tensors());
+}
+
+ConversionPlan plan_conversion(const ConvertRequest& request) {
+    if (!request.recipe) fail("a conversion without a type");
+    ConversionPlan plan;
+    plan.request = request;
+    if (fs::is_directory(request.source)) {
+        plan_from_checkpoint(plan);
+    } else if (request.source.ends_with(".gguf")) {
+        plan_from_gguf(plan);
+    } else {
         fail("{}: {}; expected the folder of a checkpoint (config.json, *.safetensors, tokenizer files)",
-             folder, fs::exists(folder) ? "not a folder" : "no such folder");
+             request.source, fs::exists(request.source) ? "not a folder" : "no such folder");
     }
-    const fs::path config_path = fs::path(folder) / "config.json";
-    if (!fs::exists(config_path))
-        fail("{}: no config.json there; expected the folder of a checkpoint", folder);
-    const MappedFile config_file(config_path);
-    const Json config = Json::read_file(config_path.string());
-    const ModelConfig model = read_model_config(config);
-
-    auto checkpoint = open_safetensors(folder);
-    Mapping mapping;
-    try {
-        mapping = map_tensors(model, WeightSet(*checkpoint));
-    } catch (const Error& error) {
-        fail("{}: {}", folder, error.what());
-    }
-
-    std::vector<TensorPlan> planned;
-    std::vector<TensorSource> sources;
-    if (model.rope.kind == RopeScaling::Kind::Llama3) {
-        std::vector<float> factors = llama3_rope_factors(model);
-        const uint64_t n = factors.size();
-        planned.push_back({"rope_freqs.weight", TensorType::F32, {n}});
-        sources.push_back({computed_rows("rope_freqs.weight", {n}, std::move(factors)), {}});
-    }
-    const size_t n_generated = planned.size();
-    std::vector<TensorShape> shapes;
-    uint64_t n_weights = 0;
-    for (const MappedTensor& tensor : mapping.tensors) {
-        planned.push_back({tensor.name, TensorType::F32, tensor.rows->shape()});
-        sources.push_back({tensor.rows, {}});
-        n_weights += tensor.rows->n_elements();
-    }
-    for (size_t i = n_generated; i < planned.size(); ++i) {
-        shapes.push_back(shape_for_recipe(planned[i].name, planned[i].shape));
-    }
-    const ModelShape shape{std::string(model.family->architecture),
-                           uint32_t(model.n_layers),
-                           0,
-                           uint32_t(model.n_heads),
-                           uint32_t(model.n_kv_heads),
-                           model.tied_output};
-    const std::vector<TypeChoice> choices = choose_types(recipe, shape, shapes);
-    for (size_t i = 0; i < choices.size(); ++i) {
-        planned[n_generated + i].type = choices[i].type;
-        sources[n_generated + i].fallback_reason = choices[i].fallback_reason;
-    }
-
-    std::vector<std::string> warnings = model.warnings;
-    const ModelName name = model_name(folder, n_weights);
-    Metadata metadata;
-    metadata.set("general.architecture", model.family->architecture);
-    metadata.set("general.type", "model");
-    write_sampling_defaults(folder, metadata);
-    metadata.set("general.name", MetadataValue(name.display));
-    metadata.set("general.size_label", MetadataValue(name.size_label));
-    write_hyperparameters(model, config, metadata);
-    metadata.set("general.file_type", recipe.file_type);
-    metadata.set("general.quantization_version", kQuantizationVersion);
-    const Vocabulary vocabulary = read_vocabulary(folder, model.vocabulary);
-    write_vocabulary(vocabulary, metadata);
-    warnings.insert(warnings.end(), vocabulary.warnings.begin(), vocabulary.warnings.end());
-    write_provenance(*checkpoint, recipe, planned.size(), metadata);
-    metadata.set(std::string(keys::kSourceConfigChecksum), MetadataValue(xxh3_128_hex(config_file.bytes())));
-
-    const uint64_t source_bytes = total_source_bytes(sources);
-    ConversionPlan plan{folder,
-                        std::move(checkpoint),
-                        &recipe,
-                        GgufLayout(std::move(metadata), std::move(planned)),
-                        std::move(sources),
-                        name.file_stem,
-                        source_bytes,
-                        0,
-                        std::move(warnings),
-                        std::move(mapping.left_out)};
-    plan.n_elements = total_elements(plan.layout);
     return plan;
 }
 
-namespace {
-
-/// A number that some architectures give per layer, as an array: its largest. 0 when it is absent.
-uint32_t largest_number(const GgufHeader& header, const std::string& key) {
-    const Value* value = header.find(key);
-    if (!value) return 0;
-    if (value->type() != ValueType::Array) return uint32_t(std::min<uint64_t>(value->as_uint(), UINT32_MAX));
-    const std::vector<int64_t> numbers = header.ints(key);
-    return numbers.empty() ? 0 : uint32_t(std::clamp<int64_t>(std::ranges::max(numbers), 0, UINT32_MAX));
+ConversionPlan plan_checkpoint(const std::string& folder, const Recipe& recipe) {
+    ConvertRequest request;
+    request.source = folder;
+    request.recipe = &recipe;
+    ConversionPlan plan = plan_conversion(request);
+    plan.findings.throw_if_problems(folder);
+    return plan;
 }
-
-ModelShape shape_of(const GgufHeader& header) {
-    ModelShape shape;
-    shape.architecture = header.get_string("general.architecture").value_or("");
-    const std::string prefix = shape.architecture + ".";
-    shape.n_layers = largest_number(header, prefix + "block_count");
-    shape.n_experts = largest_number(header, prefix + "expert_count");
-    shape.n_heads = largest_number(header, prefix + "attention.head_count");
-    shape.n_kv_heads = largest_number(header, prefix + "attention.head_count_kv");
-    if (shape.n_kv_heads == 0) shape.n_kv_heads = shape.n_heads;
-    shape.tied_output = header.find_tensor("output.weight") == nullptr;
-    return shape;
-}
-
-/// All metadata but what is about to change: the encoding, the checksums, where the file comes from.
-Metadata copied_metadata(const GgufHeader& header) {
-    Metadata metadata;
-    for (const KeyValue& entry : header.metadata()) {
-        const bool replaced = entry.key == keys::kChecksums || entry.key.starts_with("ingot.source.") ||
-                              entry.key.starts_with("split.");
-        if (!replaced) metadata.set(std::string(entry.key), Metadata::copy_of(entry.value));
-    }
-    return metadata;
-}
-
-bool is_float(TensorType type) {
-    return type == TensorType::F32 || type == TensorType::F16 || type == TensorType::BF16 ||
-           type == TensorType::F64;
-}
-
-}  // namespace
 
 ConversionPlan plan_gguf(const std::string& path, const Recipe& recipe, bool allow_requantize) {
-    auto checkpoint = open_gguf(path);
-    const GgufHeader& header = checkpoint->header();
-
-    std::vector<TensorShape> shapes;
-    for (const SourceTensor& tensor : checkpoint->tensors()) {
-        shapes.push_back(shape_for_recipe(tensor.name, tensor.shape));
-    }
-    const std::vector<TypeChoice> choices = choose_types(recipe, shape_of(header), shapes);
-
-    std::vector<TensorPlan> planned;
-    std::vector<TensorSource> sources;
-    std::vector<std::string> warnings, again, unreadable;
-    for (size_t i = 0; i < checkpoint->tensors().size(); ++i) {
-        const SourceTensor& tensor = checkpoint->tensors()[i];
-        TensorSource source{plain_rows(tensor), choices[i].fallback_reason};
-        TensorType type = choices[i].type;
-        if (!is_float(tensor.type) && !info(tensor.type).quantized) {
-            type = tensor.type;  // integers are tables, not weights
-            source.fallback_reason.clear();
-        } else if (type != tensor.type && info(tensor.type).quantized) {
-            again.push_back(fmt::format("{} ({})", tensor.name, name(tensor.type)));
-            if (!info(tensor.type).decodable) unreadable.push_back(again.back());
-        }
-        planned.push_back({tensor.name, type, tensor.shape});
-        sources.push_back(std::move(source));
-    }
-    if (!unreadable.empty()) {
-        fail("{}: {} tensors have block layouts that cannot be decoded yet, {} the first", path,
-             unreadable.size(), unreadable.front());
-    }
-    if (!again.empty()) {
-        const std::string cost = fmt::format(
-            "{} tensors are quantized already, {} the first; quantizing them again keeps the rounding errors "
-            "of their "
-            "type and adds those of the new one",
-            again.size(), again.front());
-        if (!allow_requantize) {
-            fail(
-                "{}: {}. Start from the original checkpoint or an F16, BF16 or F32 file for the best result, "
-                "or "
-                "accept the loss with --allow-requantize",
-                path, cost);
-        }
-        warnings.push_back(cost);
-    }
-
-    Metadata metadata = copied_metadata(header);
-    metadata.set("general.file_type", recipe.file_type);
-    metadata.set("general.quantization_version", kQuantizationVersion);
-    write_provenance(*checkpoint, recipe, planned.size(), metadata);
-
-    const uint64_t source_bytes = total_source_bytes(sources);
-    ConversionPlan plan{path,
-                        std::move(checkpoint),
-                        &recipe,
-                        GgufLayout(std::move(metadata), std::move(planned)),
-                        std::move(sources),
-                        fs::path(path).stem().string(),
-                        source_bytes,
-                        0,
-                        std::move(warnings),
-                        {}};
-    plan.n_elements = total_elements(plan.layout);
+    ConversionPlan plan;
+    plan.request.source = path;
+    plan.request.recipe = &recipe;
+    plan.request.allow_requantize = allow_requantize;
+    plan_from_gguf(plan);
+    plan.findings.throw_if_problems(path);
     return plan;
 }
 
 std::string default_output_name(const ConversionPlan& plan) {
-    return fmt::format("{}-{}.gguf", plan.model_name, plan.recipe->name);
+    const std::string name = plan.model_name.empty() ? "model" : plan.model_name;
+    return fmt::format("{}-{}.gguf", name, plan.request.vocab_only ? "vocab" : plan.recipe().name);
+}
+
+std::vector<std::string> output_paths(const ConversionPlan& plan, const std::string& output) {
+    if (plan.files.size() <= 1) return {output};
+    const std::string prefix =
+        output.ends_with(kShardSuffix) ? output.substr(0, output.size() - kShardSuffix.size()) : output;
+    std::vector<std::string> paths;
+    for (size_t i = 1; i <= plan.files.size(); ++i) {
+        paths.push_back(fmt::format("{}-{:05}-of-{:05}{}", prefix, i, plan.files.size(), kShardSuffix));
+    }
+    return paths;
+}
+
+void check_output(const ConversionPlan& plan, const std::string& output, bool overwrite, Findings& findings) {
+    const fs::path folder =
+        fs::path(output).has_parent_path() ? fs::path(output).parent_path() : fs::path(".");
+    std::error_code error;
+    if (!fs::is_directory(folder, error)) {
+        findings.problem(output, fmt::format("the folder {} does not exist", folder.string()),
+                         "create it, or choose another with -o");
+        return;
+    }
+    uint64_t present_bytes = 0;  // of unfinished files that will be gone on with
+    for (const std::string& path : output_paths(plan, output)) {
+        if (fs::is_directory(path, error)) {
+            findings.problem(path, "a folder; expected the name of the file to write");
+            continue;
+        }
+        const auto unfinished = fs::file_size(path + ".ingot-partial", error);
+        if (!error) present_bytes += unfinished;
+        if (!fs::exists(path, error)) continue;
+        const MappedFile* same = nullptr;
+        for (const MappedFile* file : plan.source_files()) {
+            if (fs::equivalent(path, file->path(), error)) same = file;
+        }
+        if (same) {
+            findings.problem(path, fmt::format("the same file as the input {}", same->path().string()),
+                             "choose another name for the output");
+        } else if (!overwrite) {
+            findings.problem(path, "exists already", "use --force to replace it, or another name");
+        }
+    }
+    const auto space = fs::space(folder, error);
+    const uint64_t needed = plan.output_bytes() - std::min(plan.output_bytes(), present_bytes);
+    if (!error && space.available < needed) {
+        findings.problem("disk space",
+                         fmt::format("{}: {} bytes are needed, but the disk of {} has {} left", output,
+                                     grouped(needed), folder.string(), grouped(space.available)),
+                         "make room, or write to another disk with -o");
+    }
 }
 
 void check_output(const ConversionPlan& plan, const std::string& output, bool overwrite) {
-    const fs::path path(output);
-    const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
-    std::error_code error;
-    if (fs::is_directory(path, error)) fail("{}: a folder; expected the name of the file to write", output);
-    if (!fs::is_directory(folder, error)) fail("{}: the folder {} does not exist", output, folder.string());
-    if (fs::exists(path, error)) {
-        for (const MappedFile* file : plan.checkpoint->files()) {
-            if (fs::equivalent(path, file->path(), error)) {
-                fail("{}: the same file as the input {}; choose another name for the output", output,
-                     file->path().string());
-            }
-        }
-        if (!overwrite) fail("{}: exists already; use --force to replace it, or another name", output);
-    }
-    const auto space = fs::space(folder, error);
-    if (!error && space.available < plan.layout.file_size_bytes()) {
-        fail("{}: {} bytes are needed, but the disk of {} has {} left", output, plan.layout.file_size_bytes(),
-             folder.string(), space.available);
-    }
+    Findings findings;
+    check_output(plan, output, overwrite, findings);
+    findings.throw_if_problems(output);
 }
 
 }  // namespace ingot::converters

@@ -1,16 +1,13 @@
 #pragma once
-// The pipeline that fills a planned file with tensor data.
-#include <string>
-#include <vector>
-
+// The pipeline that fills planned files with tensor data.
 #include "converters/convert.h"
-#include "format/output_file.h"
+#include "converters/model_writer.h"
 
 namespace ingot::converters {
 
-/// Writes every tensor at its offset and returns their checksums (see checksum.h) in the layout's order.
-/// Throws Error naming tensor, row and column on the first NaN or infinity, and Cancelled on request.
-std::vector<std::string> stream_tensors(const ConversionPlan& plan, OutputFile& output, int n_threads,
-                                        const ConvertOptions& options);
+/// Writes every tensor that is not done yet. Throws Error naming tensor, row and column on the first NaN or
+/// infinity, and Cancelled on request.
+void stream_tensors(const ConversionPlan& plan, ModelWriter& writer, int n_threads,
+                    const ConvertOptions& options);
 
 }  // namespace ingot::converters

@@ -2,12 +2,14 @@
 #include "format/output_file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <random>
+#include <cstdio>
 #include <system_error>
 #include <utility>
 
@@ -36,29 +38,16 @@ fs::path folder_of(const fs::path& target) {
          grouped(size_bytes), free);
 }
 
-/// Creates a file that did not exist, beside the target: a rename within one folder replaces atomically.
-/// Its permissions are those of any new file (0666 less the umask).
-int create_beside(const fs::path& target, std::string& created) {
-    std::random_device random;
-    for (int attempt = 0; attempt < 100; ++attempt) {
-        const std::string name = fmt::format("{}.{:08x}.partial", target.filename().string(), random());
-        created = (folder_of(target) / name).string();
-        const int descriptor = ::open(created.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (descriptor >= 0) return descriptor;
-        if (errno != EEXIST) break;
-    }
-    const int error_number = errno;
-    created.clear();
-    fail("{}: no file can be created in its folder: {}", target.string(), reason(error_number));
-}
-
 /// Gives the file its blocks on disk now. The free space is compared first: asking for more than there is
 /// would fill the disk for everybody else until the answer comes.
 void reserve(int descriptor, const fs::path& target, uint64_t size_bytes) {
     if (size_bytes == 0) return;
     struct statvfs volume {};
+    struct stat status {};
+    const uint64_t present = ::fstat(descriptor, &status) == 0 ? uint64_t(status.st_blocks) * 512 : 0;
+    const uint64_t needed = size_bytes - std::min(size_bytes, present);
     if (size_bytes > uint64_t(INT64_MAX) ||
-        (::fstatvfs(descriptor, &volume) == 0 && size_bytes / volume.f_frsize >= volume.f_bavail)) {
+        (needed > 0 && ::fstatvfs(descriptor, &volume) == 0 && needed / volume.f_frsize >= volume.f_bavail)) {
         fail_for_space(target, size_bytes);
     }
     int error_number = EOPNOTSUPP;
@@ -78,22 +67,33 @@ void reserve(int descriptor, const fs::path& target, uint64_t size_bytes) {
 }
 
 /// Gives a finished file its name; 0 or the error's number. A new name in the same folder appears atomically,
-/// and unless it may replace another file, only where there is none: link() cannot replace, rename() does.
-int take_name(const std::string& temporary, const fs::path& target, bool overwrite) {
-    if (!overwrite) {
-        if (::link(temporary.c_str(), target.c_str()) == 0) {
-            ::unlink(temporary.c_str());
-            return 0;
-        }
-        if (errno == EEXIST) return EEXIST;  // anything else: a file system without links
+/// and unless it may replace another file, only where there is none.
+int take_name(const std::string& unfinished, const fs::path& target, bool overwrite) {
+    if (overwrite) return ::rename(unfinished.c_str(), target.c_str()) == 0 ? 0 : errno;
+#if defined(RENAME_NOREPLACE)
+    if (::renameat2(AT_FDCWD, unfinished.c_str(), AT_FDCWD, target.c_str(), RENAME_NOREPLACE) == 0) return 0;
+    if (errno == EEXIST) return EEXIST;  // anything else: a file system that cannot
+#endif
+    if (::link(unfinished.c_str(), target.c_str()) == 0) {  // cannot replace either
+        ::unlink(unfinished.c_str());
+        return 0;
     }
-    return ::rename(temporary.c_str(), target.c_str()) == 0 ? 0 : errno;
+    if (errno == EEXIST) return EEXIST;
+    return ::rename(unfinished.c_str(), target.c_str()) == 0 ? 0 : errno;
 }
 
 }  // namespace
 
-OutputFile::OutputFile(std::filesystem::path target, uint64_t size_bytes, bool overwrite)
-    : target_(std::move(target)), overwrite_(overwrite) {
+fs::path OutputFile::unfinished_path_of(const fs::path& target) {
+    return folder_of(target) / (target.filename().string() + ".ingot-partial");
+}
+
+OutputFile::OutputFile(std::filesystem::path target, uint64_t size_bytes, bool overwrite,
+                       uint64_t journal_bytes)
+    : target_(std::move(target)),
+      size_bytes_(size_bytes),
+      has_journal_(journal_bytes > 0),
+      overwrite_(overwrite) {
     std::error_code ignored;
     if (fs::is_symlink(target_, ignored)) {  // what the link points to is replaced, not the link
         const fs::path resolved = fs::weakly_canonical(target_, ignored);
@@ -107,14 +107,57 @@ OutputFile::OutputFile(std::filesystem::path target, uint64_t size_bytes, bool o
     if (exists && !overwrite)
         fail("{}: exists already; choose another name or overwrite it", target_.string());
 
-    descriptor_ = create_beside(target_, temporary_);
+    uint64_t reserved_bytes = 0;
+    if (__builtin_add_overflow(size_bytes, journal_bytes, &reserved_bytes)) reserved_bytes = UINT64_MAX;
+    open();
     try {
         if (exists) ::fchmod(descriptor_, status.st_mode & 0777);  // stays as its owner set it, if we may
-        reserve(descriptor_, target_, size_bytes);
+        struct stat earlier {};
+        has_earlier_bytes_ = has_journal_ && ::fstat(descriptor_, &earlier) == 0 &&
+                             uint64_t(earlier.st_size) == reserved_bytes;
+        if (!has_earlier_bytes_ && ::ftruncate(descriptor_, 0) != 0) {
+            fail("{}: cannot be emptied: {}", unfinished_, reason(errno));
+        }
+        reserve(descriptor_, target_, reserved_bytes);
     } catch (...) {
         discard();
         throw;
     }
+}
+
+/// Opens or creates the unfinished file, for this process alone. Its permissions are those of any new file
+/// (0666 less the umask).
+void OutputFile::open() {
+    const std::string path = unfinished_path_of(target_).string();
+    for (int attempt = 0; attempt < 100; ++attempt) {
+        descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
+        if (descriptor_ < 0) {
+            fail("{}: no file can be created in its folder: {}", target_.string(), reason(errno));
+        }
+        struct stat opened {
+        }, named{};
+        const bool locked = ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0;
+        const bool busy = !locked && errno == EWOULDBLOCK;  // else: a file system without locks
+        const bool regular = ::fstat(descriptor_, &opened) == 0 && S_ISREG(opened.st_mode);
+        // The file may have been finished or removed between open() and flock(). A second name means that it
+        // is a finished one, and must not be written to.
+        const bool current = ::stat(path.c_str(), &named) == 0 && named.st_ino == opened.st_ino &&
+                             named.st_dev == opened.st_dev;
+        if (!busy && regular && current && opened.st_nlink == 1) {
+            unfinished_ = path;
+            return;
+        }
+        ::close(std::exchange(descriptor_, -1));
+        if (busy) {
+            fail(
+                "{}: another process is writing it just now ({} is locked); wait for it, or choose another "
+                "name",
+                target_.string(), path);
+        }
+        if (!regular) fail("{}: is not a regular file; remove it", path);
+        if (current && ::unlink(path.c_str()) != 0) fail("{}: cannot be removed: {}", path, reason(errno));
+    }
+    fail("{}: {} changes all the time; another program is at work there", target_.string(), path);
 }
 
 OutputFile::~OutputFile() {
@@ -122,9 +165,23 @@ OutputFile::~OutputFile() {
 }
 
 void OutputFile::discard() noexcept {
+    // Removed while it is still locked: whoever opens the name next makes a file of its own.
+    if (!unfinished_.empty() && !kept_) ::unlink(unfinished_.c_str());
+    unfinished_.clear();
     if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
-    if (!temporary_.empty()) ::unlink(temporary_.c_str());
-    temporary_.clear();
+}
+
+void OutputFile::read_at(uint64_t offset, std::span<std::byte> bytes) const {
+    while (!bytes.empty()) {
+        const ssize_t n = ::pread(descriptor_, bytes.data(), bytes.size(), off_t(offset));
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) {
+            fail("{}: {} bytes cannot be read at byte {}: {}", unfinished_, grouped(bytes.size()),
+                 grouped(offset), n < 0 ? reason(errno) : "it ends before");
+        }
+        offset += uint64_t(n);
+        bytes = bytes.subspan(size_t(n));
+    }
 }
 
 void OutputFile::write_at(uint64_t offset, std::span<const std::byte> bytes) {
@@ -145,13 +202,18 @@ void OutputFile::commit() {
     if (::fsync(descriptor_) != 0) {
         fail("{}: its bytes cannot be made durable: {}", target_.string(), reason(errno));
     }
-    if (::close(std::exchange(descriptor_, -1)) != 0) {
-        fail("{}: cannot be closed: {}", target_.string(), reason(errno));
+    if (::ftruncate(descriptor_, off_t(size_bytes_)) !=
+        0) {  // the journal goes, after everything else is safe
+        fail("{}: cannot be cut to {} bytes: {}", target_.string(), grouped(size_bytes_), reason(errno));
     }
-    if (const int error_number = take_name(temporary_, target_, overwrite_)) {
+    if (const int error_number = take_name(unfinished_, target_, overwrite_)) {
         fail("{}: the finished file cannot take this name: {}", target_.string(), reason(error_number));
     }
-    temporary_.clear();
+    unfinished_.clear();
+    const bool synced = ::fsync(descriptor_) == 0;  // of its size
+    if (::close(std::exchange(descriptor_, -1)) != 0 || !synced) {
+        fail("{}: is written, but cannot be made durable: {}", target_.string(), reason(errno));
+    }
     // The new name is durable once the folder is. Where folders cannot be synced, that is up to the file
     // system.
     const int folder = ::open(folder_of(target_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);

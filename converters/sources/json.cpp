@@ -221,6 +221,16 @@ const std::string& Json::as_string() const {
     return *text;
 }
 
+std::optional<double> Json::number() const {
+    const Number* number = std::get_if<Number>(&value_);
+    return number ? std::optional(number->value) : std::nullopt;
+}
+
+std::optional<bool> Json::truth() const {
+    const bool* truth = std::get_if<bool>(&value_);
+    return truth ? std::optional(*truth) : std::nullopt;
+}
+
 std::optional<uint64_t> Json::whole_number() const {
     const auto* number = std::get_if<Number>(&value_);
     return number ? number->whole : std::nullopt;

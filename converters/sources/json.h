@@ -49,6 +49,9 @@ class Json {
     const std::string& as_string() const;
     /// The number of a value that is a whole one, not negative; nothing for anything else.
     std::optional<uint64_t> whole_number() const;
+    /// The number or truth value of this value itself; nothing for anything else.
+    std::optional<double> number() const;
+    std::optional<bool> truth() const;
     /// "config.json: rope_scaling": where this object stands. Empty for other values.
     std::string where() const;
 

@@ -1,0 +1,91 @@
+#include "converters/doctor.h"
+
+#include <tbb/info.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <system_error>
+
+#include "converters/tiles.h"
+#include "format/output_file.h"
+
+namespace ingot::converters {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// What the system could give this process now; 0 where it does not say.
+uint64_t available_memory_bytes() {
+    std::ifstream file("/proc/meminfo");
+    for (std::string line; std::getline(file, line);) {
+        if (line.starts_with("MemAvailable:")) return std::strtoull(line.c_str() + 13, nullptr, 10) * 1024;
+    }
+    return 0;
+}
+
+/// "F16": 65504 and so on. Types with few bits, tensors that fall back: worth knowing, not in the way.
+void describe_types(const ConversionPlan& plan, Findings& findings) {
+    size_t n_fallbacks = 0;
+    std::string first;
+    for (size_t i = 0; i < plan.tensors.size(); ++i) {
+        if (plan.tensors[i].fallback_reason.empty()) continue;
+        if (n_fallbacks++ == 0) first = plan.target(i).name + ": " + plan.tensors[i].fallback_reason;
+    }
+    if (n_fallbacks > 0) {
+        findings.note("types", fmt::format("{} of {} tensors get another type than {}; {}", n_fallbacks,
+                                           plan.tensors.size(), plan.recipe().name, first));
+    }
+    if (!plan.left_out.empty()) {
+        findings.note("weights", fmt::format("{} tensors of the source are not needed, {} the first",
+                                             plan.left_out.size(), plan.left_out.front()));
+    }
+}
+
+}  // namespace
+
+uint64_t needed_memory_bytes(const ConversionPlan& plan, int n_threads) {
+    constexpr uint64_t kProgramBytes = 16 << 20;
+    // A tile's floats for each thread; for each tile in flight what it was read from and what it becomes.
+    const uint64_t threads = uint64_t(n_threads);
+    const uint64_t tiles = kTileElements * (threads * sizeof(float) + 2 * threads * 2 * sizeof(float));
+    uint64_t headers = 0;
+    for (const PlannedFile& file : plan.files) headers += file.layout.data_offset();
+    constexpr uint64_t kHeaderCopies = 6;  // values, encoded, the tokenizer files they came from
+    return kProgramBytes + tiles + kHeaderCopies * headers + 4096 * plan.tensors.size();
+}
+
+Diagnosis examine(const ConversionPlan& plan, const std::string& output, bool overwrite, int n_threads) {
+    Diagnosis diagnosis;
+    diagnosis.findings = plan.findings;
+    if (!plan.files.empty()) {
+        check_output(plan, output, overwrite, diagnosis.findings);
+        describe_types(plan, diagnosis.findings);
+    }
+    std::error_code error;
+    diagnosis.needed_disk_bytes = plan.output_bytes();
+    for (const std::string& path : output_paths(plan, output)) {
+        const uint64_t present = fs::file_size(OutputFile::unfinished_path_of(path), error);
+        if (!error) diagnosis.needed_disk_bytes -= std::min(diagnosis.needed_disk_bytes, present);
+    }
+    const fs::path folder =
+        fs::path(output).has_parent_path() ? fs::path(output).parent_path() : fs::path(".");
+    const fs::space_info space = fs::space(folder, error);
+    if (!error) diagnosis.available_disk_bytes = space.available;
+    diagnosis.needed_memory_bytes =
+        needed_memory_bytes(plan, n_threads > 0 ? n_threads : tbb::info::default_concurrency());
+    diagnosis.available_memory_bytes = available_memory_bytes();
+    if (diagnosis.available_memory_bytes > 0 &&
+        diagnosis.needed_memory_bytes > diagnosis.available_memory_bytes) {
+        diagnosis.findings.warn(
+            "memory",
+            fmt::format("up to {} bytes are needed, {} are available", grouped(diagnosis.needed_memory_bytes),
+                        grouped(diagnosis.available_memory_bytes)),
+            "use fewer --threads");
+    }
+    return diagnosis;
+}
+
+}  // namespace ingot::converters

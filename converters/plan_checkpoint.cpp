@@ -1,0 +1,176 @@
+// From a Hugging Face folder to a plan. Every stage does what it can with what the stages before it found, so
+// that one run names everything that is in the way.
+#include <algorithm>
+#include <filesystem>
+#include <set>
+
+#include "converters/architectures/mapping.h"
+#include "converters/architectures/model_config.h"
+#include "converters/metadata_file.h"
+#include "converters/model_name.h"
+#include "converters/planners.h"
+#include "converters/vocabulary/vocabulary.h"
+#include "format/checksum.h"
+#include "format/error.h"
+#include "format/ingot_keys.h"
+
+namespace ingot::converters {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr size_t kMaxStoredConfigBytes = 1 << 20;
+
+/// generation_config.json's sampling defaults, under the keys that other programs read.
+void write_sampling_defaults(const fs::path& folder, Metadata& metadata) {
+    const fs::path path = folder / "generation_config.json";
+    if (!fs::exists(path)) return;
+    const Json config = Json::read_file(path.string());
+    const auto set_float = [&](const char* config_key, const char* key) {
+        if (const auto value = config.get_number(config_key)) metadata.set(key, float(*value));
+    };
+    if (const auto top_k = config.get_uint("top_k"); top_k && *top_k <= INT32_MAX) {
+        metadata.set("general.sampling.top_k", int32_t(*top_k));
+    }
+    set_float("top_p", "general.sampling.top_p");
+    set_float("min_p", "general.sampling.min_p");
+    set_float("temperature", "general.sampling.temp");
+    set_float("repetition_penalty", "general.sampling.penalty_repeat");
+}
+
+/// "safetensors, 2 files, BF16 and F32"
+std::string form_of(const Checkpoint& checkpoint) {
+    std::set<std::string> types;
+    for (const SourceTensor& tensor : checkpoint.tensors()) {
+        types.insert(tensor.unreadable.empty() ? std::string(name(tensor.type)) : tensor.unreadable);
+    }
+    const size_t n_files = checkpoint.files().size();
+    return fmt::format("{}, {} file{}, {}", checkpoint.format(), n_files, n_files == 1 ? "" : "s",
+                       fmt::join(types, " and "));
+}
+
+class CheckpointPlanner {
+  public:
+    explicit CheckpointPlanner(ConversionPlan& plan)
+        : plan_(plan), findings_(plan.findings), folder_(plan.source()) {}
+
+    void run() {
+        const fs::path config_path = fs::path(folder_) / "config.json";
+        if (!fs::exists(config_path))
+            fail("{}: no config.json there; expected the folder of a checkpoint", folder_);
+        findings_.attempt("config.json", [&] {
+            config_ = Json::read_file(config_path.string());
+            model_ = read_model_config(*config_);
+            plan_.family = model_->family->name;
+            plan_.architecture = model_->family->architecture;
+            for (const std::string& warning : model_->warnings) findings_.warn("config.json", warning);
+        });
+        if (!plan_.request.vocab_only) {
+            findings_.attempt("weights", [&] { open_weights(); });
+            if (model_ && weights_) findings_.attempt("weights", [&] { map_weights(); });
+        }
+        findings_.attempt("tokenizer", [&] { read_tokenizer(); });
+        if (!model_ || findings_.has_problems()) return;
+        findings_.attempt("types", [&] { choose_target_types(); });
+        findings_.attempt("metadata", [&] { plan_.lay_out(metadata(), std::move(targets_)); });
+    }
+
+  private:
+    void open_weights() {
+        plan_.checkpoint = open_safetensors(folder_);
+        plan_.source_form = form_of(*plan_.checkpoint);
+        weights_.emplace(*plan_.checkpoint);
+    }
+
+    void map_weights() {
+        Mapping mapping = map_tensors(*model_, *weights_);
+        plan_.left_out = std::move(mapping.left_out);
+        if (model_->rope.kind == RopeScaling::Kind::Llama3) {
+            std::vector<float> factors = llama3_rope_factors(*model_);
+            const uint64_t n = factors.size();
+            add("rope_freqs.weight", computed_rows("rope_freqs.weight", {n}, std::move(factors)));
+            n_generated_ = plan_.tensors.size();
+        }
+        for (MappedTensor& tensor : mapping.tensors) {
+            n_weights_ += tensor.rows->n_elements();
+            add(tensor.name, std::move(tensor.rows));
+        }
+        plan_.source_bytes = source_bytes_of(plan_.tensors);
+    }
+
+    void add(const std::string& name, RowsPtr rows) {
+        targets_.push_back({name, TensorType::F32, rows->shape()});
+        plan_.tensors.push_back({std::move(rows), {}});
+    }
+
+    void read_tokenizer() {
+        // Without a readable model, the number of its embedding's rows may still be in the configuration.
+        const uint64_t n_rows = model_    ? model_->vocabulary
+                                : config_ ? config_->get_uint("vocab_size").value_or(0)
+                                          : 0;
+        if (n_rows == 0) return;
+        vocabulary_ = read_vocabulary(folder_, n_rows);
+        for (const std::string& warning : vocabulary_->warnings) findings_.warn("tokenizer", warning);
+    }
+
+    void choose_target_types() {
+        std::vector<TensorShape> shapes;
+        for (size_t i = n_generated_; i < targets_.size(); ++i)
+            shapes.push_back(shape_for_recipe(targets_[i]));
+        const ModelShape shape{plan_.architecture,        uint32_t(model_->n_layers),   0,
+                               uint32_t(model_->n_heads), uint32_t(model_->n_kv_heads), model_->tied_output};
+        const std::vector<TypeChoice> choices = choose_types(plan_.recipe(), shape, shapes);
+        for (size_t i = 0; i < choices.size(); ++i) {
+            targets_[n_generated_ + i].type = choices[i].type;
+            plan_.tensors[n_generated_ + i].fallback_reason = choices[i].fallback_reason;
+        }
+    }
+
+    Metadata metadata() {
+        const ModelName name = model_name(folder_, n_weights_);
+        plan_.model_name = name.file_stem;
+        Metadata metadata;
+        metadata.set("general.architecture", model_->family->architecture);
+        metadata.set("general.type", "model");
+        write_sampling_defaults(folder_, metadata);
+        metadata.set("general.name", MetadataValue(name.display));
+        if (!name.size_label.empty()) metadata.set("general.size_label", MetadataValue(name.size_label));
+        write_hyperparameters(*model_, *config_, metadata);
+        if (!plan_.request.vocab_only) {
+            metadata.set("general.file_type", plan_.recipe().file_type);
+            metadata.set("general.quantization_version", kQuantizationVersion);
+        }
+        write_vocabulary(*vocabulary_, metadata);
+        write_provenance(plan_.checkpoint.get(), plan_.recipe(), metadata);
+        const MappedFile config_file(fs::path(folder_) / "config.json");
+        metadata.set(std::string(keys::kSourceConfigChecksum),
+                     MetadataValue(xxh3_128_hex(config_file.bytes())));
+        if (config_file.bytes().size() <= kMaxStoredConfigBytes) {
+            metadata.set(std::string(keys::kSourceConfig),
+                         MetadataValue(std::string(reinterpret_cast<const char*>(config_file.bytes().data()),
+                                                   config_file.bytes().size())));
+        }
+        apply_metadata_file(plan_.request.metadata_file, metadata);
+        return metadata;
+    }
+
+    ConversionPlan& plan_;
+    Findings& findings_;
+    const std::string folder_;
+    std::optional<Json> config_;
+    std::optional<ModelConfig> model_;
+    std::optional<WeightSet> weights_;
+    std::optional<Vocabulary> vocabulary_;
+    std::vector<TensorPlan> targets_;  // one for each of the plan's tensors
+    size_t n_generated_ = 0;           // of these are no weights of the checkpoint; they stay F32
+    uint64_t n_weights_ = 0;           // elements
+};
+
+}  // namespace
+
+void plan_from_checkpoint(ConversionPlan& plan) {
+    CheckpointPlanner(plan).run();
+}
+
+}  // namespace ingot::converters

@@ -1,0 +1,123 @@
+// From a GGUF file to a plan: the same model in another encoding.
+#include <algorithm>
+#include <filesystem>
+
+#include "converters/metadata_file.h"
+#include "converters/planners.h"
+#include "format/error.h"
+#include "format/ingot_keys.h"
+
+namespace ingot::converters {
+
+namespace {
+
+/// A number that some architectures give per layer, as an array: its largest. 0 when it is absent.
+uint32_t largest_number(const GgufHeader& header, const std::string& key) {
+    const Value* value = header.find(key);
+    if (!value) return 0;
+    if (value->type() != ValueType::Array) return uint32_t(std::min<uint64_t>(value->as_uint(), UINT32_MAX));
+    const std::vector<int64_t> numbers = header.ints(key);
+    return numbers.empty() ? 0 : uint32_t(std::clamp<int64_t>(std::ranges::max(numbers), 0, UINT32_MAX));
+}
+
+ModelShape shape_of(const GgufHeader& header) {
+    ModelShape shape;
+    shape.architecture = header.get_string("general.architecture").value_or("");
+    const std::string prefix = shape.architecture + ".";
+    shape.n_layers = largest_number(header, prefix + "block_count");
+    shape.n_experts = largest_number(header, prefix + "expert_count");
+    shape.n_heads = largest_number(header, prefix + "attention.head_count");
+    shape.n_kv_heads = largest_number(header, prefix + "attention.head_count_kv");
+    if (shape.n_kv_heads == 0) shape.n_kv_heads = shape.n_heads;
+    shape.tied_output = header.find_tensor("output.weight") == nullptr;
+    return shape;
+}
+
+/// All metadata but what is about to change: the encoding, the checksums, which file it came from.
+Metadata copied_metadata(const GgufHeader& header) {
+    Metadata metadata;
+    for (const KeyValue& entry : header.metadata()) {
+        const bool replaced = entry.key == keys::kChecksums || entry.key == keys::kSourceFormat ||
+                              entry.key == keys::kSourceFiles || entry.key == keys::kSourceSizes ||
+                              entry.key.starts_with("split.");
+        if (!replaced) metadata.set(std::string(entry.key), Metadata::copy_of(entry.value));
+    }
+    return metadata;
+}
+
+bool is_float(TensorType type) {
+    return type == TensorType::F32 || type == TensorType::F16 || type == TensorType::BF16 ||
+           type == TensorType::F64;
+}
+
+std::string first_of(const std::vector<std::string>& names) {
+    return names.size() == 1 ? names.front() : fmt::format("{} and {} more", names.front(), names.size() - 1);
+}
+
+}  // namespace
+
+void plan_from_gguf(ConversionPlan& plan) {
+    auto opened = open_gguf(plan.source());
+    const GgufCheckpoint& checkpoint = *opened;
+    const GgufHeader& header = checkpoint.header();
+    plan.checkpoint = std::move(opened);
+    plan.architecture = header.get_string("general.architecture").value_or("");
+    plan.source_form = "gguf";
+    plan.model_name = std::filesystem::path(plan.source()).stem().string();
+    const Recipe& recipe = plan.recipe();
+
+    std::vector<TensorPlan> targets;
+    std::vector<TensorShape> shapes;
+    for (const SourceTensor& tensor : checkpoint.tensors()) {
+        targets.push_back({tensor.name, tensor.type, tensor.shape});
+    }
+    for (const TensorPlan& target : targets) shapes.push_back(shape_for_recipe(target));
+    const std::vector<TypeChoice> choices = choose_types(recipe, shape_of(header), shapes);
+    std::vector<std::string> again, unreadable;
+    for (size_t i = 0; i < targets.size(); ++i) {
+        const SourceTensor& tensor = checkpoint.tensors()[i];
+        TensorSource source{plain_rows(tensor), choices[i].fallback_reason};
+        if (!is_float(tensor.type) && !info(tensor.type).quantized) {
+            source.fallback_reason.clear();  // integers are tables, not weights
+        } else {
+            targets[i].type = choices[i].type;
+            if (choices[i].type != tensor.type && info(tensor.type).quantized) {
+                again.push_back(fmt::format("{} ({})", tensor.name, name(tensor.type)));
+                if (!info(tensor.type).decodable) unreadable.push_back(again.back());
+            }
+        }
+        plan.tensors.push_back(std::move(source));
+    }
+    if (!unreadable.empty()) {
+        plan.findings.problem("block layouts",
+                              fmt::format("the layouts of {} tensors cannot be decoded yet: {}",
+                                          unreadable.size(), first_of(unreadable)),
+                              "start from the original checkpoint");
+    }
+    if (!again.empty()) {
+        const std::string cost = fmt::format(
+            "{} tensors are quantized already: {}; quantizing them again keeps the rounding errors of their "
+            "type and adds those of the new one",
+            again.size(), first_of(again));
+        const char* action =
+            "start from the original checkpoint or an F16, BF16 or F32 file for the best result, or accept "
+            "the loss with --allow-requantize";
+        if (plan.request.allow_requantize) {
+            plan.findings.warn("weights", cost);
+        } else {
+            plan.findings.problem("weights", cost, action);
+        }
+    }
+    plan.source_bytes = source_bytes_of(plan.tensors);
+
+    Metadata metadata = copied_metadata(header);
+    metadata.set("general.file_type", recipe.file_type);
+    metadata.set("general.quantization_version", kQuantizationVersion);
+    write_provenance(&checkpoint, recipe, metadata);
+    plan.findings.attempt("metadata", [&] {
+        apply_metadata_file(plan.request.metadata_file, metadata);
+        plan.lay_out(std::move(metadata), std::move(targets));
+    });
+}
+
+}  // namespace ingot::converters

@@ -1,0 +1,23 @@
+#pragma once
+// What a user asks a conversion to do.
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "converters/quantize/recipe.h"
+#include "converters/sources/lora.h"
+
+namespace ingot::converters {
+
+struct ConvertRequest {
+    std::string source;  // a checkpoint, or a GGUF file
+    const Recipe* recipe = nullptr;
+    std::string family;                   // --as: takes the place of what config.json says; empty: it decides
+    std::vector<AdapterChoice> adapters;  // merged in this order
+    std::string metadata_file;      // JSON whose members are set in, or taken from, the metadata; or empty
+    bool vocab_only = false;        // everything but the tensors
+    bool allow_requantize = false;  // a GGUF whose weights are quantized already
+    uint64_t max_file_bytes = 0;    // above zero: shards of at most this size, where tensors allow it
+};
+
+}  // namespace ingot::converters
