@@ -61,6 +61,16 @@ PIXTRAL = {"model_type": "pixtral", "hidden_size": 64, "intermediate_size": 64, 
 ALTERNATING = ["sliding_attention", "full_attention"] * 2
 DELTA = ["linear_attention", "full_attention"] * 2
 
+GEMMA2 = BASE | {"head_dim": 48, "num_hidden_layers": 4, "sliding_window": WINDOW, "attn_logit_softcapping": 5.0,
+                 "final_logit_softcapping": 3.0, "tie_word_embeddings": True}
+GEMMA3 = BASE | {"head_dim": 48, "num_hidden_layers": 6, "sliding_window": WINDOW, "sliding_window_pattern": 6,
+                 "tie_word_embeddings": True, "rope_parameters": {"full_attention": rope("linear", 1e6, factor=8.0),
+                                                                  "sliding_attention": rope()}}
+GPT_OSS = BASE | {"intermediate_size": 96, "head_dim": 32, "num_local_experts": 4, "num_experts_per_tok": 2,
+                  "sliding_window": WINDOW}
+LLAMA4 = BASE | {"num_hidden_layers": 4, "head_dim": 32, "intermediate_size": 96, "intermediate_size_mlp": 192,
+                 "num_local_experts": 4, "num_experts_per_tok": 1, "interleave_moe_layer_step": 2}
+
 # family: (model_type of transformers, what its config gets beyond or instead of BASE)
 LLAMA_ROPE = {"llama": rope(), "llama-linear": rope("linear", factor=4.0),
               "llama-dynamic": rope("dynamic", factor=2.0),
@@ -71,19 +81,17 @@ FAMILIES = {name: ("llama", BASE | {"rope_parameters": parameters}) for name, pa
 FAMILIES |= {
     "llama-tied-bias": ("llama", BASE | {"tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True,
                                          "head_dim": 48}),
-    "mistral": ("mistral", BASE | {"sliding_window": WINDOW, "head_dim": 48}),
+    "mistral": ("mistral", BASE | {"sliding_window": None, "head_dim": 48}),
+    "mistral-window": ("mistral", BASE | {"sliding_window": WINDOW}),
     "qwen2": ("qwen2", BASE | {"tie_word_embeddings": True}),
     "qwen3": ("qwen3", BASE | {"head_dim": 64}),
     "gemma": ("gemma", BASE | {"head_dim": 48, "tie_word_embeddings": True}),
-    "gemma2": ("gemma2", BASE | {"head_dim": 48, "num_hidden_layers": 4, "sliding_window": WINDOW,
-                                 "query_pre_attn_scalar": 40, "attn_logit_softcapping": 5.0,
-                                 "final_logit_softcapping": 3.0, "tie_word_embeddings": True}),
-    "gemma3": ("gemma3_text", BASE | {"head_dim": 48, "num_hidden_layers": 6, "sliding_window": WINDOW,
-                                      "sliding_window_pattern": 6, "query_pre_attn_scalar": 40,
-                                      "tie_word_embeddings": True,
-                                      "rope_parameters": {"full_attention": rope("linear", 1e6, factor=8.0),
-                                                          "sliding_attention": rope()}}),
-    "phi3": ("phi3", BASE | {"sliding_window": WINDOW}),
+    "gemma2": ("gemma2", GEMMA2 | {"query_pre_attn_scalar": 48}),
+    "gemma2-scale": ("gemma2", GEMMA2 | {"query_pre_attn_scalar": 32}),
+    "gemma3": ("gemma3_text", GEMMA3 | {"query_pre_attn_scalar": 48}),
+    "gemma3-scale": ("gemma3_text", GEMMA3 | {"query_pre_attn_scalar": 32}),
+    "phi3": ("phi3", BASE),
+    "phi3-window": ("phi3", BASE | {"sliding_window": WINDOW}),
     "phi3-long": ("phi3", BASE | {"original_max_position_embeddings": 32, "rope_parameters": rope(
         "longrope", short_factor=[1.0 + 0.05 * i for i in range(16)],
         long_factor=[1.0 + 0.5 * i for i in range(16)], original_max_position_embeddings=32)}),
@@ -106,13 +114,17 @@ FAMILIES |= {
     "stablelm": ("stablelm", BASE | {"use_qkv_bias": True, "rope_parameters": rope(partial_rotary_factor=0.25)}),
     "stablelm-12b": ("stablelm", BASE | {"qk_layernorm": True, "use_parallel_residual": True,
                                          "rope_parameters": rope(partial_rotary_factor=0.25)}),
-    "starcoder2": ("starcoder2", BASE | {"sliding_window": WINDOW, "use_bias": True, "tie_word_embeddings": True}),
+    "starcoder2": ("starcoder2", BASE | {"sliding_window": None, "use_bias": True, "tie_word_embeddings": True}),
+    "starcoder2-window": ("starcoder2", BASE | {"sliding_window": WINDOW, "use_bias": True}),
     "olmo2": ("olmo2", BASE),
     "granite": ("granite", BASE | {"embedding_multiplier": 2.0, "attention_multiplier": 0.25,
                                    "residual_multiplier": 0.7, "logits_scaling": 1.5, "tie_word_embeddings": True}),
     "smollm3": ("smollm3", BASE | {"num_hidden_layers": 4, "no_rope_layer_interval": 4,
                                    "tie_word_embeddings": True}),
-    "cohere": ("cohere", BASE | {"use_qk_norm": True, "logit_scale": 0.25, "tie_word_embeddings": True}),
+    "cohere": ("cohere", BASE | {"logit_scale": 0.25, "tie_word_embeddings": True}),
+    # llama.cpp expects these norms in models of 64 layers or more.
+    "cohere-plus": ("cohere", BASE | {"use_qk_norm": True, "hidden_size": 64, "intermediate_size": 64,
+                                      "num_hidden_layers": 64, "logit_scale": 0.25, "tie_word_embeddings": True}),
     "cohere2": ("cohere2", BASE | {"logit_scale": 0.25, "num_hidden_layers": 4, "sliding_window": WINDOW,
                                    "tie_word_embeddings": True}),
     "gptj": ("gptj", IDS | {"n_embd": 128, "n_layer": 3, "n_head": 4, "n_positions": 128, "rotary_dim": 16,
@@ -124,10 +136,11 @@ FAMILIES |= {
     "mpt": ("mpt", IDS | {"d_model": 128, "n_layers": 3, "n_heads": 4, "max_seq_len": 128,
                           "attn_config": {"alibi": True, "clip_qkv": 1.0, "alibi_bias_max": 8}}),
     "bloom": ("bloom", IDS | {"hidden_size": 128, "n_layer": 3, "n_head": 4}),
-    "gptoss": ("gpt_oss", BASE | {"hidden_size": 128, "intermediate_size": 96, "head_dim": 32,
-                                  "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": WINDOW,
-                                  "rope_parameters": rope("yarn", 150000.0, factor=4.0, beta_fast=32.0, beta_slow=1.0,
-                                                          truncate=False, original_max_position_embeddings=32)}),
+    "gptoss": ("gpt_oss", GPT_OSS | {"rope_parameters": rope(
+        "yarn", 150000.0, factor=4.0, beta_fast=32.0, beta_slow=1.0, truncate=False,
+        original_max_position_embeddings=32)}),
+    "gptoss-truncate": ("gpt_oss", GPT_OSS | {"rope_parameters": rope(
+        "yarn", 150000.0, factor=4.0, beta_fast=32.0, beta_slow=1.0, original_max_position_embeddings=32)}),
     "deepseek2": ("deepseek_v2", BASE | {"num_attention_heads": 4, "num_key_value_heads": 4, "q_lora_rank": None,
                                          "kv_lora_rank": 64, "qk_nope_head_dim": 32, "qk_rope_head_dim": 16,
                                          "v_head_dim": 32, "n_routed_experts": 4, "num_experts_per_tok": 2,
@@ -145,10 +158,8 @@ FAMILIES |= {
         "qk_nope_head_dim": 32, "qk_rope_head_dim": 16, "v_head_dim": 32, "n_routed_experts": 8,
         "num_experts_per_tok": 2, "n_shared_experts": 1, "moe_intermediate_size": 64, "first_k_dense_replace": 1,
         "routed_scaling_factor": 1.5, "n_group": 2, "topk_group": 1, "norm_topk_prob": True}),
-    "llama4": ("llama4_text", BASE | {"num_hidden_layers": 4, "head_dim": 32, "intermediate_size": 96,
-                                      "intermediate_size_mlp": 192, "num_local_experts": 4, "num_experts_per_tok": 1,
-                                      "interleave_moe_layer_step": 2, "attention_chunk_size": WINDOW,
-                                      "attn_temperature_tuning": True, "floor_scale": 16, "attn_scale": 0.1}),
+    "llama4": ("llama4_text", LLAMA4),
+    "llama4-chunks": ("llama4_text", LLAMA4 | {"attention_chunk_size": WINDOW, "floor_scale": 16, "attn_scale": 0.1}),
     "glm4": ("glm4", BASE | {"head_dim": 32, "attention_bias": True,
                              "rope_parameters": rope(partial_rotary_factor=0.5)}),
     "ministral3": ("ministral3", BASE | {"head_dim": 48, "rope_parameters": rope(
