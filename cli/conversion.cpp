@@ -1,14 +1,17 @@
 #include "cli/conversion.h"
 
-#include <algorithm>
-#include <map>
+#include <charconv>
+#include <cmath>
 #include <optional>
-#include <tuple>
 
 #include "cli/console.h"
+#include "cli/conversion_report.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
-#include "format/json_writer.h"
+#include "converters/convert.h"
+#include "converters/doctor.h"
+#include "converters/verification.h"
+#include "format/error.h"
 
 namespace ingot::cli {
 
@@ -16,155 +19,50 @@ using namespace converters;
 
 namespace {
 
+constexpr int kFailed = 1;
 constexpr int kInterrupted = 130;
 
-// --- For people --------------------------------------------------------------------------------------------
-
-/// Tensors that differ only in their layer: "blk.*.attn_q.weight".
-struct Group {
-    std::string name;
-    std::string source_type;
-    TensorType type{};
-    std::vector<uint64_t> shape;
-    uint64_t n_tensors = 0;
-    uint64_t size_bytes = 0;
-};
-
-std::string without_layer(const std::string& name) {
-    constexpr std::string_view kPrefix = "blk.";
-    if (!name.starts_with(kPrefix)) return name;
-    const size_t end = name.find_first_not_of("0123456789", kPrefix.size());
-    if (end == kPrefix.size() || end == std::string::npos) return name;
-    return "blk.*" + name.substr(end);
+[[noreturn]] void stop(const Cancelled& cancelled, ProgressBar& progress) {
+    progress.clear();
+    fmt::print(stderr, "ingot: {}\n", cancelled.what());
+    throw Exit{kInterrupted};
 }
 
-std::vector<Group> groups_of(const ConversionPlan& plan) {
-    std::vector<Group> groups;
-    std::map<std::tuple<std::string, std::string, TensorType, std::vector<uint64_t>>, size_t> index;
-    for (size_t i = 0; i < plan.tensors.size(); ++i) {
-        const TensorPlan& tensor = plan.target(i);
-        const std::string& source_type = plan.tensors[i].rows->encoding();
-        const std::string group_name = without_layer(tensor.name);
-        const auto [at, added] =
-            index.emplace(std::tuple(group_name, source_type, tensor.type, tensor.shape), groups.size());
-        if (added) groups.push_back({group_name, source_type, tensor.type, tensor.shape, 0, 0});
-        ++groups[at->second].n_tensors;
-        groups[at->second].size_bytes += tensor.size_bytes;
+ConversionResult write(const ConversionPlan& plan, const std::string& output,
+                       const ConversionOptions& options, const char* label) {
+    ProgressBar progress(label);
+    ConvertOptions convert_options;
+    convert_options.output = output;
+    convert_options.overwrite = options.force;
+    convert_options.n_threads = options.n_threads;
+    convert_options.cancel = &interrupted;
+    convert_options.progress = [&](uint64_t done, uint64_t total) { progress.update(done, total); };
+    try {
+        return convert(plan, convert_options);
+    } catch (const Cancelled& cancelled) {
+        stop(cancelled, progress);
     }
-    return groups;
 }
 
-std::string plan_text(const ConversionPlan& plan, const Painter& paint) {
-    Table table({{"tensors", Table::kLeft, Tone::Key},
-                 {"", Table::kRight},
-                 {"shape", Table::kRight},
-                 {"from"},
-                 {"to"},
-                 {"bytes", Table::kRight}});
-    for (const Group& group : groups_of(plan)) {
-        table.add({group.name, fmt::format("{}", group.n_tensors),
-                   fmt::format("{}", fmt::join(group.shape, " × ")), group.source_type,
-                   std::string(name(group.type)), human_bytes(group.size_bytes)});
+VerificationReport compare(const ConversionPlan& plan, const ConversionResult& result,
+                           const ConversionOptions& options) {
+    ProgressBar progress("comparing");
+    VerificationOptions verification_options;
+    verification_options.n_threads = options.n_threads;
+    verification_options.cancel = &interrupted;
+    verification_options.progress = [&](uint64_t done, uint64_t total) { progress.update(done, total); };
+    try {
+        return verify_conversion(plan, result.outputs, verification_options);
+    } catch (const Cancelled& cancelled) {
+        stop(cancelled, progress);
     }
-    return table.text(paint);
 }
 
-/// "rows of 320 are no multiple of 256: Q5_0 instead of Q4_K" -> number of tensors
-std::map<std::string, uint64_t> fallbacks_of(const ConversionPlan& plan) {
-    std::map<std::string, uint64_t> fallbacks;
-    for (const TensorSource& tensor : plan.tensors) {
-        if (!tensor.fallback_reason.empty()) ++fallbacks[tensor.fallback_reason];
-    }
-    return fallbacks;
-}
-
-std::string summary_text(const ConversionPlan& plan, const std::string& output,
-                         const std::optional<ConversionResult>& result, const Painter& paint) {
-    const uint64_t output_bytes = plan.output_bytes();
-    Table facts({{"", Table::kLeft, Tone::Key}, {""}});
-    facts.add({"type", fmt::format("{}, {:.2f} bits per weight", plan.recipe().name, plan.bits_per_weight())});
-    facts.add({"weights",
-               fmt::format("{} in {}", human_count(plan.n_elements), plural(plan.tensors.size(), "tensor"))});
-    facts.add({"bytes", fmt::format("{} → {}{}", human_bytes(plan.source_bytes), human_bytes(output_bytes),
-                                    plan.source_bytes == 0
-                                        ? ""
-                                        : fmt::format(" ({:.0f} %)", 100 * double(output_bytes) /
-                                                                         double(plan.source_bytes)))});
-    if (result) {
-        facts.add(
-            {"time", fmt::format("{} on {}, {}/s", human_seconds(result->seconds),
-                                 plural(uint64_t(result->n_threads), "thread"),
-                                 human_bytes(uint64_t(double(result->source_bytes) / result->seconds)))});
-    }
-    for (const auto& [reason, n_tensors] : fallbacks_of(plan)) {
-        facts.add({"fallback", fmt::format("{}: {}", plural(n_tensors, "tensor"), reason)});
-    }
-    if (!plan.left_out.empty()) {
-        constexpr size_t kShown = 3;
-        const size_t n = std::min(plan.left_out.size(), kShown);
-        facts.add(
-            {"left out",
-             fmt::format(
-                 "{}{}", fmt::join(plan.left_out.begin(), plan.left_out.begin() + long(n), ", "),
-                 plan.left_out.size() > n ? fmt::format(" and {} more", plan.left_out.size() - n) : "")});
-    }
-    return fmt::format("{} → {}\n{}", plan.source(), paint(Tone::Heading, output), facts.text(paint));
-}
-
-// --- For programs ------------------------------------------------------------------------------------------
-
-/// The object that README documents. Members are added, never renamed.
-std::string report_json(const ConversionPlan& plan, const std::string& output,
-                        const std::optional<ConversionResult>& result) {
-    JsonWriter json;
-    json.begin_object();
-    json.member("source", plan.source()).member("source_format", plan.checkpoint ? plan.checkpoint->format() : "none");
-    json.member("output", output).member("dry_run", !result.has_value());
-    json.member("type", plan.recipe().name);
-    json.member("n_tensors", plan.tensors.size()).member("n_weights", plan.n_elements);
-    json.member("source_bytes", plan.source_bytes).member("output_bytes", plan.output_bytes());
-    json.member("bits_per_weight", plan.bits_per_weight());
-    if (result) {
-        json.member("seconds", result->seconds).member("threads", result->n_threads);
-        json.member("bytes_per_second", double(result->source_bytes) / result->seconds);
-    }
-    json.key("types").begin_array();
-    for (const TypeTotal& total : totals_by_type(plan)) {
-        json.begin_object(JsonWriter::kOneLine).member("type", name(total.type));
-        json.member("tensors", total.n_tensors).member("weights", total.n_elements);
-        json.member("bytes", total.size_bytes).end_object();
-    }
-    json.end_array();
-    json.key("fallbacks").begin_array();
-    for (size_t i = 0; i < plan.tensors.size(); ++i) {
-        if (plan.tensors[i].fallback_reason.empty()) continue;
-        json.begin_object(JsonWriter::kOneLine).member("tensor", plan.target(i).name);
-        json.member("type", name(plan.target(i).type));
-        json.member("reason", plan.tensors[i].fallback_reason).end_object();
-    }
-    json.end_array();
-    if (!result) {
-        json.key("tensors").begin_array();
-        for (size_t i = 0; i < plan.tensors.size(); ++i) {
-            const TensorPlan& tensor = plan.target(i);
-            json.begin_object(JsonWriter::kOneLine)
-                .member("name", tensor.name)
-                .member("type", name(tensor.type));
-            json.key("shape").begin_array(JsonWriter::kOneLine);
-            for (const uint64_t dimension : tensor.shape) json.value(dimension);
-            json.end_array().member("offset", tensor.offset).member("bytes", tensor.size_bytes);
-            json.member("source", plan.tensors[i].rows->name());
-            json.end_object();
-        }
-        json.end_array();
-    }
-    json.key("left_out").begin_array();
-    for (const std::string& tensor : plan.left_out) json.value(tensor);
-    json.end_array();
-    json.key("warnings").begin_array();
-    for (const std::string& warning : plan.findings.messages(Severity::Warning)) json.value(warning);
-    json.end_array().end_object();
-    return json.text() + "\n";
+void check(const ConversionPlan& plan, const std::string& output, const ConversionOptions& options) {
+    const Diagnosis diagnosis = examine(plan, output, options.force, options.n_threads);
+    print_out(options.json ? check_json(plan, output, diagnosis)
+                           : check_text(plan, output, diagnosis, Painter(stdout)));
+    if (!diagnosis.ok()) throw Exit{kFailed};
 }
 
 }  // namespace
@@ -183,6 +81,41 @@ std::string recipe_names() {
     return text;
 }
 
+uint64_t parse_size(const std::string& text) {
+    struct Unit {
+        std::string_view name;
+        double bytes;
+    };
+    constexpr Unit kUnits[] = {{"", 1},         {"K", 1e3},      {"M", 1e6},     {"G", 1e9},  {"KB", 1e3},
+                               {"MB", 1e6},     {"GB", 1e9},     {"TB", 1e12},   {"T", 1e12}, {"KiB", 0x1p10},
+                               {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40}};
+    double number = 0;
+    const char* const end = text.data() + text.size();
+    const auto [unit, error] = std::from_chars(text.data(), end, number);
+    if (error == std::errc() && number > 0) {
+        for (const Unit& known : kUnits) {
+            if (std::string_view(unit, size_t(end - unit)) != known.name) continue;
+            const double bytes = std::round(number * known.bytes);
+            if (bytes >= 1 && bytes < 0x1p63) return uint64_t(bytes);
+        }
+    }
+    fail("'{}' is no size; write a number with K, M, G (10^3 …) or KiB, MiB, GiB (2^10 …), such as 4.5GiB",
+         text);
+}
+
+CLI::Validator size_validator() {
+    return CLI::Validator(
+        [](const std::string& text) {
+            try {
+                parse_size(text);
+            } catch (const Error& error) {
+                return std::string(error.what());
+            }
+            return std::string();
+        },
+        "", "size");
+}
+
 void add_conversion_options(CLI::App& command, ConversionOptions& options) {
     const auto known_type = [](const std::string& text) {
         if (find_recipe(text)) return std::string();
@@ -191,36 +124,45 @@ void add_conversion_options(CLI::App& command, ConversionOptions& options) {
     command.add_option("-t,--type", options.type, "What to store the weights in; see below")
         ->type_name("TYPE")
         ->check(CLI::Validator(known_type, "", "type"));
+    command.add_flag("--check", options.check, "Only look for what is in the way, and name all of it");
+    command.add_flag("--dry-run", options.dry_run, "Show what would be written, and write nothing");
+    command.add_flag("--verify", options.verify, "Then compare what was written with the source");
+    command
+        .add_option("--split-max-size", options.split_size, "Write files of at most this size: 2G, 4.5GiB")
+        ->type_name("SIZE")
+        ->check(size_validator());
+    command
+        .add_option("--metadata", options.request.metadata_file, "JSON whose members become metadata keys")
+        ->type_name("FILE");
     command.add_option("--threads", options.n_threads, "Threads; all processors if not given")
         ->check(CLI::Range(1, 1024))
         ->type_name("N");
-    command.add_flag("--dry-run", options.dry_run, "Show what would be written, and write nothing");
     command.add_flag("--force", options.force, "Replace the output if it exists");
     command.add_flag("--json", options.json, "Report as JSON, in the form that README describes");
 }
 
-void run_conversion(ConversionPlan plan, const ConversionOptions& options, const char* label) {
+void run_conversion(const ConversionOptions& options, const char* label) {
+    ConvertRequest request = options.request;
+    request.recipe = find_recipe(options.type);
+    if (!options.split_size.empty()) request.max_file_bytes = parse_size(options.split_size);
+    const ConversionPlan plan = plan_conversion(request);
     const std::string output = options.output.empty() ? default_output_name(plan) : options.output;
-    std::optional<ConversionResult> result;
+    if (options.check) return check(plan, output, options);
+
+    plan.findings.throw_if_problems(plan.source());
+    ConversionReport report{plan, output, {}, {}};
     if (options.dry_run) {
         check_output(plan, output, options.force);
     } else {
-        ProgressBar progress(label);
-        ConvertOptions convert_options;
-        convert_options.output = output;
-        convert_options.overwrite = options.force;
-        convert_options.n_threads = options.n_threads;
-        convert_options.cancel = &interrupted;
-        convert_options.progress = [&](uint64_t done, uint64_t total) { progress.update(done, total); };
-        try {
-            result = convert(plan, convert_options);
-        } catch (const Cancelled& cancelled) {
-            progress.clear();
-            fmt::print(stderr, "ingot: {}\n", cancelled.what());
-            throw Exit{kInterrupted};
-        }
+        report.result = write(plan, output, options, label);
+        if (options.verify) report.verification = compare(plan, *report.result, options);
     }
-    if (options.json) return print_out(report_json(plan, output, result));
+    const bool damaged = report.verification && !report.verification->ok();
+    if (options.json) {
+        print_out(report_json(report));
+        if (damaged) throw Exit{kFailed};
+        return;
+    }
 
     const Painter paint_error(stderr);
     for (const std::string& warning : plan.findings.messages(Severity::Warning)) {
@@ -229,9 +171,10 @@ void run_conversion(ConversionPlan plan, const ConversionOptions& options, const
     const Painter paint(stdout);
     std::string text;
     if (options.dry_run) text += plan_text(plan, paint) + "\n";
-    text += summary_text(plan, output, result, paint);
+    text += summary_text(report, paint);
     if (options.dry_run) text += "\nNothing was written (--dry-run).\n";
     print_out(text);
+    if (damaged) throw Exit{kFailed};
 }
 
 }  // namespace ingot::cli

@@ -1,31 +1,42 @@
 #pragma once
-// What `ingot convert` and `ingot quantize` share: the TYPE argument, running a plan, telling about it.
+// What `ingot convert` and `ingot quantize` share: their options, running a plan, checking the result.
+#include <cstdint>
 #include <string>
 
 #include "cli/command.h"
-#include "converters/convert.h"
-#include "converters/plan.h"
+#include "converters/request.h"
 
 namespace ingot::cli {
 
 struct ConversionOptions {
-    std::string input;
-    std::string output;  // empty: the default name, in the current folder
+    converters::ConvertRequest request;  // all but the recipe
+    std::string output;                  // empty: the default name, in the current folder
     std::string type = "Q4_K_M";
+    std::string split_size;  // "2G"; empty: one file
     int n_threads = 0;
+    bool check = false;
     bool dry_run = false;
+    bool verify = false;
     bool force = false;
     bool json = false;
 };
 
-/// Adds -t, --threads, --dry-run, --force and --json. -t is checked: an unknown type is a usage error.
+/// Adds -t, --check, --dry-run, --verify, --force, --json, --threads, --metadata and --split-max-size. An
+/// unknown type or a size that is none is a usage error.
 void add_conversion_options(CLI::App& command, ConversionOptions& options);
 
 /// "F32 F16 BF16 Q8_0 …", in lines for a footer of --help.
 std::string recipe_names();
 
-/// Carries out the plan (unless --dry-run) and prints what was done, for people or as JSON. Throws Exit with
-/// 130 when it was interrupted.
-void run_conversion(converters::ConversionPlan plan, const ConversionOptions& options, const char* label);
+/// "500M" and "2G" mean 10^6 and 10^9 as other tools have it, "512MiB" and "4.5GiB" powers of two; plain
+/// numbers are bytes. Throws Error for anything else, and for zero.
+uint64_t parse_size(const std::string& text);
+/// A check for an option that takes a size.
+CLI::Validator size_validator();
+
+/// Plans, and then checks (--check), shows (--dry-run) or carries out the plan, and prints what was done, for
+/// people or as JSON. Throws Exit with 130 when it was interrupted, and with 1 when --check found problems or
+/// --verify found damage.
+void run_conversion(const ConversionOptions& options, const char* label);
 
 }  // namespace ingot::cli

@@ -1,4 +1,4 @@
-// ingot convert: a Hugging Face folder -> a GGUF file of any type, in one pass.
+// ingot convert: a checkpoint -> a GGUF file of any type, in one pass.
 #include <memory>
 
 #include "cli/conversion.h"
@@ -9,8 +9,8 @@ void add_convert(CLI::App& program) {
     auto options = std::make_shared<ConversionOptions>();
     CLI::App* command = program.add_subcommand("convert", "Turn a Hugging Face checkpoint into a GGUF file");
     command
-        ->add_option("DIR", options->input,
-                     "Folder with config.json, *.safetensors and the tokenizer's files")
+        ->add_option("DIR", options->request.source,
+                     "Folder with config.json, the weights and the tokenizer's files")
         ->type_name("")
         ->required();
     command
@@ -18,16 +18,15 @@ void add_convert(CLI::App& program) {
                      "GGUF file to write; if not given, <Name>-<Size>-<TYPE>.gguf in the current folder")
         ->type_name("FILE");
     add_conversion_options(*command, *options);
+    command->add_flag("--vocab-only", options->request.vocab_only, "Write the tokenizer without the weights");
     command->footer("TYPE is one of (in any case; Q4_K_M if not given)\n " + recipe_names() +
                     "\n\n"
                     "Examples:\n"
                     "  ingot convert Llama-3.2-1B/                       writes Llama-3.2-1B-Q4_K_M.gguf\n"
-                    "  ingot convert Llama-3.2-1B/ -t q8_0 -o small.gguf\n"
-                    "  ingot convert Llama-3.2-1B/ --dry-run             what would be written");
-    command->callback([options] {
-        const auto& recipe = *converters::find_recipe(options->type);
-        run_conversion(converters::plan_checkpoint(options->input, recipe), *options, "converting");
-    });
+                    "  ingot convert Llama-3.2-1B/ -t q8_0 -o small.gguf --verify\n"
+                    "  ingot convert Llama-3.2-1B/ --check               is anything in the way?\n"
+                    "Interrupted or killed, the same command goes on where it stopped.");
+    command->callback([options] { run_conversion(*options, "converting"); });
 }
 
 }  // namespace ingot::cli

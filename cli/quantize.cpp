@@ -6,30 +6,23 @@
 namespace ingot::cli {
 
 void add_quantize(CLI::App& program) {
-    struct Options : ConversionOptions {
-        bool allow_requantize = false;
-    };
-    auto options = std::make_shared<Options>();
+    auto options = std::make_shared<ConversionOptions>();
     CLI::App* command =
         program.add_subcommand("quantize", "Store the weights of a GGUF file in another type");
-    command->add_option("IN", options->input, "GGUF file to read")->required()->type_name("");
+    command->add_option("IN", options->request.source, "GGUF file to read")->required()->type_name("");
     command->add_option("-o,--output", options->output, "GGUF file to write")
         ->required()
         ->type_name("OUT.gguf");
     add_conversion_options(*command, *options);
     command->get_option("--type")->required();
-    command->add_flag("--allow-requantize", options->allow_requantize,
+    command->add_flag("--allow-requantize", options->request.allow_requantize,
                       "Accept weights that are quantized already; their rounding errors stay");
     command->footer("TYPE is one of (in any case)\n " + recipe_names() +
                     "\n\n"
                     "Examples:\n"
                     "  ingot quantize model-F16.gguf -t Q4_K_M -o model-Q4_K_M.gguf\n"
                     "  ingot quantize model-Q8_0.gguf -t Q4_0 -o model-Q4_0.gguf --allow-requantize");
-    command->callback([options] {
-        const auto& recipe = *converters::find_recipe(options->type);
-        run_conversion(converters::plan_gguf(options->input, recipe, options->allow_requantize), *options,
-                       "quantizing");
-    });
+    command->callback([options] { run_conversion(*options, "quantizing"); });
 }
 
 }  // namespace ingot::cli

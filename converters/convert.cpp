@@ -25,6 +25,30 @@ std::vector<TypeTotal> totals_by_type(const ConversionPlan& plan) {
     return totals;
 }
 
+namespace {
+
+/// Writes every tensor that is not done yet.
+void stream_rest(const ConversionPlan& plan, ModelWriter& writer, int n_threads,
+                 const ConvertOptions& options) {
+    std::vector<StreamJob> jobs;
+    uint64_t left_bytes = 0;  // of the source
+    for (size_t i = 0; i < plan.tensors.size(); ++i) {
+        if (writer.is_done(i)) continue;
+        jobs.push_back({i, plan.tensors[i].rows.get(), plan.target(i).type});
+        left_bytes += source_bytes_of(*jobs.back().rows);
+    }
+    const uint64_t skipped_bytes = plan.source_bytes - std::min(plan.source_bytes, left_bytes);
+    StreamOptions stream_options{plan.source(), n_threads, options.cancel, {}};
+    if (options.progress) {
+        stream_options.progress = [&](uint64_t done_bytes) {
+            options.progress(skipped_bytes + done_bytes, plan.source_bytes);
+        };
+    }
+    stream_rows(jobs, writer, stream_options);
+}
+
+}  // namespace
+
 ConversionResult convert(const ConversionPlan& plan, const ConvertOptions& options) {
     const auto start = std::chrono::steady_clock::now();
     plan.findings.throw_if_problems(plan.source());
@@ -39,7 +63,7 @@ ConversionResult convert(const ConversionPlan& plan, const ConvertOptions& optio
     ModelWriter writer(plan, options.output, options.overwrite);
     result.n_resumed = writer.take_over(result.n_threads, options.cancel);
     try {
-        stream_tensors(plan, writer, result.n_threads, options);
+        stream_rest(plan, writer, result.n_threads, options);
     } catch (const Cancelled&) {
         if (writer.n_done() == 0) throw Cancelled("interrupted; nothing was written");
         writer.keep();

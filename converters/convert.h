@@ -17,7 +17,7 @@ struct ConvertOptions {
     int n_threads = 0;                          // 0: as many as this process may use
     const std::atomic<bool>* cancel = nullptr;  // polled; when it becomes true, convert() throws Cancelled
     /// Called now and then, never from two threads at once. Bytes of the source.
-    std::function<void(uint64_t done_bytes, uint64_t total_bytes)> progress;
+    std::function<void(uint64_t done_bytes, uint64_t total_bytes)> progress = {};
 };
 
 /// Thrown when `cancel` asked for it. What was written so far stays for the next run, if it is worth it.

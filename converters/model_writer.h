@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "converters/plan.h"
+#include "converters/stream.h"
 #include "format/output_file.h"
 
 namespace ingot::converters {
@@ -18,10 +19,10 @@ namespace ingot::converters {
 /// times, the version) and has the checksum of each tensor that was written whole. It needs no sync: whoever
 /// takes over believes nothing and reads every tensor again; one whose bytes did not reach the disk has
 /// another checksum than the journal says, and is written again.
-class ModelWriter {
+class ModelWriter : public StreamSink {
   public:
     ModelWriter(const ConversionPlan& plan, const std::string& output, bool overwrite);
-    ~ModelWriter();
+    ~ModelWriter() override;
 
     /// Checks the tensors that an earlier process of the same conversion wrote and returns how many of them
     /// are whole. They are done.
@@ -29,8 +30,8 @@ class ModelWriter {
     bool is_done(size_t tensor) const { return !checksums_[tensor].empty(); }
     size_t n_done() const;
 
-    void write(size_t tensor, uint64_t offset, std::span<const std::byte> bytes);
-    void finish(size_t tensor, const std::string& checksum);
+    void write(size_t tensor, uint64_t offset, std::span<const std::byte> bytes) override;
+    void finish(size_t tensor, const std::string& checksum) override;
     /// Writes the headers, with the checksums of all tensors, and lets the files appear. Of several, the
     /// first appears last: a reader that finds it finds all.
     void commit();

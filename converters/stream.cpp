@@ -9,6 +9,7 @@
 #include <cmath>
 #include <limits>
 
+#include "converters/convert.h"
 #include "converters/quantize/quantize.h"
 #include "converters/tiles.h"
 #include "format/checksum.h"
@@ -18,10 +19,7 @@ namespace ingot::converters {
 namespace {
 
 /// One tensor on its way.
-struct Job {
-    size_t tensor = 0;  // of the plan
-    const TensorRows* rows = nullptr;
-    TensorType type{};          // it is written as
+struct Job : StreamJob {
     bool copied = false;        // the bytes go over as they are
     uint64_t row_bytes = 0;     // in the file
     uint64_t source_bytes = 0;  // for the progress
@@ -33,37 +31,25 @@ struct Work : Tile {
     std::vector<std::byte> encoded;
 };
 
-uint64_t source_bytes_of(const TensorRows& rows) {
-    std::vector<Extent> extents;
-    rows.append_extents(0, rows.n_rows(), extents);
-    uint64_t total = 0;
-    for (const Extent& extent : extents) total += extent.size_bytes;
-    return total;
-}
-
 /// Floating-point values are always looked at, so that a NaN is found; blocks of the same type are not.
 bool is_copied(const TensorRows& rows, TensorType type) {
     const bool plain_float = type == TensorType::F32 || type == TensorType::F16 || type == TensorType::BF16;
     return !plain_float && rows.n_elements() > 0 && rows.holds(type);
 }
 
-/// What is left to do, in the order in which the sources are read best.
-std::vector<Job> jobs_of(const ConversionPlan& plan, const ModelWriter& writer) {
+std::vector<Job> ordered(const std::vector<StreamJob>& jobs) {
     std::vector<const TensorRows*> all;
-    for (const TensorSource& tensor : plan.tensors) all.push_back(tensor.rows.get());
-    std::vector<Job> jobs;
+    for (const StreamJob& job : jobs) all.push_back(job.rows);
+    std::vector<Job> result;
     for (const size_t i : reading_order(all)) {
-        if (writer.is_done(i)) continue;
-        const TensorPlan& target = plan.target(i);
-        jobs.push_back({i,
-                        all[i],
-                        target.type,
-                        is_copied(*all[i], target.type),
-                        row_bytes(target.type, all[i]->row_elements()),
-                        source_bytes_of(*all[i]),
-                        {}});
+        const StreamJob& job = jobs[i];
+        result.push_back({job,
+                          is_copied(*job.rows, job.type),
+                          row_bytes(job.type, job.rows->row_elements()),
+                          source_bytes_of(*job.rows),
+                          {}});
     }
-    return jobs;
+    return result;
 }
 
 std::vector<const TensorRows*> rows_of(const std::vector<Job>& jobs) {
@@ -74,24 +60,18 @@ std::vector<const TensorRows*> rows_of(const std::vector<Job>& jobs) {
 
 class Stream {
   public:
-    Stream(const ConversionPlan& plan, ModelWriter& writer, int n_threads, const ConvertOptions& options)
-        : plan_(plan),
-          writer_(writer),
+    Stream(const std::vector<StreamJob>& jobs, StreamSink& sink, const StreamOptions& options)
+        : sink_(sink),
           options_(options),
-          n_threads_(n_threads),
-          jobs_(jobs_of(plan, writer)),
+          jobs_(ordered(jobs)),
           cursor_(rows_of(jobs_)),
-          ring_(2 * size_t(n_threads)) {
-        uint64_t left_bytes = 0;
-        for (const Job& job : jobs_) left_bytes += job.source_bytes;
-        done_bytes_ = plan.source_bytes - std::min(plan.source_bytes, left_bytes);
-    }
+          ring_(2 * size_t(options.n_threads)) {}
 
     void run() {
         for (const Job& job : jobs_) {
-            if (job.rows->n_elements() == 0) writer_.finish(job.tensor, job.checksum.hex());
+            if (job.rows->n_elements() == 0) sink_.finish(job.tensor, job.checksum.hex());
         }
-        tbb::task_arena arena(n_threads_);
+        tbb::task_arena arena(options_.n_threads);
         arena.execute([&] {
             const auto next = tbb::make_filter<void, Work*>(
                 tbb::filter_mode::serial_in_order, [&](tbb::flow_control& flow) { return next_tile(flow); });
@@ -129,7 +109,7 @@ class Stream {
             check_finite(*work, values);
             quantize_rows(job.type, values, work->encoded, work->n_columns);
         }
-        writer_.write(job.tensor, work->first_row * job.row_bytes + in_row, work->encoded);
+        sink_.write(job.tensor, work->first_row * job.row_bytes + in_row, work->encoded);
         return work;
     }
 
@@ -150,12 +130,12 @@ class Stream {
             fail(
                 "{}: tensor \"{}\" has {} at row {}, column {}, beyond what F16 holds (65504); use BF16 or "
                 "F32",
-                plan_.source(), place.tensor, *bad, place.row, place.column);
+                options_.source, place.tensor, *bad, place.row, place.column);
         }
         fail(
             "{}: tensor \"{}\" has {} at row {}, column {}; the checkpoint is damaged, or its training "
             "diverged",
-            plan_.source(), place.tensor,
+            options_.source, place.tensor,
             std::isnan(*bad) ? "NaN"
             : *bad > 0       ? "infinity"
                              : "-infinity",
@@ -171,17 +151,15 @@ class Stream {
             work.first_row * job.rows->row_elements() + work.first_column + work.n_elements();
         if (options_.progress) {
             const double share = double(n_elements) / double(job.rows->n_elements());
-            options_.progress(done_bytes_ + uint64_t(share * double(job.source_bytes)), plan_.source_bytes);
+            options_.progress(done_bytes_ + uint64_t(share * double(job.source_bytes)));
         }
         if (!work.is_last) return;
-        writer_.finish(job.tensor, job.checksum.hex());
+        sink_.finish(job.tensor, job.checksum.hex());
         done_bytes_ += job.source_bytes;
     }
 
-    const ConversionPlan& plan_;
-    ModelWriter& writer_;
-    const ConvertOptions& options_;
-    const int n_threads_;
+    StreamSink& sink_;
+    const StreamOptions& options_;
     std::vector<Job> jobs_;
     TileCursor cursor_;       // over the jobs; of the first stage
     std::vector<Work> ring_;  // at most 2 × threads tiles are in flight
@@ -196,9 +174,16 @@ class Stream {
 
 }  // namespace
 
-void stream_tensors(const ConversionPlan& plan, ModelWriter& writer, int n_threads,
-                    const ConvertOptions& options) {
-    Stream(plan, writer, n_threads, options).run();
+uint64_t source_bytes_of(const TensorRows& rows) {
+    std::vector<Extent> extents;
+    rows.append_extents(0, rows.n_rows(), extents);
+    uint64_t total = 0;
+    for (const Extent& extent : extents) total += extent.size_bytes;
+    return total;
+}
+
+void stream_rows(const std::vector<StreamJob>& jobs, StreamSink& sink, const StreamOptions& options) {
+    Stream(jobs, sink, options).run();
 }
 
 }  // namespace ingot::converters

@@ -39,7 +39,7 @@ struct VerificationReport {
 struct VerificationOptions {
     int n_threads = 0;
     const std::atomic<bool>* cancel = nullptr;  // when it becomes true, verify_conversion() throws Cancelled
-    std::function<void(uint64_t done_bytes, uint64_t total_bytes)> progress;  // bytes of the source
+    std::function<void(uint64_t done_bytes, uint64_t total_bytes)> progress = {};  // bytes of the source
 };
 
 /// Reads the files that convert() made of this plan, and its sources, through the same steps. Every element
