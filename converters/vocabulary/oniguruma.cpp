@@ -32,6 +32,34 @@ bool has_nested_class(std::string_view set) {  // without the outer brackets
     return false;
 }
 
+/// The inside of a class with the classes in it taken apart: a[bc] → abc. Nothing where one is negated.
+std::optional<std::string> flattened(std::string_view set) {
+    std::string flat;
+    for (size_t at = 0; at < set.size();) {
+        if (set[at] == '\\') {
+            if (at + 1 < set.size() && (set[at + 1] == 'h' || set[at + 1] == 'H')) {
+                if (set[at + 1] == 'H') return {};
+                flat += "0-9a-fA-F";
+            } else {
+                flat += set.substr(at, 2);
+            }
+            at += 2;
+        } else if (set[at] == '[' && !set.substr(at).starts_with("[:")) {
+            const size_t end = class_end(set, at);
+            if (end == std::string_view::npos || set.substr(at).starts_with("[^")) return {};
+            const std::string_view inner = set.substr(at + 1, end - at - 2);
+            if (inner.find("&&") != std::string_view::npos) return {};
+            const auto part = flattened(inner);
+            if (!part) return {};
+            flat += *part;
+            at = end;
+        } else {
+            flat += set[at++];
+        }
+    }
+    return flat;
+}
+
 /// The operands of && in the inside of a class.
 std::vector<std::string_view> operands(std::string_view inside) {
     std::vector<std::string_view> parts;
@@ -57,7 +85,10 @@ std::vector<std::string_view> operands(std::string_view inside) {
 std::optional<std::string> rewrite_class(std::string_view text) {
     const std::string_view inside = text.substr(1, text.size() - 2);
     const std::vector<std::string_view> parts = operands(inside);
-    if (parts.size() == 1) return has_nested_class(inside) ? std::nullopt : std::optional(std::string(text));
+    if (parts.size() == 1) {
+        const auto flat = flattened(inside);
+        return flat ? std::optional(fmt::format("[{}]", *flat)) : std::nullopt;
+    }
     if (inside.starts_with('^')) return {};
     std::string first, conditions;
     for (const std::string_view part : parts) {
@@ -75,6 +106,15 @@ std::optional<std::string> rewrite_class(std::string_view text) {
     return fmt::format("(?:{}{})", conditions, first);
 }
 
+/// Bytes of "(?" and the flags after it, where `text` begins with such. Ruby's m is everyone's s: a dot is
+/// any character.
+size_t n_flag_bytes(std::string_view text) {
+    if (!text.starts_with("(?")) return 0;
+    const size_t end = text.find_first_not_of("imx-", 2);
+    const bool has_flags = end != std::string_view::npos && end > 2 && (text[end] == ':' || text[end] == ')');
+    return has_flags ? end : 0;
+}
+
 }  // namespace
 
 std::optional<std::string> pcre2_pattern(std::string_view oniguruma) {
@@ -82,10 +122,19 @@ std::optional<std::string> pcre2_pattern(std::string_view oniguruma) {
     for (size_t at = 0; at < oniguruma.size();) {
         const char c = oniguruma[at];
         if (c == '\\' && at + 1 < oniguruma.size()) {
+            const char escaped = oniguruma[at + 1];
             // Escapes that mean something else to PCRE2, or nothing.
-            if (std::string_view("hHRXKuyYNOgkw").find(oniguruma[at + 1]) != std::string_view::npos)
-                return {};
-            pattern += oniguruma.substr(at, 2);
+            if (std::string_view("KuyYNOgkBGzZA").find(escaped) != std::string_view::npos) {
+                if (escaped != 'u' || oniguruma.size() - at < 6) return {};
+                pattern += fmt::format("\\x{{{}}}", oniguruma.substr(at + 2, 4));
+                at += 6;
+                continue;
+            }
+            if (escaped == 'h' || escaped == 'H') {  // hexadecimal digits, and others
+                pattern += escaped == 'h' ? "[0-9a-fA-F]" : "[^0-9a-fA-F]";
+            } else {
+                pattern += oniguruma.substr(at, 2);
+            }
             at += 2;
         } else if (c == '[') {
             const size_t end = class_end(oniguruma, at);
@@ -97,8 +146,11 @@ std::optional<std::string> pcre2_pattern(std::string_view oniguruma) {
         } else if (c == '^' || c == '$') {
             pattern += c == '^' ? "(?m:^)" : "(?m:$)";
             ++at;
-        } else if (oniguruma.substr(at).starts_with("(?m") || oniguruma.substr(at).starts_with("(?~")) {
+        } else if (oniguruma.substr(at).starts_with("(?~")) {
             return {};
+        } else if (const size_t n = n_flag_bytes(oniguruma.substr(at)); n > 0) {
+            for (const char flag : oniguruma.substr(at, n)) pattern += flag == 'm' ? 's' : flag;
+            at += n;
         } else {
             pattern += c;
             ++at;

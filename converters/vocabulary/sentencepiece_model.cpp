@@ -104,7 +104,7 @@ void check_charsmap(std::span<const std::byte> blob, const std::string& file) {
 }
 
 // message NormalizerSpec { string name = 1; bytes precompiled_charsmap = 2; bool add_dummy_prefix = 3;
-//                          bool remove_extra_whitespaces = 4; }
+//                          bool remove_extra_whitespaces = 4; bool escape_whitespaces = 5; }
 void read_normalizer(std::span<const std::byte> bytes, SentencePieceModel& model, const std::string& file) {
     ProtobufReader reader(bytes, file);
     while (const auto field = reader.next()) {
@@ -117,7 +117,8 @@ void read_normalizer(std::span<const std::byte> bytes, SentencePieceModel& model
                 const auto blob = as_message(*field, file, "normalizer_spec.precompiled_charsmap");
                 if (blob.empty()) break;
                 check_charsmap(blob, file);
-                model.has_charsmap = true;
+                model.charsmap.resize(blob.size());
+                std::memcpy(model.charsmap.data(), blob.data(), blob.size());
                 break;
             }
             case 3:
@@ -127,14 +128,18 @@ void read_normalizer(std::span<const std::byte> bytes, SentencePieceModel& model
                 model.remove_extra_whitespaces =
                     as_number(*field, file, "normalizer_spec.remove_extra_whitespaces") != 0;
                 break;
+            case 5:
+                model.escape_whitespaces = as_number(*field, file, "normalizer_spec.escape_whitespaces") != 0;
+                break;
             default:
                 break;
         }
     }
 }
 
-// message TrainerSpec { ModelType model_type = 3; bool treat_whitespace_as_suffix = 24; int32 unk_id = 40;
-//                       int32 bos_id = 41; int32 eos_id = 42; int32 pad_id = 43; }
+// message TrainerSpec { ModelType model_type = 3; bool treat_whitespace_as_suffix = 24;
+//                       bool byte_fallback = 35; int32 unk_id = 40; int32 bos_id = 41; int32 eos_id = 42;
+//                       int32 pad_id = 43; }
 void read_trainer(std::span<const std::byte> bytes, SentencePieceModel& model, const std::string& file) {
     ProtobufReader reader(bytes, file);
     while (const auto field = reader.next()) {
@@ -148,6 +153,9 @@ void read_trainer(std::span<const std::byte> bytes, SentencePieceModel& model, c
             }
             case 24:
                 model.treat_whitespace_as_suffix = as_number(*field, file, "treat_whitespace_as_suffix") != 0;
+                break;
+            case 35:
+                model.byte_fallback = as_number(*field, file, "byte_fallback") != 0;
                 break;
             case 40:
             case 41:

@@ -23,10 +23,12 @@ struct SentencePieceModel {
     std::vector<Piece> pieces;
     std::optional<int32_t> unknown, bos, eos, padding;  // ids, as far as the file names them; negative: none
     std::string normalizer_name;                        // "identity", "nmt_nfkc" …
-    bool has_charsmap = false;                          // normalizes text beyond spaces
+    std::vector<uint8_t> charsmap;                      // precompiled; empty: characters stay as they are
     bool add_dummy_prefix = true;                       // a space before the text
     bool remove_extra_whitespaces = true;               // runs of spaces become one; none at the ends
+    bool escape_whitespaces = true;                     // spaces are written as ▁
     bool treat_whitespace_as_suffix = false;
+    bool byte_fallback = false;
 };
 
 /// Reads and checks a model (HOSTILE_INPUT rows 36, 38 and 42). `file` names it in messages. Linear in the

@@ -1,9 +1,9 @@
 #include "runtime/tokenizer/byte_pair.h"
 
+#include "format/byte_alphabet.h"
 #include "format/error.h"
 #include "format/ingot_keys.h"
 #include "format/utf8.h"
-#include "runtime/tokenizer/byte_alphabet.h"
 #include "runtime/tokenizer/word_memo.h"
 #include "runtime/tokenizer/words.h"
 

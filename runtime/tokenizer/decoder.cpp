@@ -1,7 +1,7 @@
 #include "runtime/tokenizer/decoder.h"
 
+#include "format/byte_alphabet.h"
 #include "format/error.h"
-#include "runtime/tokenizer/byte_alphabet.h"
 #include "runtime/tokenizer/regex.h"
 #include "runtime/tokenizer/steps.h"
 #include "runtime/tokenizer/token_table.h"

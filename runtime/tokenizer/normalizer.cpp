@@ -2,9 +2,9 @@
 
 #include <optional>
 
+#include "format/byte_alphabet.h"
 #include "format/error.h"
 #include "format/utf8.h"
-#include "runtime/tokenizer/byte_alphabet.h"
 #include "runtime/tokenizer/regex.h"
 #include "runtime/tokenizer/sentencepiece_normalizer.h"
 #include "runtime/tokenizer/steps.h"
@@ -124,7 +124,7 @@ void prepend(const Compiled& step, std::string_view text, std::string& output) {
 /// BERT's: no control characters, every white space is a space.
 void clean_text(const Compiled&, std::string_view text, std::string& output) {
     for_each_character(text, output, [&](char32_t c, std::string_view bytes) {
-        if (c == 0 || c == 0xfffd || is_control_or_format(c)) return;
+        if (c == 0 || c == 0xfffd || was_control_or_format(c)) return;
         if (is_white_space(c)) {
             output += ' ';
         } else {
@@ -202,8 +202,8 @@ constexpr Known kKnown[] = {
     {"nfkd", 0, unicode_form<NormalForm::KD>},
     {"lowercase", 0, lowercase},
     {"strip", 1, strip},
-    {"strip_marks", 0, remove_characters<is_mark>},
-    {"strip_nonspacing_marks", 0, remove_characters<is_nonspacing_mark>},
+    {"strip_marks", 0, remove_characters<was_mark>},
+    {"strip_nonspacing_marks", 0, remove_characters<was_nonspacing_mark>},
     {"replace", 2, replace_literal},
     {"prepend", 1, prepend},
     {"clean_text", 0, clean_text},

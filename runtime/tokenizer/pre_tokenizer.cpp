@@ -4,9 +4,9 @@
 #include <charconv>
 #include <optional>
 
+#include "format/byte_alphabet.h"
 #include "format/error.h"
 #include "format/utf8.h"
-#include "runtime/tokenizer/byte_alphabet.h"
 #include "runtime/tokenizer/regex.h"
 #include "runtime/tokenizer/steps.h"
 
@@ -196,13 +196,23 @@ void fixed_length(const Compiled& step, Pieces& pieces, bool, std::deque<std::st
     pieces.ranges.swap(cut);
 }
 
+/// ASCII's punctuation and symbols, and what was punctuation (P) in Unicode 8, which Hugging Face's library
+/// has.
+constexpr std::string_view kPunctuation =
+    R"((?![\x{61d}\x{9fd}\x{a76}\x{c77}\x{c84}\x{1b7d}-\x{1b7e}\x{2e43}-\x{2e4f}\x{2e52}-\x{2e5d}\x{10ead}\x{10f55}-\x{10f59})"
+    R"(\x{10f86}-\x{10f89}\x{1144b}-\x{1144f}\x{1145a}-\x{1145b}\x{1145d}\x{11660}-\x{1166c}\x{116b9}\x{1183b}\x{11944}-\x{11946}\x{119e2})"
+    R"(\x{11a3f}-\x{11a46}\x{11a9a}-\x{11a9c}\x{11a9e}-\x{11aa2}\x{11c41}-\x{11c45}\x{11c70}-\x{11c71}\x{11ef7}-\x{11ef8}\x{11fff}\x{12ff1}-\x{12ff2})"
+    R"(\x{16e97}-\x{16e9a}\x{16fe2}\x{1e95e}-\x{1e95f}])"
+    R"()[\p{P}\$\+<=>\^~\|`]|[\x{166d}\x{111c9}])";
+
 struct Known {
     std::string_view name;
     int n_arguments;
     Compiled::Apply apply;
 };
 constexpr Known kKnown[] = {
-    {"split", 2, split},           {"metaspace", 2, metaspace},       {"prefix_space", 0, prefix_space},
+    {"split", 2, split},           {"punctuation", 1, split},
+    {"metaspace", 2, metaspace},   {"prefix_space", 0, prefix_space},
     {"byte_level", 0, byte_level}, {"fixed_length", 1, fixed_length},
 };
 
@@ -222,7 +232,7 @@ std::unique_ptr<Compiled> compile(const std::string& notation) {
     });
     const Step& step = compiled->step;
     compiled->apply = find_known(step.name)->apply;
-    if (step.name == "split") {
+    if (step.name == "split" || step.name == "punctuation") {
         std::string_view behavior = step.arguments[0];
         if (behavior.starts_with("not_")) {
             compiled->inverted = true;
@@ -231,7 +241,7 @@ std::unique_ptr<Compiled> compile(const std::string& notation) {
         const auto* known = std::find(std::begin(kBehaviors), std::end(kBehaviors), behavior);
         if (known == std::end(kBehaviors)) step.malformed();
         compiled->behavior = Behavior(known - std::begin(kBehaviors));
-        compiled->regex.emplace(step.arguments[1]);
+        compiled->regex.emplace(step.name == "split" ? step.arguments[1] : kPunctuation);
     } else if (step.name == "metaspace") {
         compiled->always = step.arguments[0] == "always";
         compiled->first_only = step.arguments[0] == "first";

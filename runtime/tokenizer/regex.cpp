@@ -3,6 +3,8 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <algorithm>
+#include <cctype>
 #include <new>
 
 #include "format/error.h"
@@ -19,6 +21,24 @@ std::string pcre_message(int code) {
     if (pcre2_get_error_message(code, reinterpret_cast<PCRE2_UCHAR*>(text), sizeof(text)) < 0)
         return "unknown error";
     return text;
+}
+
+/// \p{Han} is a script: to PCRE2, characters that are used with it too. Where `rest` ("{Han}…") names a
+/// script, the bytes up to the name; else 0. Scripts have longer names than categories; a few other
+/// properties too.
+size_t script_name_begin(std::string_view rest) {
+    constexpr std::string_view kOthers[] = {"Any",   "Xan",        "Xsp",   "Xps",       "Xwd",
+                                            "Xuc",   "Alphabetic", "Alpha", "Lowercase", "Uppercase",
+                                            "Lower", "Upper",      "Emoji", "Math",      "Ideographic"};
+    if (!rest.starts_with('{')) return 0;
+    const size_t begin = rest.substr(1).starts_with('^') ? 2 : 1;
+    const std::string_view name = rest.substr(begin, std::min(rest.find('}'), rest.size()) - begin);
+    const bool is_word =
+        std::all_of(name.begin(), name.end(), [](char c) { return std::isalpha(uint8_t(c)); });
+    return name.size() > 2 && is_word &&
+                   std::find(std::begin(kOthers), std::end(kOthers), name) == std::end(kOthers)
+               ? begin
+               : 0;
 }
 
 /// In PCRE2's own terms.
@@ -41,6 +61,12 @@ std::string translated(std::string_view pattern) {
                 result += fmt::format("(?:(?<=[{0}])(?![{0}])|(?<![{0}])(?=[{0}]))", kWordSet);
             } else {
                 result += {'\\', escaped};
+                const std::string_view rest = pattern.substr(at + 1);
+                if (const size_t n = escaped == 'p' || escaped == 'P' ? script_name_begin(rest) : 0; n > 0) {
+                    result += rest.substr(0, n);
+                    result += "sc:";
+                    at += n;
+                }
             }
             continue;
         }

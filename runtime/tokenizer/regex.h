@@ -6,9 +6,11 @@
 
 namespace ingot::runtime {
 
-/// A regular expression of a tokenizer. PCRE2 with UTF and UCP on, but for three escapes, which mean what the
+/// A regular expression of a tokenizer. PCRE2 with UTF and UCP on, but for these escapes, which mean what the
 /// Unicode Standard says (UTS 18, annex C) and the tokenizers' own engines do:
-///     \s  White_Space (PCRE2 adds U+180E)     \w  letters, marks, digits, connectors     \b  edge of a \w
+///     \s       White_Space; PCRE2 adds U+180E
+///     \w \b    letters, marks, digits and connectors, and where they begin or end
+///     \p{Han}  and other scripts: characters of that script alone
 /// Immutable and thread-safe.
 class Regex {
   public:

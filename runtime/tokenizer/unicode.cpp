@@ -122,7 +122,7 @@ void append_normalized(std::string& output, std::string_view text, NormalForm fo
         size_t end = at;
         while (end < text.size() && uint8_t(text[end]) >= unchanged_below) {
             const Utf8Step step = utf8_step(text.substr(end));
-            if (!step.valid) break;
+            if (!step.valid || is_normalized_later(step.code_point)) break;
             end += step.length_bytes;
         }
         output += text.substr(copied, begin - copied);
@@ -131,9 +131,11 @@ void append_normalized(std::string& output, std::string_view text, NormalForm fo
         } else {
             output += text.substr(begin, end - begin);
         }
-        if (end < text.size() && uint8_t(text[end]) >= unchanged_below) {  // no UTF-8
-            output += text.substr(end, 1);
-            ++end;
+        if (end < text.size() && uint8_t(text[end]) >= unchanged_below) {  // no UTF-8, or left as it is
+            const Utf8Step step = utf8_step(text.substr(end));
+            const size_t length = step.valid ? step.length_bytes : 1;
+            output += text.substr(end, length);
+            end += length;
         }
         copied = at = end;
     }

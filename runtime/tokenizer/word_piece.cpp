@@ -1,5 +1,8 @@
 #include "runtime/tokenizer/word_piece.h"
 
+#include <algorithm>
+#include <charconv>
+
 #include "format/error.h"
 #include "runtime/tokenizer/word_memo.h"
 #include "runtime/tokenizer/words.h"
@@ -28,8 +31,18 @@ size_t count_characters(std::string_view text) {
 WordPiece::WordPiece(const TokenizerRecipe& recipe, const TokenTable& table)
     : max_word_(recipe.number("max_word", SIZE_MAX)), unknown_(read_unknown(recipe, table)) {
     std::vector<std::pair<std::string_view, int32_t>> starts, continues;
+    // Tokens that go on with a word and have a ▁ of their own in front.
+    std::vector<uint64_t> marked;
+    for (const std::string_view option : recipe.options) {
+        constexpr std::string_view kName = "continues=";
+        uint64_t id = 0;
+        if (!option.starts_with(kName)) continue;
+        std::from_chars(option.data() + kName.size(), option.data() + option.size(), id);
+        marked.push_back(id);
+    }
     for (const ModelToken& token : recipe.vocabulary) {
-        if (token.text.starts_with(kSpaceMark)) {
+        const bool goes_on = std::find(marked.begin(), marked.end(), uint64_t(token.id)) != marked.end();
+        if (token.text.starts_with(kSpaceMark) && !goes_on) {
             starts.emplace_back(token.text.substr(kSpaceMark.size()), token.id);
         } else {
             continues.emplace_back(token.text, token.id);

@@ -134,7 +134,12 @@ TEST_CASE("the keys that are written are the ones that readers know") {
     CHECK(header.get_string("tokenizer.chat_template.tool_use") == "T");
     CHECK(header.strings("tokenizer.chat_templates") == Texts{"tool_use"});
     CHECK(header.ints(keys::kTokenizerEndOfGeneration) == std::vector<int64_t>{5, 6});
-    CHECK(header.strings(keys::kTokenizerPreRegex).size() == 1);
+    CHECK(header.get_string(keys::kTokenizerModel) == "bpe");
+    CHECK(header.strings(keys::kTokenizerPreTokenizers).size() == 1);
+    CHECK(header.strings(keys::kTokenizerDecoders) == Texts{});
+    CHECK(header.strings(keys::kTokenizerAdded) == Texts{"5 s <|end|>", "6 n <tool>"});
+    CHECK(header.ints(keys::kTokenizerBefore) == std::vector<int64_t>{5});  // add_bos_token says so
+    CHECK(header.ints(keys::kTokenizerAfter).empty());
 }
 
 TEST_CASE("merges come as strings or as pairs") {
@@ -171,7 +176,9 @@ TEST_CASE("an unknown splitting rule travels in the file, and the user learns wh
     const Vocabulary vocabulary =
         Folder().write("tokenizer.json", byte_level_json(split(R"(\\p{L}+|[\u4e00-\u9fa5])"))).read(7);
     CHECK(vocabulary.pre == "default");
-    CHECK(vocabulary.pre_regex == std::vector<std::string>{R"(\p{L}+|[\x{4e00}-\x{9fa5}])"});
+    CHECK(vocabulary.own.model == "bpe");
+    CHECK(vocabulary.own.pre_tokenizers ==
+          std::vector<std::string>{"split\tisolated\t\\p{L}+|[\\x{4e00}-\\x{9fa5}]"});
     REQUIRE(vocabulary.warnings.size() == 1);
     CHECK_THAT(vocabulary.warnings[0], ContainsSubstring("llama.cpp"));
 }
@@ -180,12 +187,20 @@ TEST_CASE("a rule in Ruby's syntax is rewritten, or not believed") {
     const auto read = [](const std::string& regex) {
         return Folder().write("tokenizer.json", byte_level_json(split(regex))).read(7);
     };
-    CHECK(read(R"([\\p{L}&&[^\\p{Han}]]+)").pre_regex ==
-          std::vector<std::string>{R"((?:(?![\p{Han}])[\p{L}])+)"});
-    CHECK(read(R"(\\s+$)").pre_regex == std::vector<std::string>{R"(\s+(?m:$))"});
-    for (const char* foreign : {R"(\\h+)", "[a[bc]]", "(?m:.)", "[a-z"}) {
+    const auto pattern = [&](const std::string& regex) {
+        const std::vector<std::string> steps = read(regex).own.pre_tokenizers;
+        REQUIRE(steps.size() == 1);
+        REQUIRE(steps[0].starts_with("split\tisolated\t"));
+        return steps[0].substr(15);
+    };
+    CHECK(pattern(R"([\\p{L}&&[^\\p{Han}]]+)") == R"((?:(?![\p{Han}])[\p{L}])+)");
+    CHECK(pattern(R"(\\s+$)") == R"(\s+(?m:$))");
+    CHECK(pattern(R"(\\h+)") == "[0-9a-fA-F]+");
+    CHECK(pattern("[a[bc]]") == "[abc]");
+    CHECK(pattern("(?m:.)|(?i:a)") == "(?s:.)|(?i:a)");
+    for (const char* foreign : {R"(\\K+)", "[a[^bc]]", "(?~a)", "[a-z"}) {
         const Vocabulary vocabulary = read(foreign);
-        CHECK(vocabulary.pre_regex.empty());
+        CHECK(vocabulary.own.model.empty());
         CHECK(vocabulary.pre == "default");
         CHECK(vocabulary.warnings.size() == 1);
     }
@@ -235,7 +250,7 @@ TEST_CASE("a folder without a usable tokenizer says what is missing") {
         Folder().write("tokenizer.model", "version https://git-lfs.github.com/spec/v1\n").read(10),
         ContainsSubstring("git lfs pull"));
     CHECK_THROWS_WITH(Folder().write("tokenizer.model", "IQ== 0\nIg== 1\n").read(10),
-                      ContainsSubstring("tiktoken"));
+                      ContainsSubstring("tokenizer.json"));  // it does not say how it splits text
     CHECK_THROWS_WITH(
         Folder().write("tokenizer.json", R"({"model": {"type": "Unigram", "vocab": []}})").read(10),
         ContainsSubstring("Unigram"));

@@ -54,7 +54,7 @@ TEST_CASE("a small SentencePiece model is read") {
     CHECK(model.pieces[1].score == -1.0f);
     CHECK(model.kind == SentencePieceModel::Kind::Bpe);
     CHECK(model.normalizer_name == "identity");
-    CHECK_FALSE(model.has_charsmap);
+    CHECK(model.charsmap.empty());
 }
 
 TEST_CASE("a SentencePiece model is cut anywhere") {  // row 42
@@ -141,7 +141,7 @@ TEST_CASE("the normalizer's character map is too short, or points outside itself
     CHECK_THROWS_WITH(parse(with_map(unit(4) + unit(0xffffffff) + texts)),
                       ContainsSubstring("points to byte"));
     CHECK_THROWS_WITH(parse(with_map(unit(4) + unit(0) + "xyz")), ContainsSubstring("NUL"));
-    CHECK(parse(with_map(unit(4) + unit(0x80000003) + texts)).has_charsmap);
+    CHECK_FALSE(parse(with_map(unit(4) + unit(0x80000003) + texts)).charsmap.empty());
 }
 
 TEST_CASE("tokenizer.json is nested deeply, has doubled keys, or another form") {  // row 43

@@ -1,11 +1,10 @@
-#include "runtime/tokenizer/byte_alphabet.h"
+#include "format/byte_alphabet.h"
 
 #include <array>
 
 #include "format/utf8.h"
-#include "runtime/tokenizer/unicode.h"
 
-namespace ingot::runtime {
+namespace ingot {
 namespace {
 
 struct Alphabet {
@@ -20,7 +19,9 @@ struct Alphabet {
                 (byte >= '!' && byte <= '~') || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
             const int16_t character = printable ? byte : next++;
             bytes[size_t(character)] = byte;
-            append_utf8(characters[size_t(byte)], char32_t(character));
+            std::string& text = characters[size_t(byte)];
+            if (character >= 0x80) text += char(0xc0 | (character >> 6));
+            text += char(character >= 0x80 ? 0x80 | (character & 0x3f) : character);
         }
     }
 };
@@ -50,4 +51,4 @@ void append_from_alphabet(std::string& output, std::string_view text) {
     }
 }
 
-}  // namespace ingot::runtime
+}  // namespace ingot

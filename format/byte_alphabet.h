@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-namespace ingot::runtime {
+namespace ingot {
 
 /// Appends the characters that stand for the bytes of `text`.
 void append_in_alphabet(std::string& output, std::string_view text);
@@ -13,4 +13,4 @@ void append_in_alphabet(std::string& output, std::string_view text);
 /// longer than `text`.
 void append_from_alphabet(std::string& output, std::string_view text);
 
-}  // namespace ingot::runtime
+}  // namespace ingot
