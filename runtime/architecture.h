@@ -39,6 +39,13 @@ enum class WindowRope : uint8_t {
     Only,      // layers without a window aren't rotated at all
 };
 
+/// How a layer mixes tokens. Recurrent families have attention in some layers, and a state in the others.
+enum class MixerFamily : uint8_t {
+    Attention,
+    LatentAttention,       // keys and values are compressed (DeepSeek-V2's MLA)
+    AttentionAndDeltaNet,  // gated delta nets, and attention in every few layers (Qwen3-Next)
+};
+
 /// Which biases have to be there; others are used where the file has them.
 enum class Biases : uint8_t { Optional, Qkv, All };
 
@@ -56,16 +63,24 @@ struct ModelFamily {
     Residual residual = Residual::Sequential;
 
     // Attention.
+    MixerFamily mixer = MixerFamily::Attention;
+    bool gated_attention = false;    // queries come with a gate: heads of attn_q are (query, gate)
+    bool tiled_value_heads = false;  // of delta nets: see DeltaHeads
     QkNorm qk_norm = QkNorm::None;
     Position position = Position::Rope;
     RopePairing rope_pairing = RopePairing::Halves;
     WindowRope window_rope = WindowRope::Same;
-    float window_rope_base = 0;    // unless the file says; 0: that of the other layers
-    int64_t rope_skip = 0;         // every so many layers one isn't rotated; 0: all are
-    bool whole_yarn_ramp = true;   // YaRN's ramp begins and ends at whole pairs
-    int64_t window = 0;            // positions, unless the file says
-    int64_t window_period = 0;     // the last of so many layers has no window; 0: all have it
-    float attention_soft_cap = 0;  // unless the file says
+    float window_rope_base = 0;      // unless the file says; 0: that of the other layers
+    int64_t rope_skip = 0;           // every so many layers one isn't rotated; 0: all are
+    float yarn_log_unit = 1;         // of `yarn_log_multiplier`
+    bool yarn_log_cancels = false;   // the rotation's magnitude is 1 where the file has the multiplier
+    float temperature_scale = 0;     // queries grow with log(position), unless the file says; 0: they don't
+    int64_t temperature_length = 0;  // positions, unless the file says; 0: the original context
+    bool temperature_unrotated = false;  // only on layers that aren't rotated; positions count from 1
+    bool chunked_windows = false;        // see HeadGeometry
+    int64_t window = 0;                  // positions, unless the file says
+    int64_t window_period = 0;           // the last of so many layers has no window; 0: all have it
+    float attention_soft_cap = 0;        // unless the file says
     int64_t n_layers_wide_scale =
         0;  // models of so many layers scale by sqrt(n_embd / n_heads), not the head's
     bool sinks = false;
@@ -74,6 +89,11 @@ struct ModelFamily {
     // Feed-forward.
     Activation activation = Activation::Silu;
     bool gated = true;  // down(activation(gate(x)) * up(x)), else down(activation(up(x)))
+
+    // Experts, in files that have them.
+    Gating gating = Gating::Softmax;  // unless the file says
+    bool normalize_experts = true;    // their weights sum to 1, unless the file says
+    bool weigh_inputs = false;        // the weights scale what the experts see, not what they say
 
     // Ends.
     bool embedding_scaled = false;  // by sqrt(n_embd)

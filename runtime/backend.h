@@ -121,6 +121,7 @@ struct RoutingRule {
     bool normalize = false;                  // the chosen weights are made to sum to 1
     float scale = 1;                         // of the weights, at last
     const Buffer* selection_bias = nullptr;  // (n_experts): added for the choice only, or null
+    const Buffer* expert_scales = nullptr;   // (n_experts): of each expert's weight, or null
 };
 
 /// The experts that each token was sent to. A slot is a pair (token, choice): slot = token * n_used + choice.
@@ -128,6 +129,25 @@ struct ExpertChoice {
     const Buffer* experts;  // (n_tokens, n_used) of int32_t
     int64_t n_experts;
     int64_t n_used;
+};
+
+/// Heads of a gated delta net: each keeps a matrix (key_dim, value_dim) that maps keys to values.
+struct DeltaHeads {
+    int64_t n_key_heads = 0;
+    int64_t n_value_heads = 0;  // a multiple: several share a key head …
+    bool tiled = false;         // … value head h the key head h % n_key_heads, or else neighbours share one
+    int64_t key_dim = 0;
+    int64_t value_dim = 0;
+};
+struct DeltaInputs {
+    const Buffer* q;  // (n_tokens, n_key_heads, key_dim), of length 1
+    const Buffer* k;  // likewise
+    const Buffer* v;  // (n_tokens, n_value_heads, value_dim)
+    const Buffer*
+        alpha;  // (n_tokens, n_value_heads): forgetting, as exp(decay * softplus(alpha + alpha_bias))
+    const Buffer* beta;        // (n_tokens, n_value_heads): learning, as sigmoid(beta)
+    const Buffer* decay;       // (n_value_heads), negative
+    const Buffer* alpha_bias;  // (n_value_heads)
 };
 
 enum class Elementwise : uint8_t {
@@ -182,6 +202,9 @@ class Backend {
                           Buffer& y) = 0;
     /// x (n), in place.
     virtual void map(Elementwise function, float value, int64_t n, Buffer& x) = 0;
+    /// Row r of y (n_rows, n) = scales[r] * row r / n_repeats of x; y may be x where n_repeats is 1.
+    virtual void scale_rows(const Buffer& x, const Buffer& scales, int64_t n_rows, int64_t n,
+                            int64_t n_repeats, Buffer& y) = 0;
     /// y += x, each (n)
     virtual void add(const Buffer& x, int64_t n, Buffer& y) = 0;
 
@@ -198,6 +221,18 @@ class Backend {
     /// themselves.
     virtual void attention(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions,
                            const HeadGeometry& heads, Buffer& y) = 0;
+
+    // --- recurrent layers: a state, updated, takes the cache's place. A fresh one counts as zero. ---
+
+    /// y[t][i] = sum over j of weight[i][j] * x[t - n_taps + 1 + j][i];  x, y (n_tokens, n), weight (n,
+    /// n_taps). The state (n_taps - 1, n) holds the rows before x, and then the last ones of x.
+    virtual void convolve(const Buffer& x, const Buffer& weight, int64_t n_tokens, int64_t n, int64_t n_taps,
+                          bool fresh, Buffer& state, Buffer& y) = 0;
+    /// y (n_tokens, n_value_heads, value_dim): what each head's matrix (Yang et al. 2024) answers to the
+    /// query, after it forgot a part and learned the token's key and value; state (n_value_heads, key_dim,
+    /// value_dim).
+    virtual void delta_net(const DeltaHeads& heads, const DeltaInputs& inputs, int64_t n_tokens, bool fresh,
+                           Buffer& state, Buffer& y) = 0;
 
     // --- experts ---
 

@@ -50,13 +50,14 @@ bool ForwardPass::run(std::span<const Token> tokens, int64_t n_logits, const std
             fail("token {} is outside the vocabulary (0 to {})", token, n_vocab - 1);
     }
 
+    if (cancel != nullptr && n_tokens > n_batch_) cache_.keep_states();
     logits_.clear();
     logits_.reserve(size_t(n_logits) * size_t(n_vocab));
     for (int64_t begin = 0; begin < n_tokens; begin += n_batch_) {
         const int64_t end = std::min(begin + n_batch_, n_tokens);
         const int64_t n_batch_logits = std::clamp<int64_t>(end - (n_tokens - n_logits), 0, end - begin);
         if (!run_batch(tokens.subspan(size_t(begin), size_t(end - begin)), n_batch_logits, cancel)) {
-            cache_.truncate(n_before);
+            if (cache_.n_used() != n_before) cache_.truncate(n_before);
             logits_.clear();
             return false;
         }
@@ -74,7 +75,9 @@ bool ForwardPass::run_batch(std::span<const Token> tokens, int64_t n_logits,
 
     embed(pass, tokens);
     for (int64_t layer = 0; layer < h.n_layers; ++layer) {
-        if (cancel != nullptr && cancel->load(std::memory_order_relaxed)) return false;
+        // A state that some layers have updated is of no use: recurrent models stop between batches only.
+        const bool may_stop = layer == 0 || !h.has_recurrent_layers();
+        if (may_stop && cancel != nullptr && cancel->load(std::memory_order_relaxed)) return false;
         // Nothing after the last mixer looks at other tokens: those go on whose logits are wanted.
         run_layer(pass, layer, layer + 1 == h.n_layers ? n_logits : n_tokens);
     }
@@ -107,7 +110,18 @@ void ForwardPass::run_layer(const Pass& pass, int64_t layer, int64_t n_rows) {
                           (h.family->residual == Residual::ParallelWithoutFfnNorm && !w.feed_forward_norm);
 
     if (w.mixer_norm) norm_rows(pass, w.mixer_norm, *x_, n_tokens, *normed_);
-    attention(pass, layer, w.mixer_norm ? *normed_ : *x_, *mixed_);
+    const Buffer& mixer_input = w.mixer_norm ? *normed_ : *x_;
+    switch (h.layers[size_t(layer)].mixer) {
+        case Mixer::Attention:
+            attention(pass, layer, mixer_input, *mixed_);
+            break;
+        case Mixer::LatentAttention:
+            latent_attention(pass, layer, mixer_input, *mixed_);
+            break;
+        case Mixer::DeltaNet:
+            delta_net(pass, layer, mixer_input, *mixed_);
+            break;
+    }
     if (w.mixer_post_norm) norm_rows(pass, w.mixer_post_norm, *mixed_, n_tokens, *mixed_);
     if (n_rows < n_tokens) keep_last_rows(n_tokens, n_rows);
     if (n_rows == 0) return;
@@ -118,8 +132,12 @@ void ForwardPass::run_layer(const Pass& pass, int64_t layer, int64_t n_rows) {
 
     if (w.feed_forward_norm) norm_rows(pass, w.feed_forward_norm, *x_, n_rows, *normed_);
     const bool sees_norm = w.feed_forward_norm || parallel;  // its own, or the mixer's
-    feed_forward(pass, w.feed_forward, h.layers[size_t(layer)].n_ff, n_rows, sees_norm ? *normed_ : *x_,
-                 *fed_);
+    const Buffer& feed_input = sees_norm ? *normed_ : *x_;
+    if (h.layers[size_t(layer)].has_experts) {
+        experts(pass, layer, n_rows, feed_input, *fed_);
+    } else {
+        feed_forward(pass, w.feed_forward, h.layers[size_t(layer)].n_ff, n_rows, feed_input, *fed_);
+    }
     if (w.feed_forward_post_norm) norm_rows(pass, w.feed_forward_post_norm, *fed_, n_rows, *fed_);
     if (h.residual_scale != 1) backend_.map(Elementwise::Scale, h.residual_scale, n, *fed_);
     if (parallel) backend_.add(*mixed_, n, *x_);

@@ -1,5 +1,6 @@
 #include "runtime/hyperparameters.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "format/error.h"
@@ -54,6 +55,113 @@ void read_heads(const Keys& keys, Hyperparameters& model) {
     }
 }
 
+// How many there are, how they are chosen, and which layers have them: those with a router.
+void read_experts(const GgufHeader& header, const Keys& keys, Hyperparameters& model) {
+    const ModelFamily& family = *model.family;
+    RoutingRule& rule = model.routing;
+    rule.n_experts = keys.count_or_none("expert_count", kMaxExperts, 0);
+    rule.n_used = keys.count_or_none("expert_used_count", kMaxExperts, 0);
+    if (rule.n_used > rule.n_experts) {
+        fail("{} is {}, more than {} ({})", keys.full("expert_used_count"), rule.n_used,
+             keys.full("expert_count"), rule.n_experts);
+    }
+    if (rule.n_experts == 0) return;
+    if (rule.n_used == 0) keys.require_count("expert_used_count", kMaxExperts);
+
+    model.n_ff_expert = keys.count_or_none("expert_feed_forward_length", kMaxWidth, 0);
+    if (model.n_ff_expert == 0) model.n_ff_expert = keys.require_count("feed_forward_length", kMaxWidth);
+    constexpr Gating kGatings[] = {Gating::Softmax, Gating::Sigmoid, Gating::SoftmaxOfChosen};
+    const int64_t gating = keys.count_or_none("expert_gating_func", std::size(kGatings), 0);
+    rule.gating = gating == 0 ? family.gating : kGatings[gating - 1];
+    rule.normalize = keys.flag("expert_weights_norm", family.normalize_experts);
+    if (const float scale = keys.positive_or_none("expert_weights_scale", 0); scale != 0) rule.scale = scale;
+
+    rule.n_groups = keys.count("expert_group_count", kMaxExperts, 1);
+    rule.n_groups_used = keys.count("expert_group_used_count", kMaxExperts, 1);
+    rule.group_score = rule.gating == Gating::Softmax ? GroupScore::Largest : GroupScore::SumOfTwoLargest;
+    if (rule.n_experts % rule.n_groups != 0 || rule.n_groups_used > rule.n_groups ||
+        rule.n_used > rule.n_experts / rule.n_groups * rule.n_groups_used) {
+        fail("{} is {} and {} is {}: {} experts cannot be chosen from so many of {}",
+             keys.full("expert_group_count"), rule.n_groups, keys.full("expert_group_used_count"),
+             rule.n_groups_used, rule.n_used, rule.n_experts);
+    }
+    for (int64_t i = 0; i < model.n_layers; ++i) {
+        LayerGeometry& layer = model.layers[size_t(i)];
+        layer.has_experts = header.find_tensor(fmt::format("blk.{}.ffn_gate_inp.weight", i)) != nullptr;
+        const TensorInfo* shared = header.find_tensor(fmt::format("blk.{}.ffn_up_shexp.weight", i));
+        if (!layer.has_experts || shared == nullptr) continue;
+        if (shared->shape[1] < 1 || shared->shape[1] > kMaxWidth) {
+            fail("tensor {} has {} rows; expected 1 to {}", shared->name, shared->shape[1], kMaxWidth);
+        }
+        layer.n_ff_shared = int64_t(shared->shape[1]);
+    }
+}
+
+void read_latent(const Keys& keys, Hyperparameters& model) {
+    LatentGeometry& latent = model.latent;
+    latent.rank = keys.require_count("attention.kv_lora_rank", kMaxHeads);
+    latent.query_rank = keys.count_or_none("attention.q_lora_rank", kMaxHeads, 0);
+    latent.rotated_dim = keys.require_count("rope.dimension_count", kMaxHeads);
+    latent.value_dim = keys.require_count("attention.value_length_mla", kMaxHeads);
+    const int64_t key_dim = keys.require_count("attention.key_length_mla", kMaxHeads);
+    latent.plain_dim = key_dim - latent.rotated_dim;
+    if (latent.plain_dim < 1) {
+        fail("{} is {}, of which {} are rotated; expected more", keys.full("attention.key_length_mla"),
+             key_dim, latent.rotated_dim);
+    }
+    for (LayerGeometry& layer : model.layers) {
+        layer.mixer = Mixer::LatentAttention;
+        layer.n_kv_heads = 1;
+        layer.key_dim = latent.rank + latent.rotated_dim;
+        layer.value_dim = latent.rank;
+    }
+}
+
+void read_delta(const Keys& keys, Hyperparameters& model) {
+    DeltaGeometry& delta = model.delta;
+    delta.n_taps = keys.require_count("ssm.conv_kernel", 64);
+    DeltaHeads& heads = delta.heads;
+    heads.n_key_heads = keys.require_count("ssm.group_count", kMaxHeads);
+    heads.n_value_heads = keys.require_count("ssm.time_step_rank", kMaxHeads);
+    heads.key_dim = keys.require_count("ssm.state_size", 1 << 12);
+    heads.tiled = model.family->tiled_value_heads;
+    const int64_t value_width = keys.require_count("ssm.inner_size", kMaxWidth);
+    if (heads.n_value_heads % heads.n_key_heads != 0) {
+        fail("{} is {}, no multiple of {} ({})", keys.full("ssm.time_step_rank"), heads.n_value_heads,
+             keys.full("ssm.group_count"), heads.n_key_heads);
+    }
+    if (value_width % heads.n_value_heads != 0) {
+        fail("{} is {}, no multiple of {} ({})", keys.full("ssm.inner_size"), value_width,
+             keys.full("ssm.time_step_rank"), heads.n_value_heads);
+    }
+    heads.value_dim = value_width / heads.n_value_heads;
+    if (delta.mixed_width() > int64_t(kMaxWidth) || heads.value_dim > (1 << 12)) {
+        fail("{} is {} and {} is {}: wider than any model", keys.full("ssm.group_count"), heads.n_key_heads,
+             keys.full("ssm.inner_size"), value_width);
+    }
+    const int64_t period = keys.count("full_attention_interval", kMaxContext, 4);
+    const std::vector<bool> recurrent = keys.pattern("attention.recurrent_layers", period, model.n_layers);
+    for (int64_t i = 0; i < model.n_layers; ++i) {
+        LayerGeometry& layer = model.layers[size_t(i)];
+        if (!recurrent[size_t(i)]) continue;
+        layer.mixer = Mixer::DeltaNet;
+        layer.n_heads = layer.n_kv_heads = layer.key_dim = layer.value_dim = 0;
+    }
+}
+
+void read_temperature(const Keys& keys, Hyperparameters& model) {
+    const ModelFamily& family = *model.family;
+    model.temperature_scale =
+        keys.positive_or_none("attention.temperature_scale", double(family.temperature_scale));
+    const int64_t usual =
+        family.temperature_length != 0 ? family.temperature_length : model.rope.original_context;
+    model.temperature_length = keys.count("attention.temperature_length", kMaxContext, uint64_t(usual));
+    for (LayerGeometry& layer : model.layers) {
+        layer.has_temperature =
+            model.temperature_scale != 0 && (!family.temperature_unrotated || layer.rope == RopeUse::None);
+    }
+}
+
 void read_windows(const Keys& keys, Hyperparameters& model) {
     const ModelFamily& family = *model.family;
     const int64_t window =
@@ -74,7 +182,8 @@ void read_windows(const Keys& keys, Hyperparameters& model) {
 
 void read_rope(const Keys& keys, Hyperparameters& model) {
     RopeParameters& rope = model.rope;
-    const uint64_t key_dim = uint64_t(model.layers[0].key_dim);
+    const uint64_t key_dim = uint64_t(model.widest([](const LayerGeometry& layer) { return layer.key_dim; }));
+    if (key_dim == 0) fail("{}: no layer has attention", keys.full("full_attention_interval"));
     rope.n_rot = keys.count("rope.dimension_count", key_dim, key_dim);
     if (rope.n_rot % 2 != 0) {
         fail("{} is {}; expected an even number, elements are rotated in pairs",
@@ -84,7 +193,7 @@ void read_rope(const Keys& keys, Hyperparameters& model) {
     rope.original_context =
         keys.count("rope.scaling.original_context_length", kMaxContext, uint64_t(model.n_context));
     rope.attention_factor = keys.positive("rope.scaling.attn_factor", 1);
-    rope.whole_ramp = model.family->whole_yarn_ramp;
+    rope.whole_ramp = keys.flag("rope.scaling.yarn_truncate", true);
 
     const std::string_view type = keys.text("rope.scaling.type");
     const bool old_key = !keys.has("rope.scaling.factor") && keys.has("rope.scale_linear");
@@ -99,7 +208,10 @@ void read_rope(const Keys& keys, Hyperparameters& model) {
         rope.beta_fast = keys.positive("rope.scaling.yarn_beta_fast", 32);
         rope.beta_slow = keys.positive("rope.scaling.yarn_beta_slow", 1);
         rope.extrapolation = keys.positive_or_none("rope.scaling.yarn_ext_factor", 1);
-        rope.log_multiplier_all = keys.positive_or_none("rope.scaling.yarn_log_multiplier", 0);
+        rope.log_multiplier_all =
+            keys.positive_or_none("rope.scaling.yarn_log_multiplier", 0) / model.family->yarn_log_unit;
+        if (model.family->yarn_log_cancels && rope.log_multiplier_all != 0)
+            rope.log_multiplier = rope.log_multiplier_all;
     } else if (type == "longrope") {
         rope.scaling = RopeScaling::LongRope;
     } else if (!type.empty() && type != "none") {
@@ -175,19 +287,16 @@ Hyperparameters Hyperparameters::from_header(const GgufHeader& header) {
     model.layers.resize(size_t(model.n_layers));
     model.n_embd = keys.require_count("embedding_length", kMaxWidth);
     model.n_context = keys.require_count("context_length", kMaxContext);
-    if (!keys.has("feed_forward_length")) keys.require_count("feed_forward_length", kMaxWidth);
-    const std::vector<int64_t> n_ff = keys.counts("feed_forward_length", 1, kMaxWidth, 0, model.n_layers);
-    for (size_t i = 0; i < n_ff.size(); ++i) model.layers[i].n_ff = n_ff[i];
+    read_experts(header, keys, model);
+    const bool all_experts = std::ranges::all_of(model.layers, &LayerGeometry::has_experts);
+    if (!keys.has("feed_forward_length") && !all_experts)
+        keys.require_count("feed_forward_length", kMaxWidth);
+    const std::vector<int64_t> n_ff =
+        keys.counts("feed_forward_length", all_experts ? 0 : 1, kMaxWidth, 0, model.n_layers);
+    for (size_t i = 0; i < n_ff.size(); ++i) model.layers[i].n_ff = model.layers[i].has_experts ? 0 : n_ff[i];
     read_heads(keys, model);
-
-    const std::string experts_key = keys.full("expert_count");
-    const uint64_t n_experts = header.get_uint(experts_key).value_or(0);
-    const uint64_t n_experts_used = header.get_uint(keys.full("expert_used_count")).value_or(0);
-    if (n_experts_used > n_experts) {
-        fail("{} is {}, more than {} ({})", keys.full("expert_used_count"), n_experts_used, experts_key,
-             n_experts);
-    }
-    if (n_experts > 0) fail("{} is {}; this version runs no mixtures of experts yet", experts_key, n_experts);
+    if (family.mixer == MixerFamily::LatentAttention) read_latent(keys, model);
+    if (family.mixer == MixerFamily::AttentionAndDeltaNet) read_delta(keys, model);
 
     model.norm_epsilon = keys.positive(
         family.norm == NormKind::Rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon",
@@ -197,6 +306,7 @@ Hyperparameters Hyperparameters::from_header(const GgufHeader& header) {
         (family.residual == Residual::ByKey && keys.flag("use_parallel_residual", true));
     read_windows(keys, model);
     read_rope(keys, model);
+    read_temperature(keys, model);
     read_scales(header, keys, model);
     model.n_vocab = vocabulary_size(header);
     return model;

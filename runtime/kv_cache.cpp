@@ -14,34 +14,88 @@ uint64_t rows_bytes(int64_t width, int64_t n_context) {
     return bytes;
 }
 
+int64_t value_width(const LayerGeometry& layer) {
+    return layer.mixer == Mixer::LatentAttention ? 0 : layer.v_width();  // else inside the keys
+}
+
 }  // namespace
 
 uint64_t KvCache::size_bytes(const Hyperparameters& model, int64_t n_context) {
+    const DeltaGeometry& delta = model.delta;
+    const DeltaHeads& heads = delta.heads;
     uint64_t sum = 0;
     for (const LayerGeometry& layer : model.layers) {
-        for (const int64_t width : {layer.k_width(), layer.v_width()}) {
-            if (__builtin_add_overflow(sum, rows_bytes(width, n_context), &sum)) {
-                fail("a KV cache of {} positions does not fit in 64 bits; choose a smaller context",
-                     n_context);
-            }
+        uint64_t bytes = uint64_t((delta.n_taps - 1) * delta.mixed_width() +
+                                  heads.n_value_heads * heads.key_dim * heads.value_dim) *
+                         sizeof(float);
+        if (layer.mixer != Mixer::DeltaNet) {
+            bytes = rows_bytes(layer.k_width(), n_context);
+            if (__builtin_add_overflow(bytes, rows_bytes(value_width(layer), n_context), &bytes))
+                bytes = UINT64_MAX;
+        }
+        if (__builtin_add_overflow(sum, bytes, &sum)) {
+            fail("a KV cache of {} positions does not fit in 64 bits; choose a smaller context", n_context);
         }
     }
     return sum;
 }
 
-KvCache::KvCache(Backend& backend, const Hyperparameters& model, int64_t n_context) : n_context_(n_context) {
+KvCache::KvCache(Backend& backend, const Hyperparameters& model, int64_t n_context)
+    : backend_(backend), n_context_(n_context), has_states_(model.has_recurrent_layers()) {
     const uint64_t all_bytes = size_bytes(model, n_context);
+    const auto state = [&](int64_t n) {
+        return State{backend.allocate(size_t(n) * sizeof(float)), nullptr, n};
+    };
     try {
-        for (const LayerGeometry& layer : model.layers) {
-            layers_.push_back({.keys = backend.allocate(rows_bytes(layer.k_width(), n_context)),
-                               .values = backend.allocate(rows_bytes(layer.v_width(), n_context)),
-                               .key_width = layer.k_width(),
-                               .value_width = layer.v_width()});
+        for (const LayerGeometry& geometry : model.layers) {
+            Layer& layer = layers_.emplace_back();
+            if (geometry.mixer == Mixer::DeltaNet) {
+                const DeltaHeads& heads = model.delta.heads;
+                layer.convolution = state((model.delta.n_taps - 1) * model.delta.mixed_width());
+                layer.delta = state(heads.n_value_heads * heads.key_dim * heads.value_dim);
+                continue;
+            }
+            layer.key_width = geometry.k_width();
+            layer.value_width = value_width(geometry);
+            layer.keys = backend.allocate(rows_bytes(layer.key_width, n_context));
+            if (layer.value_width != 0)
+                layer.values = backend.allocate(rows_bytes(layer.value_width, n_context));
         }
     } catch (const Error& error) {
         fail("the KV cache of {} positions takes {:.1f} MiB: {}; choose a smaller context", n_context,
              double(all_bytes) / (1 << 20), error.what());
     }
+}
+
+void KvCache::copy(const Buffer& from, int64_t n, Buffer& to) {
+    backend_.copy_columns(from, {n, 0}, 1, n, to, {n, 0});
+}
+
+void KvCache::keep_states() {
+    n_kept_ = n_used_;
+    if (!has_states_) return;
+    for (Layer& layer : layers_) {
+        for (State* state : {&layer.convolution, &layer.delta}) {
+            if (!state->now) continue;
+            if (!state->kept) state->kept = backend_.allocate(state->now->size_bytes());
+            copy(*state->now, state->n, *state->kept);
+        }
+    }
+}
+
+void KvCache::truncate(int64_t n) {
+    if (has_states_ && n != 0) {
+        if (n != n_kept_) {
+            fail("a recurrent model cannot go back to position {} of {}: begin the sequence again", n,
+                 n_used_);
+        }
+        for (Layer& layer : layers_) {
+            for (State* state : {&layer.convolution, &layer.delta}) {
+                if (state->kept) copy(*state->kept, state->n, *state->now);
+            }
+        }
+    }
+    n_used_ = n;
 }
 
 }  // namespace ingot::runtime

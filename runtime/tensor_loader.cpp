@@ -43,6 +43,10 @@ std::unique_ptr<Weight> TensorLoader::matrix(const std::string& name, int64_t n_
     }
 }
 
+std::unique_ptr<Weight> TensorLoader::row(const std::string& name, int64_t n) {
+    return matrix(name, 1, n);  // a shape [n] is [n, 1]
+}
+
 std::unique_ptr<Weight> TensorLoader::matrices(const std::string& name, int64_t n_matrices, int64_t n_out,
                                                int64_t n_in) {
     const TensorInfo& tensor = require(name);

@@ -29,6 +29,8 @@ class TensorLoader {
     std::unique_ptr<Weight> matrix(const std::string& name, int64_t n_out, int64_t n_in) {
         return matrix(name, n_out, n_in, {});
     }
+    /// A vector (n) as a matrix of one row.
+    std::unique_ptr<Weight> row(const std::string& name, int64_t n);
     /// (n_matrices, n_out, n_in) as one weight of n_matrices * n_out rows.
     std::unique_ptr<Weight> matrices(const std::string& name, int64_t n_matrices, int64_t n_out,
                                      int64_t n_in);

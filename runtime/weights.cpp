@@ -21,8 +21,22 @@ class LayerLoader {
     LayerWeights load() {
         LayerWeights layer;
         load_norms(layer);
-        layer.attention = load_attention();
-        layer.feed_forward = load_feed_forward();
+        switch (geometry_.mixer) {
+            case Mixer::Attention:
+                layer.attention = load_attention();
+                break;
+            case Mixer::LatentAttention:
+                layer.latent = load_latent();
+                break;
+            case Mixer::DeltaNet:
+                layer.delta = load_delta();
+                break;
+        }
+        if (geometry_.has_experts) {
+            layer.experts = load_experts();
+        } else {
+            layer.feed_forward = load_feed_forward("ffn_{}", geometry_.n_ff);
+        }
         return layer;
     }
 
@@ -58,7 +72,7 @@ class LayerLoader {
         const int64_t n_embd = model_.n_embd;
         const bool biased = family_.biases != Biases::Optional;
         AttentionWeights attention;
-        if (loader_.has(name("attn_qkv.weight"))) {
+        if (loader_.has(name("attn_qkv.weight")) && !family_.gated_attention) {
             const int64_t n_all = g.q_width() + g.k_width() + g.v_width();
             const auto slice = [&](int64_t first, int64_t n_out) {
                 return loader_.linear(name("attn_qkv"), n_out, n_embd, biased, {first, n_all});
@@ -67,7 +81,8 @@ class LayerLoader {
             attention.k = slice(g.q_width(), g.k_width());
             attention.v = slice(g.q_width() + g.k_width(), g.v_width());
         } else {
-            attention.q = loader_.linear(name("attn_q"), g.q_width(), n_embd, biased);
+            const int64_t n_parts = family_.gated_attention ? 2 : 1;
+            attention.q = loader_.linear(name("attn_q"), n_parts * g.q_width(), n_embd, biased);
             attention.k = loader_.linear(name("attn_k"), g.k_width(), n_embd, biased);
             attention.v = loader_.linear(name("attn_v"), g.v_width(), n_embd, biased);
         }
@@ -104,23 +119,100 @@ class LayerLoader {
         }
     }
 
-    FeedForwardWeights load_feed_forward() {
+    LatentWeights load_latent() {
+        const LatentGeometry& g = model_.latent;
         const int64_t n_embd = model_.n_embd;
-        const int64_t n_ff = geometry_.n_ff;
-        FeedForwardWeights weights;
-        if (family_.gated && !loader_.has(name("ffn_gate.weight")) && has_fused_gate()) {
-            weights.gate = loader_.linear(name("ffn_up"), n_ff, n_embd, all_biases(), {0, 2 * n_ff});
-            weights.up = loader_.linear(name("ffn_up"), n_ff, n_embd, all_biases(), {n_ff, 2 * n_ff});
+        const int64_t n_heads = geometry_.n_heads;
+        const int64_t q_width = n_heads * (g.plain_dim + g.rotated_dim);
+        LatentWeights latent;
+        if (g.query_rank != 0) {
+            latent.q_down = loader_.linear(name("attn_q_a"), g.query_rank, n_embd, false);
+            latent.q_norm = loader_.vector(name("attn_q_a_norm.weight"), g.query_rank);
+            latent.q = loader_.linear(name("attn_q_b"), q_width, g.query_rank, false);
         } else {
-            if (family_.gated) weights.gate = loader_.linear(name("ffn_gate"), n_ff, n_embd, all_biases());
-            weights.up = loader_.linear(name("ffn_up"), n_ff, n_embd, all_biases());
+            latent.q = loader_.linear(name("attn_q"), q_width, n_embd, false);
         }
-        weights.down = loader_.linear(name("ffn_down"), n_embd, n_ff, all_biases());
+        latent.kv_down = loader_.linear(name("attn_kv_a_mqa"), g.rank + g.rotated_dim, n_embd, false);
+        latent.kv_norm = loader_.vector(name("attn_kv_a_norm.weight"), g.rank);
+        latent.k_up = loader_.matrices(name("attn_k_b.weight"), n_heads, g.rank, g.plain_dim);
+        latent.v_up = loader_.matrices(name("attn_v_b.weight"), n_heads, g.value_dim, g.rank);
+        latent.output = loader_.linear(name("attn_output"), n_embd, n_heads * g.value_dim, false);
+        return latent;
+    }
+
+    DeltaWeights load_delta() {
+        const DeltaGeometry& g = model_.delta;
+        const int64_t n_embd = model_.n_embd;
+        const int64_t n_heads = g.heads.n_value_heads;
+        DeltaWeights delta;
+        delta.mixed = loader_.linear(name("attn_qkv"), g.mixed_width(), n_embd, false);
+        delta.gate = loader_.linear(name("attn_gate"), g.value_width(), n_embd, false);
+        if (loader_.has(name("ssm_ba.weight"))) {
+            delta.beta_alpha = loader_.linear(name("ssm_ba"), 2 * n_heads, n_embd, false);
+        } else {
+            delta.beta = loader_.linear(name("ssm_beta"), n_heads, n_embd, false);
+            delta.alpha = loader_.linear(name("ssm_alpha"), n_heads, n_embd, false);
+        }
+        delta.taps = loader_.vector(name("ssm_conv1d.weight"), g.n_taps, g.mixed_width());
+        delta.decay = loader_.vector(name("ssm_a"), n_heads);
+        delta.alpha_bias = loader_.vector(name("ssm_dt.bias"), n_heads);
+        delta.norm = loader_.vector(name("ssm_norm.weight"), g.heads.value_dim);
+        delta.unit = loader_.constant(1 / std::sqrt(float(g.heads.key_dim)), g.heads.key_dim);
+        delta.output = loader_.linear(name("ssm_out"), n_embd, g.value_width(), false);
+        return delta;
+    }
+
+    // Tensors "blk.3.ffn_up" and so on; the pattern says how they are called.
+    FeedForwardWeights load_feed_forward(std::string_view pattern, int64_t n_ff) {
+        const int64_t n_embd = model_.n_embd;
+        const auto part = [&](std::string_view which) {
+            return name(fmt::format(fmt::runtime(pattern), which));
+        };
+        FeedForwardWeights weights;
+        // The rows of `up` may be the gate's, then its own.
+        const bool fused = family_.gated && !loader_.has(part("gate") + ".weight") &&
+                           loader_.rows(part("up") + ".weight") == 2 * n_ff;
+        if (fused) {
+            weights.gate = loader_.linear(part("up"), n_ff, n_embd, all_biases(), {0, 2 * n_ff});
+            weights.up = loader_.linear(part("up"), n_ff, n_embd, all_biases(), {n_ff, 2 * n_ff});
+        } else {
+            if (family_.gated) weights.gate = loader_.linear(part("gate"), n_ff, n_embd, all_biases());
+            weights.up = loader_.linear(part("up"), n_ff, n_embd, all_biases());
+        }
+        weights.down = loader_.linear(part("down"), n_embd, n_ff, all_biases());
         return weights;
     }
 
-    // ffn_up may hold both: the gate's rows, then its own.
-    bool has_fused_gate() const { return loader_.rows(name("ffn_up.weight")) == 2 * geometry_.n_ff; }
+    ExpertWeights load_experts() {
+        const int64_t n_embd = model_.n_embd;
+        const int64_t n_experts = model_.routing.n_experts;
+        const int64_t n_ff = model_.n_ff_expert;
+        const auto matrices = [&](std::string_view part, int64_t n_out, int64_t n_in) {
+            Linear linear;
+            linear.weight = loader_.matrices(name(part) + ".weight", n_experts, n_out, n_in);
+            const std::string bias = name(part) + ".bias";
+            if (all_biases() || loader_.has(bias)) linear.bias = loader_.vector(bias, n_out, n_experts);
+            return linear;
+        };
+        ExpertWeights experts;
+        experts.router = loader_.linear(name("ffn_gate_inp"), n_experts, n_embd, all_biases());
+        experts.selection_bias = loader_.optional_vector(name("exp_probs_b.bias"), n_experts);
+        experts.scales = loader_.optional_vector(name("ffn_down_exps.scale"), n_experts);
+        if (loader_.has(name("ffn_gate_up_exps.weight"))) {
+            experts.gate_up = matrices("ffn_gate_up_exps", 2 * n_ff, n_embd);
+        } else {
+            experts.gate = matrices("ffn_gate_exps", n_ff, n_embd);
+            experts.up = matrices("ffn_up_exps", n_ff, n_embd);
+        }
+        experts.down = matrices("ffn_down_exps", n_embd, n_ff);
+        if (geometry_.n_ff_shared != 0) {
+            experts.shared = load_feed_forward("ffn_{}_shexp", geometry_.n_ff_shared);
+            const std::string gate = name("ffn_gate_inp_shexp");
+            if (loader_.has(gate + ".weight"))
+                experts.shared_gate.weight = loader_.row(gate + ".weight", n_embd);
+        }
+        return experts;
+    }
 
     TensorLoader& loader_;
     const Hyperparameters& model_;

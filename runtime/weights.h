@@ -33,17 +33,58 @@ struct AttentionWeights {
     std::unique_ptr<Buffer> sinks;  // (n_heads), or null
 };
 
+/// See LatentGeometry.
+struct LatentWeights {
+    Linear q;       // (n_heads * key_dim, n_embd or query_rank): plain, then rotated elements
+    Linear q_down;  // (query_rank, n_embd), or none
+    std::unique_ptr<Buffer> q_norm;   // (query_rank), or null
+    Linear kv_down;                   // (rank + rotated_dim, n_embd)
+    std::unique_ptr<Buffer> kv_norm;  // (rank)
+    std::unique_ptr<Weight> k_up;     // (n_heads, rank, plain_dim): queries into the compressed space
+    std::unique_ptr<Weight> v_up;     // (n_heads, value_dim, rank): values out of it
+    Linear output;                    // (n_embd, n_heads * value_dim)
+};
+
+/// See DeltaGeometry.
+struct DeltaWeights {
+    Linear mixed;                   // (mixed_width, n_embd): queries, keys, values
+    Linear gate;                    // (value_width, n_embd)
+    Linear beta_alpha;              // (n_key_heads, (beta, alpha), n_value_heads / n_key_heads) rows, or …
+    Linear beta, alpha;             // … (n_value_heads, n_embd) each
+    std::unique_ptr<Buffer> taps;   // (mixed_width, n_taps)
+    std::unique_ptr<Buffer> decay;  // (n_value_heads)
+    std::unique_ptr<Buffer> alpha_bias;  // (n_value_heads)
+    std::unique_ptr<Buffer> norm;        // (value_dim)
+    std::unique_ptr<Buffer> unit;        // (key_dim): what turns an RMS norm into the length 1
+    Linear output;                       // (n_embd, value_width)
+};
+
 struct FeedForwardWeights {
     Linear gate, up;  // (n_ff, n_embd); no gate where the family has none
     Linear down;      // (n_embd, n_ff)
 };
 
-/// One layer's tensors on the device.
+/// Matrices of all experts behind each other, biases (n_experts, n_out) or null.
+struct ExpertWeights {
+    Linear router;                           // (n_experts, n_embd)
+    std::unique_ptr<Buffer> selection_bias;  // (n_experts), or null
+    std::unique_ptr<Buffer> scales;          // (n_experts), or null
+    Linear gate, up;                         // (n_experts * n_ff_expert, n_embd) …
+    Linear gate_up;                          // … or (n_experts * 2 n_ff_expert, n_embd), gates first
+    Linear down;                             // (n_experts * n_embd, n_ff_expert)
+    FeedForwardWeights shared;               // of the expert that sees every token, n_ff_shared wide, or none
+    Linear shared_gate;                      // (1, n_embd), or none
+};
+
+/// One layer's tensors on the device: those of its mixer, and of its feed-forward part or its experts.
 struct LayerWeights {
     NormWeights mixer_norm, mixer_post_norm;                // (n_embd), or none
     NormWeights feed_forward_norm, feed_forward_post_norm;  // (n_embd), or none
     AttentionWeights attention;
+    LatentWeights latent;
+    DeltaWeights delta;
     FeedForwardWeights feed_forward;
+    ExpertWeights experts;
 };
 
 /// A rope table on the device.

@@ -201,6 +201,16 @@ void CpuBackend::map(Elementwise function, float value, int64_t n, Buffer& x) {
     });
 }
 
+void CpuBackend::scale_rows(const Buffer& x, const Buffer& scales, int64_t n_rows, int64_t n,
+                            int64_t n_repeats, Buffer& y) {
+    each_token(n_rows, n, [&](int64_t row) {
+        const float scale = data(scales)[row];
+        const float* from = data(x) + row / n_repeats * n;
+        float* to = data(y) + row * n;
+        for (int64_t i = 0; i < n; ++i) to[i] = scale * from[i];
+    });
+}
+
 void CpuBackend::add(const Buffer& x, int64_t n, Buffer& y) {
     constexpr int64_t kElements = 8192;
     deal(divide_up(n, kElements), n >= 4 * kParallelElements, [&](int, int64_t task) {

@@ -35,6 +35,8 @@ class CpuBackend final : public Backend {
     void norm(const Norm& norm, const Buffer& x, int64_t n_rows, Buffer& y) override;
     void activate(Activation activation, const Buffer& gate, const Buffer* up, int64_t n, Buffer& y) override;
     void map(Elementwise function, float value, int64_t n, Buffer& x) override;
+    void scale_rows(const Buffer& x, const Buffer& scales, int64_t n_rows, int64_t n, int64_t n_repeats,
+                    Buffer& y) override;
     void add(const Buffer& x, int64_t n, Buffer& y) override;
 
     void rope(const Rope& rope, std::span<const int32_t> positions, int64_t n_heads, int64_t head_dim,
@@ -42,6 +44,11 @@ class CpuBackend final : public Backend {
     void write_cache(const Buffer& x, std::span<const int32_t> positions, int64_t n, Buffer& cache) override;
     void attention(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions,
                    const HeadGeometry& heads, Buffer& y) override;
+
+    void convolve(const Buffer& x, const Buffer& weight, int64_t n_tokens, int64_t n, int64_t n_taps,
+                  bool fresh, Buffer& state, Buffer& y) override;
+    void delta_net(const DeltaHeads& heads, const DeltaInputs& inputs, int64_t n_tokens, bool fresh,
+                   Buffer& state, Buffer& y) override;
 
     void route(const RoutingRule& rule, const Buffer& logits, int64_t n_tokens, Buffer& experts,
                Buffer& weights) override;

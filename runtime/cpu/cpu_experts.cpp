@@ -40,7 +40,10 @@ void choose_largest(std::span<const float> scores, int64_t n, std::vector<int32_
 /// Routes one token after the other; owns what each needs.
 class Router {
   public:
-    Router(const RoutingRule& rule, const float* selection_bias) : rule_(rule), bias_(selection_bias) {}
+    explicit Router(const RoutingRule& rule)
+        : rule_(rule),
+          bias_(rule.selection_bias != nullptr ? data(*rule.selection_bias) : nullptr),
+          scales_(rule.expert_scales != nullptr ? data(*rule.expert_scales) : nullptr) {}
 
     // logits (n_experts) -> experts (n_used), weights (n_used)
     void route(std::span<const float> logits, int32_t* experts, float* weights) {
@@ -67,7 +70,9 @@ class Router {
             const float sum = std::max(std::accumulate(out.begin(), out.end(), 0.0f), 0x1p-14f);
             for (float& weight : out) weight /= sum;
         }
-        for (float& weight : out) weight *= rule_.scale;
+        for (size_t i = 0; i < out.size(); ++i) {
+            out[i] *= rule_.scale * (scales_ != nullptr ? scales_[chosen_[i]] : 1.0f);
+        }
     }
 
   private:
@@ -92,7 +97,7 @@ class Router {
     }
 
     const RoutingRule& rule_;
-    const float* bias_;  // (n_experts) or null
+    const float *bias_, *scales_;  // (n_experts) or null
     std::vector<float> scores_, selection_, group_scores_;
     std::vector<int32_t> chosen_;
 };
@@ -101,7 +106,7 @@ class Router {
 
 void CpuBackend::route(const RoutingRule& rule, const Buffer& logits, int64_t n_tokens, Buffer& experts,
                        Buffer& weights) {
-    Router router(rule, rule.selection_bias != nullptr ? data(*rule.selection_bias) : nullptr);
+    Router router(rule);
     for (int64_t token = 0; token < n_tokens; ++token) {
         const std::span row(data(logits) + token * rule.n_experts, size_t(rule.n_experts));
         router.route(row, data<int32_t>(experts) + token * rule.n_used, data(weights) + token * rule.n_used);

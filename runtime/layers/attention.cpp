@@ -21,14 +21,9 @@ void norm_heads(const Pass& pass, const NormWeights& weights, int64_t n_heads, i
     pass.backend.norm(norm, x, n_rows, x);
 }
 
-Rope rope_of(const Pass& pass, const LayerGeometry& layer) {
-    const bool in_window = layer.rope == RopeUse::Window;
-    const RopeParameters& parameters = in_window ? pass.model.window_rope : pass.model.rope;
-    const bool is_long =
-        pass.weights.rope_long.frequencies && pass.cache.n_context() > parameters.original_context;
-    const RopeWeights& table =
-        in_window ? pass.weights.rope_window : (is_long ? pass.weights.rope_long : pass.weights.rope);
-    return {pass.model.family->rope_pairing, parameters.n_rot, table.frequencies.get(), table.magnitude};
+void norm_queries_and_keys(const Pass& pass, const LayerGeometry& layer, const AttentionWeights& w) {
+    norm_heads(pass, w.q_norm, layer.n_heads, layer.key_dim, *pass.space.q);
+    norm_heads(pass, w.k_norm, layer.n_kv_heads, layer.key_dim, *pass.space.k);
 }
 
 }  // namespace
@@ -41,21 +36,31 @@ void attention(const Pass& pass, int64_t index, const Buffer& x, Buffer& y) {
     Backend& backend = pass.backend;
     Workspace& space = pass.space;
 
-    const Projection qkv[] = {w.q.into(*space.q), w.k.into(*space.k), w.v.into(*space.v)};
+    // With gates, a head's query and its gate lie behind each other.
+    const bool gated = model.family->gated_attention;
+    const Projection qkv[] = {w.q.into(gated ? *space.wide : *space.q), w.k.into(*space.k),
+                              w.v.into(*space.v)};
     backend.matmul(x, n_tokens, qkv);
+    if (gated) {
+        const int64_t n = layer.key_dim;
+        backend.copy_columns(*space.wide, {2 * n, 0}, n_tokens * layer.n_heads, n, *space.q, {n, 0});
+        backend.copy_columns(*space.wide, {2 * n, n}, n_tokens * layer.n_heads, n, *space.narrow, {n, 0});
+    }
     if (model.clamp_qkv > 0) {
         backend.map(Elementwise::Clamp, model.clamp_qkv, n_tokens * layer.q_width(), *space.q);
         backend.map(Elementwise::Clamp, model.clamp_qkv, n_tokens * layer.k_width(), *space.k);
         backend.map(Elementwise::Clamp, model.clamp_qkv, n_tokens * layer.v_width(), *space.v);
     }
 
-    norm_heads(pass, w.q_norm, layer.n_heads, layer.key_dim, *space.q);
-    norm_heads(pass, w.k_norm, layer.n_kv_heads, layer.key_dim, *space.k);
+    const bool norm_last = model.family->qk_norm == QkNorm::HeadAfterRope;
+    if (!norm_last) norm_queries_and_keys(pass, layer, w);
     if (layer.rope != RopeUse::None) {
         const Rope rope = rope_of(pass, layer);
         backend.rope(rope, pass.positions, layer.n_heads, layer.key_dim, *space.q);
         backend.rope(rope, pass.positions, layer.n_kv_heads, layer.key_dim, *space.k);
+        if (norm_last) norm_queries_and_keys(pass, layer, w);
     }
+    if (layer.has_temperature) apply_temperature(pass, layer.q_width(), *space.q);
 
     const KvLayer cache = pass.cache.layer(index);
     backend.write_cache(*space.k, pass.positions, layer.k_width(), *cache.keys);
@@ -64,10 +69,15 @@ void attention(const Pass& pass, int64_t index, const Buffer& x, Buffer& y) {
     HeadGeometry heads{layer.n_heads, layer.n_kv_heads, layer.key_dim, layer.value_dim, 0};
     heads.scale = model.attention_scale > 0 ? model.attention_scale : 1 / std::sqrt(float(layer.key_dim));
     heads.window = layer.window;
+    heads.chunked = model.family->chunked_windows;
     heads.soft_cap = model.attention_soft_cap;
     heads.slopes = pass.weights.alibi_slopes.get();
     heads.sinks = w.sinks.get();
     backend.attention(*space.q, cache, pass.positions, heads, *space.attended);
+    if (gated) {
+        backend.activate(Activation::Sigmoid, *space.narrow, space.attended.get(),
+                         n_tokens * layer.attended_width(), *space.attended);
+    }
 
     const Projection output[] = {w.output.into(y)};
     backend.matmul(*space.attended, n_tokens, output);

@@ -18,7 +18,22 @@ struct Workspace {
     std::unique_ptr<Buffer> q;         // (n_batch, n_heads, key_dim)
     std::unique_ptr<Buffer> k, v;      // (n_batch, n_kv_heads, key_dim or value_dim)
     std::unique_ptr<Buffer> attended;  // (n_batch, n_heads, value_dim)
-    std::unique_ptr<Buffer> gate, up;  // (n_batch, n_ff)
+    std::unique_ptr<Buffer> gate, up;  // (n_batch, n_ff), or (n_batch * n_used, n_ff_expert)
+    std::unique_ptr<Buffer> scales;    // (n_batch): of queries, or of what the shared expert says
+
+    // Latent attention and delta nets: what has no place above.
+    std::unique_ptr<Buffer> wide;         // (n_batch, queries with their gates; or all that is convolved)
+    std::unique_ptr<Buffer> narrow;       // (n_batch, query_rank; or plain queries; or the delta nets' gate)
+    std::unique_ptr<Buffer> alpha, beta;  // (n_batch, n_value_heads)
+    std::unique_ptr<Buffer> heads;        // (n_batch, n_heads) of int32_t: each head's own number
+
+    // Experts.
+    std::unique_ptr<Buffer> router_logits;            // (n_batch, n_experts)
+    std::unique_ptr<Buffer> experts, expert_weights;  // (n_batch, n_used)
+    std::unique_ptr<Buffer> ones;                     // (n_batch, n_used)
+    std::unique_ptr<Buffer> slots;                    // (n_batch * n_used, n_embd)
+    std::unique_ptr<Buffer> fused;   // (n_batch * n_used, 2 n_ff_expert), where the file has it so
+    std::unique_ptr<Buffer> shared;  // (n_batch, n_embd)
 };
 
 struct Pass {
@@ -35,11 +50,30 @@ struct Pass {
 /// y = x's rows, normed as the family norms.
 void norm_rows(const Pass& pass, const NormWeights& weights, const Buffer& x, int64_t n_rows, Buffer& y);
 
+/// A norm of n elements of each of n_rows rows, `stride` elements apart, in place.
+void norm_part(const Pass& pass, const Buffer& weight, int64_t n, int64_t stride, int64_t n_rows, Buffer& x);
+
+/// The table of a layer's rotation.
+Rope rope_of(const Pass& pass, const LayerGeometry& layer);
+
+/// Queries (n_tokens, width) grow with the logarithm of their position.
+void apply_temperature(const Pass& pass, int64_t width, Buffer& q);
+
 /// y = output(attention(rope(q(x)), rope(k(x)), v(x)))
 void attention(const Pass& pass, int64_t layer, const Buffer& x, Buffer& y);
+
+/// Attention over compressed keys and values (DeepSeek-V2, section 2.1), in the compressed space: queries are
+/// brought there, and what attention finds is brought back.
+void latent_attention(const Pass& pass, int64_t layer, const Buffer& x, Buffer& y);
+
+/// A gated delta net (Yang et al. 2024) over convolved queries, keys and values.
+void delta_net(const Pass& pass, int64_t layer, const Buffer& x, Buffer& y);
 
 /// y = down(activation(gate(x)) * up(x)), of n_tokens rows
 void feed_forward(const Pass& pass, const FeedForwardWeights& weights, int64_t n_ff, int64_t n_tokens,
                   const Buffer& x, Buffer& y);
+
+/// y = the weighted sum of what the chosen experts say, and the shared one, of n_tokens rows
+void experts(const Pass& pass, int64_t layer, int64_t n_tokens, const Buffer& x, Buffer& y);
 
 }  // namespace ingot::runtime

@@ -142,7 +142,7 @@ TEST_CASE("a vocabulary smaller or larger than the embedding is refused") {
                       ContainsSubstring("token_embd.weight is missing"));
 }
 
-TEST_CASE("more experts used than there are, and mixtures of experts, are refused") {
+TEST_CASE("more experts used than there are, or than their groups hold, are refused") {
     const auto experts = [](uint32_t n, uint32_t n_used) {
         return read([&](Metadata& metadata, auto&) {
             metadata.set("llama.expert_count", n);
@@ -151,8 +151,25 @@ TEST_CASE("more experts used than there are, and mixtures of experts, are refuse
     };
     CHECK_THROWS_WITH(experts(4, 8), ContainsSubstring("expert_used_count is 8, more than"));
     CHECK_THROWS_WITH(experts(0, 1), ContainsSubstring("expert_used_count is 1, more than"));
-    CHECK_THROWS_WITH(experts(8, 0xffffffff), ContainsSubstring("more than"));
-    CHECK_THROWS_WITH(experts(8, 2), ContainsSubstring("no mixtures of experts yet"));
+    CHECK_THROWS_WITH(experts(8, 0xffffffff), ContainsSubstring("expert_used_count is 4294967295"));
+    CHECK_THROWS_WITH(experts(8, 0), ContainsSubstring("expert_used_count is 0"));
+    CHECK_THROWS_WITH(experts(0x80000000, 2), ContainsSubstring("expert_count"));
+    CHECK(experts(8, 2).routing.n_used == 2);
+    CHECK_FALSE(experts(8, 2).layers[0].has_experts);  // there is no router
+    const auto groups = [](uint32_t n, uint32_t n_used) {
+        return read([&](Metadata& metadata, auto&) {
+            metadata.set("llama.expert_count", uint32_t(8));
+            metadata.set("llama.expert_used_count", uint32_t(4));
+            metadata.set("llama.expert_group_count", n);
+            metadata.set("llama.expert_group_used_count", n_used);
+        });
+    };
+    CHECK(groups(4, 2).routing.n_groups_used == 2);
+    CHECK_THROWS_WITH(groups(3, 1), ContainsSubstring("expert_group_count is 3"));
+    CHECK_THROWS_WITH(groups(4, 1), ContainsSubstring("expert_group_used_count is 1"));
+    CHECK_THROWS_WITH(groups(4, 5), ContainsSubstring("expert_group_used_count is 5"));
+    CHECK_THROWS_WITH(groups(0, 1), ContainsSubstring("expert_group_count is 0"));
+    CHECK_THROWS_WITH(groups(0xffffffff, 1), ContainsSubstring("expert_group_count"));
     CHECK_NOTHROW(experts(0, 0));
 }
 
