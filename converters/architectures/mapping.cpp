@@ -1,8 +1,11 @@
 #include "converters/architectures/mapping.h"
 
 #include <algorithm>
+#include <charconv>
+#include <map>
 #include <unordered_set>
 
+#include "converters/architectures/terms.h"
 #include "converters/findings.h"
 #include "converters/rows/transforms.h"
 #include "format/error.h"
@@ -13,7 +16,8 @@ namespace {
 
 class Mapper {
   public:
-    Mapper(const ModelConfig& model, const WeightSet& weights) : model_(model), weights_(weights) {}
+    Mapper(const ModelConfig& model, const WeightSet& weights)
+        : model_(model), weights_(weights), names_(*model.family, weights) {}
 
     Mapping run() {
         // A layer has several tensors, so a model cannot have more layers than tensors.
@@ -21,79 +25,146 @@ class Mapper {
             fail("config.json says {} layers, but the checkpoint has only {} tensors", model_.n_layers,
                  weights_.weights().size());
         }
+        for (const auto& [name, factors] : rope_factor_tensors(model_)) {
+            mapping_.tensors.push_back({name, computed_rows(name, {factors.size()}, factors)});
+        }
         const auto& rules = model_.family->tensors;
-        const auto is_layer = [](const TensorRule& rule) { return per_layer(rule.source); };
+        const auto is_layer = [](const TensorRule& rule) { return per_layer(rule.target); };
         const auto first = std::ranges::find_if(rules, is_layer);
         const auto last = std::find_if_not(first, rules.end(), is_layer);
-        for (auto rule = rules.begin(); rule != first; ++rule) map(*rule, 0);
-        for (uint64_t layer = 0; layer < model_.n_layers; ++layer) {
-            for (auto rule = first; rule != last; ++rule) map(*rule, layer);
-        }
-        for (auto rule = last; rule != rules.end(); ++rule) map(*rule, 0);
+        map_all({rules.begin(), first}, 0);
+        for (uint64_t layer = 0; layer < model_.n_layers; ++layer) map_all({first, last}, layer);
+        map_all({last, rules.end()}, 0);
         account_for_the_rest();
         report();
         return std::move(mapping_);
     }
 
   private:
-    void map(const TensorRule& rule, uint64_t layer) {
-        const std::string source_name = with_layer(rule.source, layer);
-        const WeightSet::Weight* source = weights_.find(source_name);
-        if (!source) {
-            if (required(rule)) missing_.push_back(source_name);
-            return;
+    using Rules = std::span<const TensorRule>;
+
+    /// Rules of the same target stand together: alternatives.
+    void map_all(Rules rules, uint64_t layer) {
+        for (size_t begin = 0, end = 0; begin < rules.size(); begin = end) {
+            while (end < rules.size() && rules[end].target == rules[begin].target) ++end;
+            map(rules.subspan(begin, end - begin), layer);
         }
-        used_.insert(source);
-        if (rule.presence == Presence::RequiredIfUntied && model_.tied_output) {
-            mapping_.left_out.push_back(source_name);  // the embedding stands in for it
-            return;
-        }
-        if (!check(rule, *source)) return;
-        RowsPtr rows = source->rows;
-        if (rule.order == RowOrder::InterleavedQueryHeads) rows = interleave_heads(rows, model_.n_heads);
-        if (rule.order == RowOrder::InterleavedKvHeads) rows = interleave_heads(rows, model_.n_kv_heads);
-        mapping_.tensors.push_back({with_layer(rule.target, layer), std::move(rows)});
     }
 
-    bool required(const TensorRule& rule) const {
-        switch (rule.presence) {
-            case Presence::Required:
-                return true;
-            case Presence::RequiredIfUntied:
-                return !model_.tied_output;
-            case Presence::RequiredIfAttentionBias:
-                return model_.attention_bias;
-            case Presence::RequiredIfMlpBias:
-                return model_.mlp_bias;
+    void map(Rules alternatives, uint64_t layer) {
+        for (const TensorRule& rule : alternatives) {
+            if (rule.required == terms::if_tied && !model_.tied_output) continue;
+            const Sources sources = find_sources(rule, layer);
+            if (sources.found.empty()) continue;
+            used_.insert(sources.found.begin(), sources.found.end());
+            missing_.insert(missing_.end(), sources.missing.begin(), sources.missing.end());
+            if (!sources.missing.empty()) return;
+            if (rule.required == terms::if_untied && model_.tied_output) {
+                for (const auto* source : sources.found)  // the embedding stands in for it
+                    mapping_.left_out.push_back(source->name);
+                continue;
+            }
+            carry_over(rule, sources.found, layer);
+            return;
         }
-        return true;
+        const TensorRule& rule = alternatives.front();
+        if (rule.required(model_, layer)) missing_.push_back(find_sources(rule, layer).missing.front());
     }
 
-    bool check(const TensorRule& rule, const WeightSet::Weight& source) {
-        if (!source.rows) {
-            wrong_.push_back({Severity::Problem, source.name, source.problem, {}});
-            return false;
+    struct Sources {
+        std::vector<const WeightSet::Weight*> found;
+        std::vector<std::string> missing;
+    };
+    Sources find_sources(const TensorRule& rule, uint64_t layer) const {
+        Sources sources;
+        const std::string pattern = names_.actual(with_layer(rule.source, layer));
+        // No more parts than tensors, whatever config.json says.
+        const uint64_t n_parts =
+            std::min<uint64_t>(rule.n_parts ? rule.n_parts(model_, layer) : 1, weights_.weights().size() + 1);
+        for (uint64_t part = 0; part < n_parts; ++part) {
+            const std::string name = rule.n_parts ? with_part(pattern, part) : pattern;
+            if (const WeightSet::Weight* source = weights_.find(name)) {
+                sources.found.push_back(source);
+            } else {
+                sources.missing.push_back(name);
+                // Nothing, and nothing: config.json need not be believed how many parts there are.
+                if (sources.found.empty() && part > 0) break;
+            }
         }
-        std::vector<uint64_t> expected{model_.dimension(rule.row_elements)};
-        if (rule.n_rows != Dimension::None) expected.push_back(model_.dimension(rule.n_rows));
-        const std::vector<uint64_t>& shape = source.rows->shape();
-        if (shape == expected) return true;
-        // Shown as the checkpoint's tools show it: the row length last.
-        wrong_.push_back({Severity::Problem,
-                          source.name,
-                          fmt::format("{} has shape [{}], but config.json implies [{}]", source.name,
-                                      fmt::join(shape.rbegin(), shape.rend(), ", "),
-                                      fmt::join(expected.rbegin(), expected.rend(), ", ")),
-                          {}});
-        return false;
+        if (n_parts == 0) sources.missing.push_back(pattern);
+        return sources;
+    }
+
+    void carry_over(const TensorRule& rule, const std::vector<const WeightSet::Weight*>& sources,
+                    uint64_t layer) {
+        const WeightSet::Weight& first = *sources.front();
+        const auto wrong = [&](std::string message) {
+            wrong_.push_back({Severity::Problem, first.name, std::move(message), {}});
+        };
+        std::vector<RowsPtr> parts;
+        for (const WeightSet::Weight* source : sources) {
+            if (!source->rows) return wrong(source->problem);
+            parts.push_back(source->rows);
+        }
+        try {
+            std::string target = with_layer(rule.target, layer);
+            RowsPtr rows = rule.n_parts ? stack(target, std::move(parts)) : parts.front();
+            for (const Step step : rule.steps) {
+                if (step) rows = step(std::move(rows), model_, layer);
+            }
+            std::vector<uint64_t> expected;
+            for (const Size size : rule.shape) {
+                if (size) expected.push_back(size(model_, layer));
+            }
+            if (rows->shape() == expected) {
+                mapping_.tensors.push_back({std::move(target), std::move(rows)});
+            } else {
+                wrong(shape_message(first, sources.size(), *rows, expected));
+            }
+        } catch (const Error& error) {
+            wrong(error.what());
+        }
+    }
+
+    /// Shapes are shown as the checkpoint's tools show them: the row length last.
+    static std::string shape_message(const WeightSet::Weight& source, size_t n_parts, const TensorRows& rows,
+                                     const std::vector<uint64_t>& expected) {
+        const auto text = [](const std::vector<uint64_t>& shape) {
+            return fmt::format("[{}]", fmt::join(shape.rbegin(), shape.rend(), ", "));
+        };
+        const std::string parts = n_parts > 1 ? fmt::format(" ({} like it, stacked)", n_parts) : "";
+        if (source.rows->shape() == rows.shape() || n_parts > 1) {
+            return fmt::format("{}{} has shape {}, but config.json implies {}", source.name, parts,
+                               text(rows.shape()), text(expected));
+        }
+        return fmt::format("{} has shape {}, which becomes {}; but config.json implies {}", source.name,
+                           text(source.rows->shape()), text(rows.shape()), text(expected));
+    }
+
+    /// A layer beyond the model's own: a head that predicts further tokens, as DeepSeek-V3 stores it.
+    bool in_further_layer(std::string_view name) const {
+        std::string_view own = names_.own(name);
+        if (model_.n_further_layers == 0 || !own.starts_with("layers.")) return false;
+        own.remove_prefix(7);
+        uint64_t layer = 0;
+        const auto [end, error] = std::from_chars(own.data(), own.data() + own.size(), layer);
+        return error == std::errc() && layer >= model_.n_layers &&
+               layer - model_.n_layers < model_.n_further_layers;
     }
 
     void account_for_the_rest() {
+        std::map<std::string_view, size_t> reasons;
         for (const WeightSet::Weight& tensor : weights_.weights()) {
             if (used_.contains(&tensor)) continue;
-            const bool unneeded = std::ranges::any_of(
-                unneeded_suffixes(), [&](std::string_view suffix) { return tensor.name.ends_with(suffix); });
+            const bool further = in_further_layer(tensor.name);
+            const bool unneeded = further || is_unneeded(*model_.family, tensor.name);
             (unneeded ? mapping_.left_out : unknown_).push_back(printable(tensor.name));
+            const std::string_view reason = further ? reason_left_out("mtp.") : reason_left_out(tensor.name);
+            if (unneeded && !reason.empty()) ++reasons[reason];
+        }
+        for (const auto& [what, n] : reasons) {
+            mapping_.notes.push_back(
+                fmt::format("{} tensors of {} are left out: the file holds the text model", n, what));
         }
     }
 
@@ -101,7 +172,8 @@ class Mapper {
     void report() const {
         const size_t n_problems = missing_.size() + wrong_.size() + unknown_.size();
         if (n_problems == 0) return;
-        const bool only_output = n_problems == 1 && !missing_.empty() && missing_.front() == "lm_head.weight";
+        const bool only_output =
+            n_problems == 1 && !missing_.empty() && missing_.front().ends_with("lm_head.weight");
         std::vector<Finding> findings;
         const auto list = [&](const std::vector<std::string>& subjects, const std::string& message,
                               const char* action) {
@@ -131,6 +203,7 @@ class Mapper {
 
     const ModelConfig& model_;
     const WeightSet& weights_;
+    const NameForm names_;
     std::unordered_set<const WeightSet::Weight*> used_;
     Mapping mapping_;
     std::vector<std::string> missing_, unknown_;

@@ -17,6 +17,7 @@ struct MappedTensor {
 struct Mapping {
     std::vector<MappedTensor> tensors;  // in the order of the file to be written
     std::vector<std::string> left_out;  // names of weights that are not needed
+    std::vector<std::string> notes;     // what the user should know about those
 };
 
 /// Every weight is mapped or known to be unneeded, every expected one is there with the shape that

@@ -1,8 +1,8 @@
 #include "converters/architectures/model_config.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numbers>
 
 #include "format/error.h"
 
@@ -12,19 +12,26 @@ namespace {
 
 // Far above any model, and small enough that no product of two of them leaves 64 bits.
 constexpr uint64_t kMaxDimension = uint64_t(1) << 31;
+// Each layer has a LayerConfig, so that a hostile number of them must not become memory.
+constexpr uint64_t kMaxLayers = 1 << 16;
 
-uint64_t require_dimension(const Json& config, std::string_view key) {
-    const auto value = config.get_uint(key);
-    if (!value) fail("{}: \"{}\" is missing", config.where(), key);
-    if (*value == 0 || *value >= kMaxDimension) fail("{}: \"{}\" is {}", config.where(), key, *value);
-    return *value;
+/// The member under the first of "key|other_key" that is there, and its key.
+std::pair<const Json*, std::string_view> find_first(const Json& config, std::string_view keys) {
+    while (!keys.empty()) {
+        const std::string_view key = keys.substr(0, keys.find('|'));
+        if (const Json* member = config.find(key)) return {member, key};
+        keys.remove_prefix(std::min(keys.size(), key.size() + 1));
+    }
+    return {nullptr, {}};
+}
+
+std::string_view first_key(std::string_view keys) {
+    return keys.substr(0, keys.find('|'));
 }
 
 const Family& require_family(const Json& config) {
+    if (const Family* family = find_family(config)) return *family;
     const auto classes = config.get_strings("architectures");
-    for (const std::string& name : classes) {
-        if (const Family* family = find_family(name)) return *family;
-    }
     if (classes.empty()) {
         fail("{}: no \"architectures\" that names the model's class; supported are {}", config.where(),
              supported_classes());
@@ -33,115 +40,23 @@ const Family& require_family(const Json& config) {
          fmt::join(classes, ", "), supported_classes());
 }
 
-void refuse_quantized(const Json& config) {
-    const Json* quantization = config.get_object("quantization_config");
-    if (!quantization) quantization = config.get_object("compression_config");
-    if (!quantization) return;
-    const std::string method = quantization->get_string("quant_method").value_or("an unnamed method");
-    fail(
-        "{}: this checkpoint is already quantized ({}, see \"quantization_config\"); such weights are not "
-        "read yet: "
-        "convert the original checkpoint instead",
-        config.where(), method);
+std::string read_activation(const Json& config, const Family& family) {
+    const auto [member, key] =
+        find_first(config, "hidden_act|hidden_activation|activation_function|activation");
+    if (!member) return std::string(family.activations.front());
+    const std::string& activation = member->as_string();
+    if (std::ranges::find(family.activations, activation) != family.activations.end()) return activation;
+    fail("{}: \"{}\" is \"{}\", but a {} model in GGUF always has {}", config.where(), key, activation,
+         family.name, family.activations.front());
 }
 
-/// `rope_scaling`, or in newer checkpoints `rope_parameters`, which holds the base too.
-void read_rope(const Json& config, ModelConfig& model) {
-    const Json* rope = config.get_object("rope_parameters");
-    if (!rope) rope = config.get_object("rope_scaling");
-    const auto base = config.get_number("rope_theta");
-    model.rope_theta =
-        rope && rope->find("rope_theta") ? *rope->get_number("rope_theta") : base.value_or(10000.0);
-    if (!(model.rope_theta > 0) || !std::isfinite(float(model.rope_theta))) {
-        fail("{}: \"rope_theta\" is {}, expected a positive number", config.where(), model.rope_theta);
-    }
-    if (!rope) return;
-    auto kind = rope->get_string("rope_type");
-    if (!kind) kind = rope->get_string("type");
-    if (!kind || *kind == "default") return;
-
-    RopeScaling& scaling = model.rope;
-    if (*kind == "dynamic") {
-        model.warnings.push_back(fmt::format(
-            "{}: the dynamic scaling cannot be stored in GGUF; beyond {} tokens the text will differ",
-            rope->where(), config.get_uint("max_position_embeddings").value_or(0)));
-        return;
-    }
-    if (*kind == "linear") {
-        scaling.kind = RopeScaling::Kind::Linear;
-    } else if (*kind == "yarn") {
-        scaling.kind = RopeScaling::Kind::Yarn;
-    } else if (*kind == "llama3") {
-        scaling.kind = RopeScaling::Kind::Llama3;
-    } else {
-        fail("{}: the rope type \"{}\" is not supported; supported are default, linear, llama3 and yarn",
-             rope->where(), *kind);
-    }
-    const auto positive = [&](const char* key, std::optional<double> fallback) {
-        const auto value = rope->get_number(key) ? rope->get_number(key) : fallback;
-        if (!value) fail("{}: \"{}\" is missing", rope->where(), key);
-        if (!(*value > 0) || !std::isfinite(float(*value)))
-            fail("{}: \"{}\" is {}", rope->where(), key, *value);
-        return *value;
-    };
-    const bool is_llama3 = scaling.kind == RopeScaling::Kind::Llama3;
-    scaling.factor = positive("factor", is_llama3 ? std::optional(8.0) : std::nullopt);
-    auto original = rope->get_uint("original_max_position_embeddings");
-    if (!original) original = config.get_uint("original_max_position_embeddings");
-    if (!original)
-        original = is_llama3 ? std::optional<uint64_t>(8192) : config.get_uint("max_position_embeddings");
-    scaling.original_context = original.value_or(0);
-    if (is_llama3) {
-        scaling.low_frequency = positive("low_freq_factor", 1.0);
-        scaling.high_frequency = positive("high_freq_factor", 4.0);
-        if (scaling.low_frequency == scaling.high_frequency || scaling.original_context == 0) {
-            fail("{}: low_freq_factor and high_freq_factor are both {}, or the original context is 0",
-                 rope->where(), scaling.low_frequency);
-        }
-    }
-    scaling.extrapolation = rope->get_number("extrapolation_factor");
-    scaling.attention = rope->get_number("attention_factor");
-    if (!scaling.attention) scaling.attention = rope->get_number("attn_factor");
-    scaling.beta_fast = rope->get_number("beta_fast");
-    scaling.beta_slow = rope->get_number("beta_slow");
-}
-
-}  // namespace
-
-uint64_t ModelConfig::dimension(Dimension dimension) const {
-    switch (dimension) {
-        case Dimension::None:
-            return 0;
-        case Dimension::Vocabulary:
-            return vocabulary;
-        case Dimension::Hidden:
-            return hidden;
-        case Dimension::FeedForward:
-            return feed_forward;
-        case Dimension::QueryWidth:
-            return n_heads * head_dim;
-        case Dimension::KvWidth:
-            return n_kv_heads * head_dim;
-    }
-    return 0;
-}
-
-ModelConfig read_model_config(const Json& config) {
-    ModelConfig model;
-    model.family = &require_family(config);
-    refuse_quantized(config);
-    model.n_layers = require_dimension(config, "num_hidden_layers");
-    model.hidden = require_dimension(config, "hidden_size");
-    model.feed_forward = require_dimension(config, "intermediate_size");
-    model.vocabulary = require_dimension(config, "vocab_size");
-    model.n_heads = require_dimension(config, "num_attention_heads");
+void read_heads(const Json& config, ModelConfig& model) {
+    constexpr std::string_view kKvHeads = "num_key_value_heads|num_kv_heads|n_head_kv";
+    model.n_heads = require_dimension(config, "num_attention_heads|n_head|n_heads");
     model.n_kv_heads =
-        config.find("num_key_value_heads") ? require_dimension(config, "num_key_value_heads") : model.n_heads;
-    if (model.n_kv_heads > model.n_heads || model.n_heads % model.n_kv_heads != 0) {
-        fail("{}: {} attention heads cannot share {} key-value heads", config.where(), model.n_heads,
-             model.n_kv_heads);
-    }
-    if (config.find("head_dim")) {
+        find_first(config, kKvHeads).first ? require_dimension(config, kKvHeads) : model.n_heads;
+    model.head_dim_given = config.find("head_dim") != nullptr;
+    if (model.head_dim_given) {
         model.head_dim = require_dimension(config, "head_dim");
     } else {
         if (model.hidden % model.n_heads != 0) {
@@ -152,97 +67,139 @@ ModelConfig read_model_config(const Json& config) {
         }
         model.head_dim = model.hidden / model.n_heads;
     }
-    if (model.head_dim % 2 != 0)
-        fail("{}: heads of {} elements cannot be rotated in pairs", config.where(), model.head_dim);
+}
 
-    const std::string activation = config.get_string("hidden_act").value_or("silu");
-    if (activation != "silu") {
-        fail("{}: \"hidden_act\" is \"{}\", but a {} model in GGUF always has silu", config.where(),
-             activation, model.family->name);
+/// The part of a head that is rotated: a factor in one of several places, or the number itself.
+uint64_t read_rotary_dim(const Json& config, const ModelConfig& model) {
+    if (const auto given = config.get_uint("rotary_dim")) return *given;
+    const Json* rope = config.get_object("rope_parameters");
+    std::optional<double> part;
+    if (rope && !rope->find("full_attention")) part = rope->get_number("partial_rotary_factor");
+    if (!part) part = find_number(config, "partial_rotary_factor|rotary_pct|rope_pct");
+    return uint64_t(std::clamp(part.value_or(model.family->rotary_part), 0.0, 1.0) * double(model.head_dim));
+}
+
+void read_experts(const Json& config, ModelConfig& model) {
+    Experts& experts = model.experts;
+    experts.n = find_uint(config, "num_local_experts|num_experts|n_routed_experts").value_or(0);
+    if (experts.n == 0) return;
+    if (experts.n >= kMaxDimension) fail("{}: {} experts", config.where(), experts.n);
+    experts.n_used = require_dimension(config, "num_experts_per_tok|num_experts_per_token|top_k_experts");
+    if (experts.n_used > experts.n) {
+        fail("{}: {} experts for each token, but there are only {}", config.where(), experts.n_used,
+             experts.n);
     }
-    model.tied_output = config.get_bool("tie_word_embeddings").value_or(false);
+    experts.feed_forward = require_dimension(config, "moe_intermediate_size|intermediate_size");
+    experts.n_shared = find_uint(config, "n_shared_experts").value_or(0);
+    experts.shared_feed_forward = find_uint(config, "shared_expert_intermediate_size").value_or(0);
+    if (experts.n_shared >= kMaxDimension || experts.shared_feed_forward >= kMaxDimension)
+        fail("{}: the shared experts make no sense", config.where());
+    if (experts.shared_feed_forward == 0)
+        experts.shared_feed_forward = experts.n_shared * experts.feed_forward;
+}
+
+/// layer_types, where config.json has them.
+void read_layers(const Json& config, ModelConfig& model) {
+    LayerConfig layer;
+    layer.n_kv_heads = model.n_kv_heads;
+    layer.head_dim = model.head_dim;
+    layer.feed_forward = model.feed_forward;
+    layer.experts = model.experts.n > 0;
+    model.layers.assign(model.n_layers, layer);
+    const std::vector<std::string> types = config.get_strings("layer_types");
+    if (types.empty()) return;
+    if (types.size() < model.n_layers) {
+        fail("{}: \"layer_types\" has {} elements, but there are {} layers", config.where(), types.size(),
+             model.n_layers);
+    }
+    for (uint64_t i = 0; i < model.n_layers; ++i) {
+        model.layers[i].sliding = types[i] == "sliding_attention" || types[i] == "chunked_attention";
+        model.layers[i].recurrent = types[i] == "linear_attention";
+    }
+}
+
+void check_heads(const Json& config, const ModelConfig& model) {
+    for (const LayerConfig& layer : model.layers) {
+        if (layer.n_kv_heads == 0 || layer.n_kv_heads > model.n_heads ||
+            model.n_heads % layer.n_kv_heads != 0) {
+            fail("{}: {} attention heads cannot share {} key-value heads", config.where(), model.n_heads,
+                 layer.n_kv_heads);
+        }
+    }
+    if (model.family->positions != Positions::Rotary) return;
+    uint64_t widest = 0;
+    for (const LayerConfig& layer : model.layers) widest = std::max(widest, layer.head_dim);
+    if (model.head_dim % 2 != 0 || model.rotary_dim % 2 != 0 || model.rotary_dim > widest) {
+        fail("{}: heads of {} elements cannot be rotated in pairs{}", config.where(), model.head_dim,
+             model.rotary_dim == model.head_dim ? "" : fmt::format(", {} of them", model.rotary_dim));
+    }
+}
+
+}  // namespace
+
+const Json& text_config(const Json& config) {
+    for (const char* key : {"text_config", "llm_config", "language_config"}) {
+        if (const Json* text = config.get_object(key)) return *text;
+    }
+    return config;
+}
+
+std::optional<uint64_t> find_uint(const Json& config, std::string_view keys) {
+    const auto [member, key] = find_first(config, keys);
+    return member ? config.get_uint(key) : std::nullopt;
+}
+
+std::optional<double> find_number(const Json& config, std::string_view keys) {
+    const auto [member, key] = find_first(config, keys);
+    return member ? config.get_number(key) : std::nullopt;
+}
+
+uint64_t require_dimension(const Json& config, std::string_view keys) {
+    const auto [member, key] = find_first(config, keys);
+    if (!member) fail("{}: \"{}\" is missing", config.where(), first_key(keys));
+    const uint64_t value = *config.get_uint(key);
+    if (value == 0 || value >= kMaxDimension) fail("{}: \"{}\" is {}", config.where(), key, value);
+    return value;
+}
+
+ModelConfig read_model_config(const Json& outer, const Family* family) {
+    ModelConfig model;
+    model.family = family ? family : &require_family(outer);
+    const Json& config = text_config(outer);
+    model.n_layers = require_dimension(config, "num_hidden_layers|n_layer|n_layers");
+    if (model.n_layers > kMaxLayers) {
+        fail("{}: {} layers; no model has more than {}", config.where(), model.n_layers, kMaxLayers);
+    }
+    model.hidden = require_dimension(config, "hidden_size|n_embd|d_model|n_embed");
+    constexpr std::string_view kFeedForward =
+        "intermediate_size|n_inner|ffn_hidden_size|ffn_dim|moe_intermediate_size";
+    model.feed_forward = model.family->feed_forward_factor > 0 && !find_first(config, kFeedForward).first
+                             ? model.family->feed_forward_factor * model.hidden
+                             : require_dimension(config, kFeedForward);
+    model.vocabulary = require_dimension(config, "vocab_size");
+    read_heads(config, model);
+    model.context =
+        find_uint(config, "max_position_embeddings|n_positions|n_ctx|max_seq_len|seq_length").value_or(0);
+    model.window = config.get_uint("sliding_window").value_or(0);
+    model.activation = read_activation(config, *model.family);
+    auto tied = config.get_bool("tie_word_embeddings");
+    if (&config != &outer && !tied) tied = outer.get_bool("tie_word_embeddings");
+    model.tied_output = tied.value_or(model.family->tied_by_default);
     model.attention_bias = config.get_bool("attention_bias").value_or(false);
     model.mlp_bias = config.get_bool("mlp_bias").value_or(false);
-    read_rope(config, model);
+    model.n_further_layers = config.get_uint("num_nextn_predict_layers").value_or(0);
+    read_experts(config, model);
+    read_layers(config, model);
+    model.rotary_dim = read_rotary_dim(config, model);
+    if (model.family->refine) model.family->refine(config, model);
+    check_heads(config, model);
+    if (model.family->positions == Positions::Rotary) read_rope(config, model);
     if (config.get_bool("use_sliding_window").value_or(false)) {
         model.warnings.push_back(fmt::format(
             "{}: the sliding window is not stored; beyond {} tokens attention sees more than in training",
-            config.where(), config.get_uint("sliding_window").value_or(0)));
+            config.where(), model.window));
     }
     return model;
-}
-
-void write_hyperparameters(const ModelConfig& model, const Json& config, Metadata& metadata) {
-    const std::string prefix = std::string(model.family->architecture) + ".";
-    const auto set_uint = [&](std::string_view suffix, uint64_t value) {
-        if (value > std::numeric_limits<uint32_t>::max()) {
-            fail("{}: {} for {}{} does not fit into 32 bits", config.where(), value, prefix, suffix);
-        }
-        metadata.set(prefix + std::string(suffix), uint32_t(value));
-    };
-    const auto set_float = [&](std::string_view suffix, double value) {
-        metadata.set(prefix + std::string(suffix), float(value));
-    };
-
-    set_uint("block_count", model.n_layers);
-    for (const NumberRule& rule : model.family->numbers) {
-        auto value = config.get_number(rule.config_key);
-        if (!value) value = rule.fallback;
-        if (!value) fail("{}: \"{}\" is missing", config.where(), rule.config_key);
-        if (rule.kind == NumberKind::Uint32) {
-            set_uint(rule.suffix, *config.get_uint(rule.config_key));
-        } else {
-            set_float(rule.suffix, *value);
-        }
-    }
-    set_uint("embedding_length", model.hidden);
-    set_uint("feed_forward_length", model.feed_forward);
-    set_uint("attention.head_count", model.n_heads);
-    set_uint("attention.head_count_kv", model.n_kv_heads);
-    if (config.find("head_dim")) {
-        set_uint("attention.key_length", model.head_dim);
-        set_uint("attention.value_length", model.head_dim);
-    }
-    if (const auto window = config.get_uint("sliding_window"); window && model.family->sliding_window) {
-        set_uint("attention.sliding_window", *window);
-    }
-    set_float("rope.freq_base", model.rope_theta);
-    set_uint("rope.dimension_count", model.head_dim);
-    set_uint("vocab_size", model.vocabulary);
-
-    const RopeScaling& rope = model.rope;
-    if (rope.kind != RopeScaling::Kind::Linear && rope.kind != RopeScaling::Kind::Yarn) return;
-    const bool yarn = rope.kind == RopeScaling::Kind::Yarn;
-    metadata.set(prefix + "rope.scaling.type", yarn ? "yarn" : "linear");
-    set_float("rope.scaling.factor", rope.factor);
-    if (!yarn) return;
-    set_uint("rope.scaling.original_context_length", rope.original_context);
-    if (rope.extrapolation) set_float("rope.scaling.yarn_ext_factor", *rope.extrapolation);
-    if (rope.attention) set_float("rope.scaling.yarn_attn_factor", *rope.attention);
-    if (rope.beta_fast) set_float("rope.scaling.yarn_beta_fast", *rope.beta_fast);
-    if (rope.beta_slow) set_float("rope.scaling.yarn_beta_slow", *rope.beta_slow);
-}
-
-std::vector<float> llama3_rope_factors(const ModelConfig& model) {
-    // Short wavelengths stay, long ones are stretched by `factor`, and between them the frequency is blended.
-    const RopeScaling& rope = model.rope;
-    const float context = float(rope.original_context);
-    const float low = float(rope.low_frequency), high = float(rope.high_frequency),
-                factor = float(rope.factor);
-    std::vector<float> factors;
-    for (uint64_t i = 0; i < model.head_dim; i += 2) {
-        const float frequency = 1.0f / std::pow(float(model.rope_theta), float(i) / float(model.head_dim));
-        const float wavelength = 2 * std::numbers::pi_v<float> / frequency;  // tokens
-        if (wavelength < context / high) {
-            factors.push_back(1.0f);
-        } else if (wavelength > context / low) {
-            factors.push_back(factor);
-        } else {
-            const float smooth = (context / wavelength - low) / (high - low);
-            factors.push_back(1.0f / ((1 - smooth) / factor + smooth));
-        }
-    }
-    return factors;
 }
 
 }  // namespace ingot::converters
