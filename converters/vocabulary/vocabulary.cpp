@@ -69,7 +69,6 @@ Vocabulary read_vocabulary(const std::string& folder, uint64_t n_embedding_rows)
             const Vocabulary other = from_tokenizer_json(files, *tokenizer, json_file, n_embedding_rows);
             if (tokenizer->unknown_step.empty()) {
                 vocabulary.own = other.own;
-                vocabulary.own.scores.clear();
             }
             for (size_t id = 0; id < other.tokens.size(); ++id) {  // added tokens that only the one has
                 const bool only_there = vocabulary.types[id] == int32_t(TokenType::Unused) &&

@@ -49,9 +49,9 @@ Pipeline::Pipeline(const GgufHeader& header)
       added_texts_(table_.size()),
       decoder_(recipe_.decoders) {
     std::vector<std::pair<std::string_view, int32_t>> user_defined;
-    for (uint32_t id = 0; id < table_.size(); ++id) {
-        if (table_.kinds[id] == TokenKind::UserDefined)
-            user_defined.emplace_back(table_.texts[id], int32_t(id));
+    for (const ModelToken& token : recipe_.vocabulary) {
+        if (table_.kinds[size_t(token.id)] == TokenKind::UserDefined)
+            user_defined.emplace_back(token.text, token.id);
     }
     user_defined_ = Trie(std::move(user_defined));
     normalizer_ =

@@ -160,7 +160,16 @@ void TokenizerRecipe::read_own(const GgufHeader& header, const TokenTable& table
     for (uint32_t id = 0; id < table.size(); ++id) {
         const bool is_filler =
             table.kinds[id] == TokenKind::Unused && table.texts[id] == fmt::format("[PAD{}]", id);
-        if (!left_out[id] && !is_filler) vocabulary.push_back({table.texts[id], Token(id)});
+        if (left_out[id] || is_filler) continue;
+        const bool has_spaces = !byte_level && table.kinds[id] == TokenKind::UserDefined &&
+                                table.texts[id].find(' ') != std::string_view::npos;
+        if (has_spaces) {  // how GGUF writes ▁ in such tokens
+            std::string& text = owned_texts.emplace_back();
+            for (const char c : table.texts[id])
+                text += c == ' ' ? std::string(kSpaceMark) : std::string(1, c);
+        }
+        vocabulary.push_back(
+            {has_spaces ? std::string_view(owned_texts.back()) : table.texts[id], Token(id)});
     }
 }
 

@@ -40,7 +40,9 @@ Unigram::Unigram(const TokenizerRecipe& recipe, const GgufHeader& header, const 
     if (unknown_ >= 0 && uint32_t(unknown_) >= table.size()) unknown_ = -1;
     byte_tokens_.fill(-1);
     std::vector<std::pair<std::string_view, int32_t>> entries;
-    double worst = std::numeric_limits<double>::infinity(), best = -worst;
+    // SentencePiece looks for the best score among those above the least positive float32: with log
+    // probabilities user-defined tokens cost 0.1 each, whatever their length.
+    double worst = std::numeric_limits<double>::infinity(), best = std::numeric_limits<float>::min();
     for (const ModelToken& token : recipe.vocabulary) {
         if (!std::isfinite(scores_[size_t(token.id)]))
             fail("the score of token {} is not a finite number; the file is damaged", token.id);
@@ -124,8 +126,7 @@ class Unigram::Session final : public Model::Session {
                 has_character |= length == character;
             }
             if (!has_character) {
-                const double sum = so_far + model_.unknown_score_;
-                offer(best[begin + character], double(Score(sum)), model_.unknown_, character);
+                offer(best[begin + character], so_far + model_.unknown_score_, model_.unknown_, character);
             }
             begin += character;
         }
@@ -138,9 +139,9 @@ class Unigram::Session final : public Model::Session {
     }
 
     template <typename Score>
-    static void offer(Node<Score>& node, double score, Token token, size_t length) {
-        if (node.length >= 0 && score <= double(node.score)) return;
-        node = {Score(score), token, int32_t(length)};
+    static void offer(Node<Score>& node, double exact_sum, Token token, size_t length) {
+        const Score sum = Score(exact_sum);
+        if (node.length < 0 || sum > node.score) node = {sum, token, int32_t(length)};
     }
 
     void emit(std::string_view text, std::vector<Token>& output) {
