@@ -125,7 +125,7 @@ void write_logits(const runtime::Model& model, const std::vector<runtime::Token>
                   const Options& options) {
     if (tokens.empty()) fail("{}: holds no token ids", options.ids_file);
     const int64_t n_tokens = int64_t(tokens.size());
-    runtime::ForwardPass forward(model, n_tokens, n_tokens);
+    runtime::ForwardPass forward(model, n_tokens, n_tokens, runtime::CacheType::F32);
     if (!forward.run(tokens, n_tokens, &interrupted)) throw Exit{kInterrupted};
 
     // https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html, version 1.0
@@ -216,7 +216,7 @@ void add_perplexity(CLI::App& program) {
         "the predictions in the second half of each are scored: numbers compare with llama-perplexity's.\n\n"
         "--logits writes a NumPy file, float32 of shape (ids, vocabulary): the logits after each id, "
         "computed in\n"
-        "one pass from an empty context. Nothing is put before the ids.\n\n"
+        "one pass from an empty context, keys and values kept as floats. Nothing is put before the ids.\n\n"
         "Examples:\n"
         "  ingot perplexity model.gguf -f wiki.test.raw --context 512\n"
         "  ingot perplexity model.gguf --token-ids ids.txt --logits logits.npy");

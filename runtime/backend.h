@@ -81,12 +81,16 @@ struct Rope {
     int64_t first = 0;          // the first rotated element of a head
 };
 
-/// Keys and values of one layer, F16. Position p's keys begin at element p * key_stride, its values at
+/// How keys and values are kept. Floats are for comparisons: twice the memory, no rounding.
+enum class CacheType : uint8_t { F16, F32 };
+
+/// Keys and values of one layer. Position p's keys begin at element p * key_stride, its values at
 /// p * value_stride: n_kv_heads heads each. Values may be the beginning of the keys.
 struct KvLayer {
     Buffer* keys;
     Buffer* values;
     int64_t key_stride, value_stride;  // elements
+    CacheType type = CacheType::F16;
 };
 
 struct HeadGeometry {
@@ -213,8 +217,8 @@ class Backend {
     /// Rotates x (n_tokens, n_heads, head_dim) in place.
     virtual void rope(const Rope& rope, std::span<const int32_t> positions, int64_t n_heads, int64_t head_dim,
                       Buffer& x) = 0;
-    /// Rounds x (n_tokens, n) to F16 into the rows of cache (context, n) at the tokens' positions.
-    virtual void write_cache(const Buffer& x, std::span<const int32_t> positions, int64_t n,
+    /// Stores x (n_tokens, n) in the rows of cache (context, n) at the tokens' positions.
+    virtual void write_cache(const Buffer& x, std::span<const int32_t> positions, int64_t n, CacheType type,
                              Buffer& cache) = 0;
     /// q (n_tokens, n_heads, key_dim), y (n_tokens, n_heads, value_dim): softmax(q · keys * scale) · values
     /// over the positions up to the token's own that the window shows. The cache already holds the tokens

@@ -24,10 +24,10 @@ int64_t checked_context(const Model& model, int64_t n_context) {
 
 }  // namespace
 
-ForwardPass::ForwardPass(const Model& model, int64_t n_context, int64_t n_batch)
+ForwardPass::ForwardPass(const Model& model, int64_t n_context, int64_t n_batch, CacheType cache_type)
     : model_(model),
       backend_(model.backend()),
-      cache_(backend_, model.hyperparameters(), checked_context(model, n_context)),
+      cache_(backend_, model.hyperparameters(), checked_context(model, n_context), cache_type),
       n_batch_(std::clamp<int64_t>(n_batch, 1, cache_.n_context())),
       space_(backend_, model.hyperparameters(), n_batch_) {
     const size_t size_bytes = size_t(n_batch_) * size_t(model.hyperparameters().n_embd) * sizeof(float);

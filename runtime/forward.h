@@ -16,7 +16,8 @@ class ForwardPass {
     static constexpr int64_t kDefaultBatch = 512;  // tokens
 
     /// `n_context` positions at most (0: the model's own); prompts are cut into batches of `n_batch` tokens.
-    ForwardPass(const Model& model, int64_t n_context, int64_t n_batch = kDefaultBatch);
+    ForwardPass(const Model& model, int64_t n_context, int64_t n_batch = kDefaultBatch,
+                CacheType cache_type = CacheType::F16);
 
     const Model& model() const { return model_; }
     KvCache& cache() { return cache_; }

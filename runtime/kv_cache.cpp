@@ -6,9 +6,10 @@ namespace ingot::runtime {
 namespace {
 
 // Bytes of `width` elements for each position: positions ≤ 2^31, widths ≤ 2^32; so checked.
-uint64_t rows_bytes(int64_t width, int64_t n_context) {
+uint64_t rows_bytes(int64_t width, int64_t n_context, CacheType type) {
+    const uint64_t element_bytes = type == CacheType::F32 ? sizeof(float) : sizeof(uint16_t);
     uint64_t bytes = 0;
-    if (__builtin_mul_overflow(uint64_t(width) * sizeof(uint16_t), uint64_t(n_context), &bytes)) {
+    if (__builtin_mul_overflow(uint64_t(width) * element_bytes, uint64_t(n_context), &bytes)) {
         fail("a KV cache of {} positions does not fit in 64 bits; choose a smaller context", n_context);
     }
     return bytes;
@@ -20,7 +21,7 @@ int64_t value_width(const LayerGeometry& layer) {
 
 }  // namespace
 
-uint64_t KvCache::size_bytes(const Hyperparameters& model, int64_t n_context) {
+uint64_t KvCache::size_bytes(const Hyperparameters& model, int64_t n_context, CacheType type) {
     const DeltaGeometry& delta = model.delta;
     const DeltaHeads& heads = delta.heads;
     uint64_t sum = 0;
@@ -29,8 +30,8 @@ uint64_t KvCache::size_bytes(const Hyperparameters& model, int64_t n_context) {
                                   heads.n_value_heads * heads.key_dim * heads.value_dim) *
                          sizeof(float);
         if (layer.mixer != Mixer::DeltaNet) {
-            bytes = rows_bytes(layer.k_width(), n_context);
-            if (__builtin_add_overflow(bytes, rows_bytes(value_width(layer), n_context), &bytes))
+            bytes = rows_bytes(layer.k_width(), n_context, type);
+            if (__builtin_add_overflow(bytes, rows_bytes(value_width(layer), n_context, type), &bytes))
                 bytes = UINT64_MAX;
         }
         if (__builtin_add_overflow(sum, bytes, &sum)) {
@@ -40,9 +41,9 @@ uint64_t KvCache::size_bytes(const Hyperparameters& model, int64_t n_context) {
     return sum;
 }
 
-KvCache::KvCache(Backend& backend, const Hyperparameters& model, int64_t n_context)
-    : backend_(backend), n_context_(n_context), has_states_(model.has_recurrent_layers()) {
-    const uint64_t all_bytes = size_bytes(model, n_context);
+KvCache::KvCache(Backend& backend, const Hyperparameters& model, int64_t n_context, CacheType type)
+    : backend_(backend), n_context_(n_context), type_(type), has_states_(model.has_recurrent_layers()) {
+    const uint64_t all_bytes = size_bytes(model, n_context, type);
     const auto state = [&](int64_t n) {
         return State{backend.allocate(size_t(n) * sizeof(float)), nullptr, n};
     };
@@ -57,9 +58,9 @@ KvCache::KvCache(Backend& backend, const Hyperparameters& model, int64_t n_conte
             }
             layer.key_width = geometry.k_width();
             layer.value_width = value_width(geometry);
-            layer.keys = backend.allocate(rows_bytes(layer.key_width, n_context));
+            layer.keys = backend.allocate(rows_bytes(layer.key_width, n_context, type));
             if (layer.value_width != 0)
-                layer.values = backend.allocate(rows_bytes(layer.value_width, n_context));
+                layer.values = backend.allocate(rows_bytes(layer.value_width, n_context, type));
         }
     } catch (const Error& error) {
         fail("the KV cache of {} positions takes {:.1f} MiB: {}; choose a smaller context", n_context,

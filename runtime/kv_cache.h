@@ -7,13 +7,14 @@
 
 namespace ingot::runtime {
 
-/// What the layers remember of one sequence. Attention: keys and values, F16, (position, kv_head, key_dim or
+/// What the layers remember of one sequence. Attention: keys and values, (position, kv_head, key_dim or
 /// value_dim); values that are the beginning of the keys aren't stored again. Recurrent layers: states,
 /// floats, of the sequence so far; they cannot go back.
 class KvCache {
   public:
     /// Throws Error with the number of bytes when they cannot be had.
-    KvCache(Backend& backend, const Hyperparameters& model, int64_t n_context);
+    KvCache(Backend& backend, const Hyperparameters& model, int64_t n_context,
+            CacheType type = CacheType::F16);
 
     int64_t n_context() const { return n_context_; }  // positions that fit
     int64_t n_used() const { return n_used_; }        // positions 0 … n_used-1 are filled
@@ -24,7 +25,7 @@ class KvCache {
     KvLayer layer(int64_t index) const {
         const Layer& layer = layers_[size_t(index)];
         return {layer.keys.get(), (layer.values ? layer.values : layer.keys).get(), layer.key_width,
-                layer.values ? layer.value_width : layer.key_width};
+                layer.values ? layer.value_width : layer.key_width, type_};
     }
     struct States {
         Buffer* convolution;  // (n_taps - 1, mixed_width)
@@ -38,7 +39,8 @@ class KvCache {
     void keep_states();
 
     /// All of it: keys, values and states.
-    static uint64_t size_bytes(const Hyperparameters& model, int64_t n_context);
+    static uint64_t size_bytes(const Hyperparameters& model, int64_t n_context,
+                               CacheType type = CacheType::F16);
 
   private:
     struct State {
@@ -54,6 +56,7 @@ class KvCache {
 
     Backend& backend_;
     int64_t n_context_;
+    CacheType type_;
     bool has_states_;
     int64_t n_kept_ = 0;  // positions that the kept states have seen
     int64_t n_used_ = 0;

@@ -1,6 +1,7 @@
 // Attention and what surrounds it: rotation, the cache.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "runtime/cpu/cpu_backend.h"
 #include "runtime/cpu/cpu_internal.h"
@@ -68,10 +69,16 @@ void CpuBackend::rope(const Rope& rope, std::span<const int32_t> positions, int6
     });
 }
 
-void CpuBackend::write_cache(const Buffer& x, std::span<const int32_t> positions, int64_t n, Buffer& cache) {
+void CpuBackend::write_cache(const Buffer& x, std::span<const int32_t> positions, int64_t n, CacheType type,
+                             Buffer& cache) {
     each_token(int64_t(positions.size()), n, [&](int64_t token) {
-        kernels_.to_half(data(x) + token * n, data<uint16_t>(cache) + int64_t(positions[size_t(token)]) * n,
-                         n);
+        const float* from = data(x) + token * n;
+        const int64_t at = int64_t(positions[size_t(token)]) * n;
+        if (type == CacheType::F32) {
+            std::memcpy(data(cache) + at, from, size_t(n) * sizeof(float));
+        } else {
+            kernels_.to_half(from, data<uint16_t>(cache) + at, n);
+        }
     });
 }
 
@@ -96,9 +103,12 @@ void CpuBackend::attention(const Buffer& q, const KvLayer& cache, std::span<cons
         cpu::AttentionArguments arguments{};
         arguments.queries = data(q) + query * heads.key_dim;
         arguments.n_queries = group;
-        arguments.keys = data<uint16_t>(*cache.keys) + begin * cache.key_stride + kv_head * heads.key_dim;
-        arguments.values =
-            data<uint16_t>(*cache.values) + begin * cache.value_stride + kv_head * heads.value_dim;
+        const int64_t element_bytes = cache.type == CacheType::F32 ? 4 : 2;
+        const int64_t key = begin * cache.key_stride + kv_head * heads.key_dim;
+        const int64_t value = begin * cache.value_stride + kv_head * heads.value_dim;
+        arguments.float_cache = cache.type == CacheType::F32;
+        arguments.keys = data<std::byte>(*cache.keys) + key * element_bytes;
+        arguments.values = data<std::byte>(*cache.values) + value * element_bytes;
         arguments.key_stride = cache.key_stride;
         arguments.value_stride = cache.value_stride;
         arguments.n_positions = end - begin;

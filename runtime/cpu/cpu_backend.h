@@ -41,7 +41,8 @@ class CpuBackend final : public Backend {
 
     void rope(const Rope& rope, std::span<const int32_t> positions, int64_t n_heads, int64_t head_dim,
               Buffer& x) override;
-    void write_cache(const Buffer& x, std::span<const int32_t> positions, int64_t n, Buffer& cache) override;
+    void write_cache(const Buffer& x, std::span<const int32_t> positions, int64_t n, CacheType type,
+                     Buffer& cache) override;
     void attention(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions,
                    const HeadGeometry& heads, Buffer& y) override;
 

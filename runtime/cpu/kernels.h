@@ -65,8 +65,9 @@ using MatmulFunction = void (*)(const MatmulArguments&);
 struct AttentionArguments {
     const float* queries;  // (n_queries, key_dim), already rotated
     int64_t n_queries;
-    const uint16_t* keys;              // F16, position p at keys + p * key_stride
-    const uint16_t* values;            // F16, position p at values + p * value_stride
+    const void* keys;    // F16, or floats if float_cache: position p's begin at element p * key_stride
+    const void* values;  // likewise, at p * value_stride
+    bool float_cache;
     int64_t key_stride, value_stride;  // elements
     int64_t n_positions;               // positions seen: 0 … n_positions-1, the last is the token's own
     int64_t key_dim, value_dim;

@@ -63,8 +63,8 @@ void attention(const Pass& pass, int64_t index, const Buffer& x, Buffer& y) {
     if (layer.has_temperature) apply_temperature(pass, layer.q_width(), *space.q);
 
     const KvLayer cache = pass.cache.layer(index);
-    backend.write_cache(*space.k, pass.positions, layer.k_width(), *cache.keys);
-    backend.write_cache(*space.v, pass.positions, layer.v_width(), *cache.values);
+    backend.write_cache(*space.k, pass.positions, layer.k_width(), cache.type, *cache.keys);
+    backend.write_cache(*space.v, pass.positions, layer.v_width(), cache.type, *cache.values);
 
     HeadGeometry heads{layer.n_heads, layer.n_kv_heads, layer.key_dim, layer.value_dim, 0};
     heads.scale = model.attention_scale > 0 ? model.attention_scale : 1 / std::sqrt(float(layer.key_dim));

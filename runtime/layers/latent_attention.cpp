@@ -56,7 +56,7 @@ void latent_attention(const Pass& pass, int64_t index, const Buffer& x, Buffer& 
     if (layer.has_temperature) apply_temperature(pass, layer.q_width(), *space.q);
 
     const KvLayer cache = pass.cache.layer(index);
-    backend.write_cache(*space.k, pass.positions, layer.key_dim, *cache.keys);
+    backend.write_cache(*space.k, pass.positions, layer.key_dim, cache.type, *cache.keys);
     HeadGeometry heads{layer.n_heads, 1, layer.key_dim, layer.value_dim, 0};
     // YaRN sharpens the whole score, not only its rotated part (section 3.1.2 of DeepSeek-V2's code and
     // paper).

@@ -38,7 +38,7 @@ double largest_relative_difference(const std::vector<float>& a, const std::vecto
 struct AttentionCase {
     int64_t n_queries, n_positions, key_dim, value_dim;
     float soft_cap = 0;
-    bool slopes = false, sinks = false;
+    bool slopes = false, sinks = false, float_cache = false;
 };
 
 std::vector<float> attend(const Kernels& kernels, const AttentionCase& c, float query_size, uint32_t seed) {
@@ -48,15 +48,20 @@ std::vector<float> attend(const Kernels& kernels, const AttentionCase& c, float 
     for (auto& q : queries) q *= query_size;
     const auto cache = random_floats(size_t(c.n_positions * (key_stride + value_stride)), seed + 1);
     std::vector<uint16_t> halves;
+    std::vector<float> floats;  // the same values
     for (const float x : cache) halves.push_back(float_to_half(x));
+    for (const uint16_t half : halves) floats.push_back(half_to_float(half));
+    const int64_t values_at = c.n_positions * key_stride;
     std::vector<float> slopes, sinks = random_floats(size_t(c.n_queries), seed + 2);
     for (int64_t q = 0; q < c.n_queries; ++q) slopes.push_back(std::exp2(-float(q + 1)));
     std::vector<float> scores(size_t(c.n_queries * c.n_positions));
     std::vector<float> output(size_t(c.n_queries * c.value_dim) + 1, -7.0f);
     kernels.attention({.queries = queries.data(),
                        .n_queries = c.n_queries,
-                       .keys = halves.data(),
-                       .values = halves.data() + c.n_positions * key_stride,
+                       .keys = c.float_cache ? static_cast<const void*>(floats.data()) : halves.data(),
+                       .values = c.float_cache ? static_cast<const void*>(floats.data() + values_at)
+                                               : halves.data() + values_at,
+                       .float_cache = c.float_cache,
                        .key_stride = key_stride,
                        .value_stride = value_stride,
                        .n_positions = c.n_positions,
@@ -261,6 +266,9 @@ TEST_CASE("attention of each instruction set agrees with the scalar oracle for a
             const auto adjusted = attend(scalar_kernels(), c, 1.0f, 4);
             CHECK(relative_error(adjusted, expected) > 1e-3);  // they do something
             CHECK(relative_error(attend(fast, c, 1.0f, 4), adjusted) < 3e-6);
+            c.float_cache = true;
+            CHECK(attend(scalar_kernels(), c, 1.0f, 4) == adjusted);
+            CHECK(relative_error(attend(fast, c, 1.0f, 4), adjusted) < 3e-6);
         }
     });
 }
@@ -280,6 +288,7 @@ TEST_CASE("soft cap, slopes and sinks of attention are what their formulas say")
                               .n_queries = 1,
                               .keys = keys,
                               .values = values,
+                              .float_cache = false,
                               .key_stride = 1,
                               .value_stride = 1,
                               .n_positions = 2,

@@ -13,16 +13,18 @@ INGOT_INLINE __m256 load_some(const uint16_t* from, int64_t n_left) {
     return n_left > 0 ? load_half(from, n_left) : _mm256_setzero_ps();
 }
 INGOT_INLINE __m256 load_some(const float* from, int64_t n_left) {
-    return n_left >= 8 ? _mm256_loadu_ps(from) : _mm256_maskload_ps(from, lanes(n_left));
+    if (n_left >= 8) return _mm256_loadu_ps(from);
+    return n_left > 0 ? _mm256_maskload_ps(from, lanes(n_left)) : _mm256_setzero_ps();
 }
 
 // scores (Q, n_positions) of the queries first … first + Q-1
-template <int Q>
+template <int Q, typename Element>
 static void score(const AttentionArguments& a, int64_t first) {
     for (int64_t p = 0; p < a.n_positions; p += 4) {
         const int64_t n = a.n_positions - p < 4 ? a.n_positions - p : 4;
-        const uint16_t* keys[4];  // beyond the last position: the last key again, whose score is not stored
-        for (int64_t i = 0; i < 4; ++i) keys[i] = a.keys + (p + (i < n ? i : n - 1)) * a.key_stride;
+        const Element* keys[4];  // beyond the last position: the last key again, whose score is not stored
+        for (int64_t i = 0; i < 4; ++i)
+            keys[i] = static_cast<const Element*>(a.keys) + (p + (i < n ? i : n - 1)) * a.key_stride;
         __m256 sums[Q][4];
         for (int q = 0; q < Q; ++q) {
             for (int i = 0; i < 4; ++i) sums[q][i] = _mm256_setzero_ps();
@@ -78,7 +80,7 @@ static float exponentiate(float* scores, int64_t n, float sink) {
 }
 
 // outputs (Q, value_dim) of the queries first … first + Q-1
-template <int Q>
+template <int Q, typename Element>
 static void mix(const AttentionArguments& a, int64_t first, const float (&reciprocals)[Q]) {
     for (int64_t d = 0; d < a.value_dim; d += 32) {
         __m256 sums[Q][4];
@@ -89,7 +91,8 @@ static void mix(const AttentionArguments& a, int64_t first, const float (&recipr
             __m256 value[4];
             for (int i = 0; i < 4; ++i) {
                 const int64_t begin = d + 8 * i;
-                value[i] = load_some(a.values + p * a.value_stride + begin, a.value_dim - begin);
+                value[i] = load_some(static_cast<const Element*>(a.values) + p * a.value_stride + begin,
+                                     a.value_dim - begin);
             }
             for (int q = 0; q < Q; ++q) {
                 const __m256 weight = _mm256_broadcast_ss(&a.scores[(first + q) * a.n_positions + p]);
@@ -111,25 +114,30 @@ static void mix(const AttentionArguments& a, int64_t first, const float (&recipr
     }
 }
 
-template <int Q>
+template <int Q, typename Element>
 static void attend(const AttentionArguments& a, int64_t first) {
     float reciprocals[Q];
-    score<Q>(a, first);
+    score<Q, Element>(a, first);
     for (int q = 0; q < Q; ++q) {
         float* scores = a.scores + (first + q) * a.n_positions;
         if (a.soft_cap > 0 || a.slopes) adjust(a, first + q, scores);
         reciprocals[q] =
             exponentiate(scores, a.n_positions, a.sinks ? a.sinks[first + q] : -__builtin_inff());
     }
-    mix<Q>(a, first, reciprocals);
+    mix<Q, Element>(a, first, reciprocals);
+}
+
+template <typename Element>
+static void attend_all(const AttentionArguments& a) {
+    int64_t q = 0;
+    for (; q + 2 <= a.n_queries; q += 2) attend<2, Element>(a, q);
+    if (q < a.n_queries) attend<1, Element>(a, q);
 }
 
 }  // namespace
 
 void attention(const AttentionArguments& a) {
-    int64_t q = 0;
-    for (; q + 2 <= a.n_queries; q += 2) attend<2>(a, q);
-    if (q < a.n_queries) attend<1>(a, q);
+    a.float_cache ? attend_all<float>(a) : attend_all<uint16_t>(a);
 }
 
 }  // namespace ingot::runtime::cpu::avx2

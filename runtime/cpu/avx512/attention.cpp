@@ -7,8 +7,11 @@
 namespace ingot::runtime::cpu::avx512 {
 namespace {
 
-INGOT_INLINE __m512 load_half(__mmask16 mask, const uint16_t* from) {
+INGOT_INLINE __m512 load(__mmask16 mask, const uint16_t* from) {
     return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, from));
+}
+INGOT_INLINE __m512 load(__mmask16 mask, const float* from) {
+    return _mm512_maskz_loadu_ps(mask, from);
 }
 
 // The sums of the lanes of four vectors.
@@ -23,12 +26,13 @@ INGOT_INLINE __m128 add_lanes(const __m512 (&v)[4]) {
 }
 
 // scores (Q, n_positions) of the queries first … first + Q-1
-template <int Q>
+template <int Q, typename Element>
 static void score(const AttentionArguments& a, int64_t first) {
     for (int64_t p = 0; p < a.n_positions; p += 4) {
-        const uint16_t* keys[4];  // beyond the last position: the last key again, whose score is not stored
+        const Element* keys[4];  // beyond the last position: the last key again, whose score is not stored
         for (int64_t i = 0; i < 4; ++i) {
-            keys[i] = a.keys + (p + i < a.n_positions ? p + i : a.n_positions - 1) * a.key_stride;
+            keys[i] = static_cast<const Element*>(a.keys) +
+                      (p + i < a.n_positions ? p + i : a.n_positions - 1) * a.key_stride;
         }
         __m512 sums[Q][4];
         for (int q = 0; q < Q; ++q) {
@@ -37,7 +41,7 @@ static void score(const AttentionArguments& a, int64_t first) {
         for (int64_t d = 0; d < a.key_dim; d += 16) {
             const __mmask16 mask = lanes(a.key_dim - d);
             __m512 key[4];
-            for (int i = 0; i < 4; ++i) key[i] = load_half(mask, keys[i] + d);
+            for (int i = 0; i < 4; ++i) key[i] = load(mask, keys[i] + d);
             for (int q = 0; q < Q; ++q) {
                 const __m512 query = _mm512_maskz_loadu_ps(mask, a.queries + (first + q) * a.key_dim + d);
                 for (int i = 0; i < 4; ++i) sums[q][i] = _mm512_fmadd_ps(query, key[i], sums[q][i]);
@@ -85,7 +89,7 @@ static float exponentiate(float* scores, int64_t n, float sink) {
 }
 
 // outputs (Q, value_dim) of the queries first … first + Q-1
-template <int Q>
+template <int Q, typename Element>
 static void mix(const AttentionArguments& a, int64_t first, const float (&reciprocals)[Q]) {
     for (int64_t d = 0; d < a.value_dim; d += 64) {
         __mmask16 masks[4];
@@ -98,7 +102,8 @@ static void mix(const AttentionArguments& a, int64_t first, const float (&recipr
         for (int64_t p = 0; p < a.n_positions; ++p) {
             __m512 value[4];
             for (int i = 0; i < 4; ++i)
-                value[i] = load_half(masks[i], a.values + p * a.value_stride + d + 16 * i);
+                value[i] =
+                    load(masks[i], static_cast<const Element*>(a.values) + p * a.value_stride + d + 16 * i);
             for (int q = 0; q < Q; ++q) {
                 const __m512 weight = _mm512_set1_ps(a.scores[(first + q) * a.n_positions + p]);
                 for (int i = 0; i < 4; ++i) sums[q][i] = _mm512_fmadd_ps(weight, value[i], sums[q][i]);
@@ -113,26 +118,31 @@ static void mix(const AttentionArguments& a, int64_t first, const float (&recipr
     }
 }
 
-template <int Q>
+template <int Q, typename Element>
 static void attend(const AttentionArguments& a, int64_t first) {
     float reciprocals[Q];
-    score<Q>(a, first);
+    score<Q, Element>(a, first);
     for (int q = 0; q < Q; ++q) {
         float* scores = a.scores + (first + q) * a.n_positions;
         if (a.soft_cap > 0 || a.slopes) adjust(a, first + q, scores);
         reciprocals[q] =
             exponentiate(scores, a.n_positions, a.sinks ? a.sinks[first + q] : -__builtin_inff());
     }
-    mix<Q>(a, first, reciprocals);
+    mix<Q, Element>(a, first, reciprocals);
+}
+
+template <typename Element>
+static void attend_all(const AttentionArguments& a) {
+    int64_t q = 0;
+    for (; q + 4 <= a.n_queries; q += 4) attend<4, Element>(a, q);
+    for (; q + 2 <= a.n_queries; q += 2) attend<2, Element>(a, q);
+    for (; q < a.n_queries; ++q) attend<1, Element>(a, q);
 }
 
 }  // namespace
 
 void attention(const AttentionArguments& a) {
-    int64_t q = 0;
-    for (; q + 4 <= a.n_queries; q += 4) attend<4>(a, q);
-    for (; q + 2 <= a.n_queries; q += 2) attend<2>(a, q);
-    for (; q < a.n_queries; ++q) attend<1>(a, q);
+    a.float_cache ? attend_all<float>(a) : attend_all<uint16_t>(a);
 }
 
 }  // namespace ingot::runtime::cpu::avx512

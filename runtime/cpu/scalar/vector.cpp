@@ -22,6 +22,13 @@ float quantize(const float* x, int n, int8_t* quants) {
     return zero ? 0.0f : largest / 127.0f;
 }
 
+float to_float(uint16_t half) {
+    return half_to_float(half);
+}
+float to_float(float x) {
+    return x;
+}
+
 float curve(Activation activation, float x) {
     switch (activation) {
         case Activation::Silu:
@@ -111,16 +118,19 @@ void to_half(const float* x, uint16_t* y, int64_t n) {
 
 // softmax(scale * queries · keys) · values. The largest score is subtracted before exp, so nothing overflows;
 // sums are float, in order of position.
-void attention(const AttentionArguments& a) {
+template <typename Element>
+static void attend(const AttentionArguments& a) {
+    const auto* keys = static_cast<const Element*>(a.keys);
+    const auto* values = static_cast<const Element*>(a.values);
     for (int64_t q = 0; q < a.n_queries; ++q) {
         const float* query = a.queries + q * a.key_dim;  // (key_dim)
         float* scores = a.scores + q * a.n_positions;    // (n_positions)
         float* output = a.output + q * a.value_dim;      // (value_dim)
         float largest = a.sinks != nullptr ? a.sinks[q] : -INFINITY;
         for (int64_t p = 0; p < a.n_positions; ++p) {
-            const uint16_t* key = a.keys + p * a.key_stride;
+            const Element* key = keys + p * a.key_stride;
             float dot = 0;
-            for (int64_t i = 0; i < a.key_dim; ++i) dot += query[i] * half_to_float(key[i]);
+            for (int64_t i = 0; i < a.key_dim; ++i) dot += query[i] * to_float(key[i]);
             float score = dot * a.scale;
             if (a.soft_cap > 0) score = a.soft_cap * std::tanh(score / a.soft_cap);
             if (a.slopes != nullptr) score -= a.slopes[q] * float(a.n_positions - 1 - p);
@@ -131,11 +141,15 @@ void attention(const AttentionArguments& a) {
         for (int64_t p = 0; p < a.n_positions; ++p) sum += scores[p] = std::exp(scores[p] - largest);
         std::fill_n(output, a.value_dim, 0.0f);
         for (int64_t p = 0; p < a.n_positions; ++p) {
-            const uint16_t* value = a.values + p * a.value_stride;
+            const Element* value = values + p * a.value_stride;
             const float probability = scores[p] / sum;
-            for (int64_t i = 0; i < a.value_dim; ++i) output[i] += probability * half_to_float(value[i]);
+            for (int64_t i = 0; i < a.value_dim; ++i) output[i] += probability * to_float(value[i]);
         }
     }
+}
+
+void attention(const AttentionArguments& a) {
+    a.float_cache ? attend<float>(a) : attend<uint16_t>(a);
 }
 
 }  // namespace ingot::runtime::cpu::scalar
