@@ -2,6 +2,7 @@
 // What `ingot convert` and `ingot quantize` share: their options, running a plan, checking the result.
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "cli/command.h"
 #include "converters/request.h"
@@ -12,7 +13,8 @@ struct ConversionOptions {
     converters::ConvertRequest request;  // all but the recipe
     std::string output;                  // empty: the default name, in the current folder
     std::string type = "Q4_K_M";
-    std::string split_size;  // "2G"; empty: one file
+    std::vector<std::string> adapters;  // --lora: "DIR" or "DIR:scale"
+    std::string split_size;             // "2G"; empty: one file
     int n_threads = 0;
     bool check = false;
     bool dry_run = false;

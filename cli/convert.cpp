@@ -10,7 +10,7 @@ void add_convert(CLI::App& program) {
     CLI::App* command = program.add_subcommand("convert", "Turn a Hugging Face checkpoint into a GGUF file");
     command
         ->add_option("DIR", options->request.source,
-                     "Folder with config.json, the weights and the tokenizer's files")
+                     "Folder with config.json, the weights and the tokenizer's files; or a file of llama2.c")
         ->type_name("")
         ->required();
     command
@@ -19,6 +19,18 @@ void add_convert(CLI::App& program) {
         ->type_name("FILE");
     add_conversion_options(*command, *options);
     command->add_flag("--vocab-only", options->request.vocab_only, "Write the tokenizer without the weights");
+    command
+        ->add_option(
+            "--lora", options->adapters,
+            "Folder of a PEFT adapter to merge in, its strength behind a colon (1 if not given); may be "
+            "given again")
+        ->type_name("DIR[:SCALE]")
+        ->allow_extra_args(false);
+    command
+        ->add_option(
+            "--tokenizer", options->request.tokenizer,
+            "Tokenizer in place of the checkpoint's own: tokenizer.model, tokenizer.json, or their folder")
+        ->type_name("FILE");
     command->footer("TYPE is one of (in any case; Q4_K_M if not given)\n " + recipe_names() +
                     "\n\n"
                     "Examples:\n"
@@ -26,7 +38,11 @@ void add_convert(CLI::App& program) {
                     "  ingot convert Llama-3.2-1B/ -t q8_0 -o small.gguf --verify\n"
                     "  ingot convert Llama-3.2-1B/ --check               is anything in the way?\n"
                     "Interrupted or killed, the same command goes on where it stopped.");
-    command->callback([options] { run_conversion(*options, "converting"); });
+    command->callback([options] {
+        for (const std::string& adapter : options->adapters)
+            options->request.adapters.push_back(converters::parse_adapter_choice(adapter));
+        run_conversion(*options, "converting");
+    });
 }
 
 }  // namespace ingot::cli

@@ -5,6 +5,7 @@
 #include <system_error>
 
 #include "converters/planners.h"
+#include "converters/sources/llama2c.h"
 #include "format/error.h"
 #include "format/ingot_keys.h"
 
@@ -176,6 +177,9 @@ ConversionPlan plan_conversion(const ConvertRequest& request) {
         plan_from_checkpoint(plan);
     } else if (request.source.ends_with(".gguf")) {
         plan_from_gguf(plan);
+    } else if (fs::is_regular_file(request.source) &&
+               is_llama2c(MappedFile(fs::path(request.source)).bytes())) {
+        plan_from_checkpoint(plan);
     } else {
         fail("{}: {}; expected the folder of a checkpoint (config.json, *.safetensors, tokenizer files)",
              request.source, fs::exists(request.source) ? "not a folder" : "no such folder");

@@ -9,6 +9,8 @@
 #include "converters/metadata_file.h"
 #include "converters/model_name.h"
 #include "converters/planners.h"
+#include "converters/prequantized/prequantized.h"
+#include "converters/sources/llama2c.h"
 #include "converters/vocabulary/vocabulary.h"
 #include "format/checksum.h"
 #include "format/error.h"
@@ -50,17 +52,19 @@ std::string form_of(const Checkpoint& checkpoint) {
                        fmt::join(types, " and "));
 }
 
+bool has_tokenizer(const fs::path& folder) {
+    return fs::exists(folder / "tokenizer.model") || fs::exists(folder / "tokenizer.json");
+}
+
 class CheckpointPlanner {
   public:
     explicit CheckpointPlanner(ConversionPlan& plan)
         : plan_(plan), findings_(plan.findings), folder_(plan.source()) {}
 
     void run() {
-        const fs::path config_path = fs::path(folder_) / "config.json";
-        if (!fs::exists(config_path))
-            fail("{}: no config.json there; expected the folder of a checkpoint", folder_);
+        read_source();
         findings_.attempt("config.json", [&] {
-            config_ = Json::read_file(config_path.string());
+            config_ = Json::parse(config_text_, config_name_);
             model_ = read_model_config(*config_);
             plan_.family = model_->family->name;
             plan_.architecture = model_->family->architecture;
@@ -77,10 +81,54 @@ class CheckpointPlanner {
     }
 
   private:
+    /// What stands for config.json, and which folder has the tokenizer's files.
+    void read_source() {
+        if (!fs::is_directory(plan_.source())) {  // a file of llama2.c
+            llama2c_ = open_llama2c(plan_.source());
+            config_name_ = plan_.source();
+            config_text_ = llama2c_->config_json();
+            folder_ = fs::path(plan_.source()).parent_path().string();
+            if (folder_.empty()) folder_ = ".";
+        } else {
+            config_name_ = (fs::path(folder_) / "config.json").string();
+            if (!fs::exists(config_name_))
+                fail("{}: no config.json there; expected the folder of a checkpoint", folder_);
+            const MappedFile file{fs::path(config_name_)};
+            config_text_.assign(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+        }
+        if (plan_.request.tokenizer.empty()) return;
+        const fs::path tokenizer(plan_.request.tokenizer);
+        if (!fs::exists(tokenizer)) fail("{}: no such file; expected a tokenizer", tokenizer.string());
+        const std::string name = tokenizer.filename().string();
+        if (!fs::is_directory(tokenizer) && name != "tokenizer.model" && name != "tokenizer.json")
+            fail(
+                "{}: expected tokenizer.model or tokenizer.json, or the folder of one; rename it to what it "
+                "is",
+                tokenizer.string());
+        folder_ = fs::is_directory(tokenizer) ? tokenizer.string() : tokenizer.parent_path().string();
+        if (folder_.empty()) folder_ = ".";
+    }
+
     void open_weights() {
-        plan_.checkpoint = open_safetensors(folder_);
-        plan_.source_form = form_of(*plan_.checkpoint);
-        weights_.emplace(*plan_.checkpoint);
+        if (llama2c_) {
+            plan_.source_form = llama2c_->describe();
+            weights_ = llama2c_weights(*llama2c_);
+            plan_.checkpoint = std::move(llama2c_);
+        } else {
+            plan_.checkpoint = open_checkpoint(plan_.source());
+            plan_.source_form = form_of(*plan_.checkpoint);
+            weights_.emplace(*plan_.checkpoint);
+            if (!config_) return;
+            const Prequantized prequantized = decode_prequantized(*config_, *plan_.checkpoint, *weights_);
+            if (!prequantized.form.empty()) plan_.source_form += ", " + prequantized.describe();
+            for (const std::string& warning : prequantized.warnings) findings_.warn("weights", warning);
+        }
+        for (const AdapterChoice& adapter : plan_.request.adapters) {
+            MergedAdapter merged = merge_adapter(*weights_, adapter.folder, adapter.scale);
+            plan_.source_form += ", " + merged.description;
+            plan_.adapters.push_back(std::move(merged.checkpoint));
+            for (const std::string& warning : merged.warnings) findings_.warn("weights", warning);
+        }
     }
 
     void map_weights() {
@@ -110,6 +158,13 @@ class CheckpointPlanner {
                                 : config_ ? config_->get_uint("vocab_size").value_or(0)
                                           : 0;
         if (n_rows == 0) return;
+        if (plan_.checkpoint && plan_.checkpoint->format() == "llama2.c" && !has_tokenizer(folder_)) {
+            fail(
+                "{}: a checkpoint of llama2.c holds no tokenizer, and no tokenizer.model is beside it; name "
+                "the one "
+                "it was trained with, with --tokenizer FILE",
+                plan_.source());
+        }
         vocabulary_ = read_vocabulary(folder_, n_rows);
         for (const std::string& warning : vocabulary_->warnings) findings_.warn("tokenizer", warning);
     }
@@ -128,7 +183,7 @@ class CheckpointPlanner {
     }
 
     Metadata metadata() {
-        const ModelName name = model_name(folder_, n_weights_);
+        const ModelName name = model_name(plan_.source(), n_weights_);
         plan_.model_name = name.file_stem;
         Metadata metadata;
         metadata.set("general.architecture", model_->family->architecture);
@@ -143,21 +198,20 @@ class CheckpointPlanner {
         }
         write_vocabulary(*vocabulary_, metadata);
         write_provenance(plan_.checkpoint.get(), plan_.recipe(), metadata);
-        const MappedFile config_file(fs::path(folder_) / "config.json");
         metadata.set(std::string(keys::kSourceConfigChecksum),
-                     MetadataValue(xxh3_128_hex(config_file.bytes())));
-        if (config_file.bytes().size() <= kMaxStoredConfigBytes) {
-            metadata.set(std::string(keys::kSourceConfig),
-                         MetadataValue(std::string(reinterpret_cast<const char*>(config_file.bytes().data()),
-                                                   config_file.bytes().size())));
-        }
+                     MetadataValue(xxh3_128_hex(std::as_bytes(std::span(config_text_)))));
+        if (config_text_.size() <= kMaxStoredConfigBytes)
+            metadata.set(std::string(keys::kSourceConfig), MetadataValue(config_text_));
         apply_metadata_file(plan_.request.metadata_file, metadata);
         return metadata;
     }
 
     ConversionPlan& plan_;
     Findings& findings_;
-    const std::string folder_;
+    std::string folder_;       // of the tokenizer's files: the checkpoint's own, unless another is named
+    std::string config_name_;  // for messages
+    std::string config_text_;
+    std::unique_ptr<Llama2cCheckpoint> llama2c_;  // until the plan has it
     std::optional<Json> config_;
     std::optional<ModelConfig> model_;
     std::optional<WeightSet> weights_;

@@ -10,7 +10,8 @@
 namespace ingot::converters {
 
 struct ConvertRequest {
-    std::string source;  // a checkpoint, or a GGUF file
+    std::string source;     // a checkpoint's folder, a file of llama2.c, or a GGUF file
+    std::string tokenizer;  // --tokenizer: a file or folder in place of the checkpoint's own; or empty
     const Recipe* recipe = nullptr;
     std::string family;                   // --as: takes the place of what config.json says; empty: it decides
     std::vector<AdapterChoice> adapters;  // merged in this order
