@@ -7,6 +7,7 @@ namespace ingot::cli {
 
 void add_convert(CLI::App& program);
 void add_quantize(CLI::App& program);
+void add_export(CLI::App& program);
 void add_inspect(CLI::App& program);
 void add_verify(CLI::App& program);
 void add_run(CLI::App& program);

@@ -60,6 +60,7 @@ int run(int argc, char** argv) {
     program.footer(kExamples);
     add_convert(program);
     add_quantize(program);
+    add_export(program);
     add_inspect(program);
     add_verify(program);
     add_run(program);
