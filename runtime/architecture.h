@@ -82,7 +82,9 @@ struct ModelFamily {
     int64_t window_period = 0;           // the last of so many layers has no window; 0: all have it
     float attention_soft_cap = 0;        // unless the file says
     int64_t n_layers_wide_scale =
-        0;  // models of so many layers scale by sqrt(n_embd / n_heads), not the head's
+        0;                      // models of so many layers scale by sqrt(n_embd / n_heads), not the head's
+    float attention_scale = 0;  // of query · key, unless the file says; 0: 1/sqrt(key_dim)
+    bool norm_values = false;   // every head of the values, without weights
     bool sinks = false;
     bool odd_alibi_first = false;  // MPT's order of slopes where the heads are no power of two
 
@@ -94,6 +96,7 @@ struct ModelFamily {
     Gating gating = Gating::Softmax;  // unless the file says
     bool normalize_experts = true;    // their weights sum to 1, unless the file says
     bool weigh_inputs = false;        // the weights scale what the experts see, not what they say
+    bool experts_beside = false;      // of a dense part with norms of its own; the router has one, too
 
     // Ends.
     bool embedding_scaled = false;  // by sqrt(n_embd)

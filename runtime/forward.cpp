@@ -97,6 +97,7 @@ void ForwardPass::embed(const Pass& pass, std::span<const Token> tokens) {
         backend_.add(*spare_, n, *x_);
     }
     if (pass.weights.embedding_norm) norm_rows(pass, pass.weights.embedding_norm, *x_, pass.n_tokens(), *x_);
+    if (h.n_layer_embd != 0) embed_for_layers(pass, tokens, *x_);
 }
 
 // sequential: x += mixer(norm(x)), then x += feed_forward(norm(x))
@@ -130,18 +131,24 @@ void ForwardPass::run_layer(const Pass& pass, int64_t layer, int64_t n_rows) {
     if (h.residual_scale != 1) backend_.map(Elementwise::Scale, h.residual_scale, n, *mixed_);
     if (!parallel) backend_.add(*mixed_, n, *x_);
 
-    if (w.feed_forward_norm) norm_rows(pass, w.feed_forward_norm, *x_, n_rows, *normed_);
-    const bool sees_norm = w.feed_forward_norm || parallel;  // its own, or the mixer's
-    const Buffer& feed_input = sees_norm ? *normed_ : *x_;
-    if (h.layers[size_t(layer)].has_experts) {
-        experts(pass, layer, n_rows, feed_input, *fed_);
+    if (w.beside.router_norm) {
+        experts_beside_dense(pass, layer, n_rows, *x_, *fed_);
     } else {
-        feed_forward(pass, w.feed_forward, h.layers[size_t(layer)].n_ff, n_rows, feed_input, *fed_);
+        if (w.feed_forward_norm) norm_rows(pass, w.feed_forward_norm, *x_, n_rows, *normed_);
+        const bool sees_norm = w.feed_forward_norm || parallel;  // its own, or the mixer's
+        const Buffer& input = sees_norm ? *normed_ : *x_;
+        if (h.layers[size_t(layer)].has_experts) {
+            experts(pass, layer, n_rows, input, input, *fed_);
+        } else {
+            feed_forward(pass, w.feed_forward, h.layers[size_t(layer)].n_ff, n_rows, input, *fed_);
+        }
     }
     if (w.feed_forward_post_norm) norm_rows(pass, w.feed_forward_post_norm, *fed_, n_rows, *fed_);
     if (h.residual_scale != 1) backend_.map(Elementwise::Scale, h.residual_scale, n, *fed_);
     if (parallel) backend_.add(*mixed_, n, *x_);
     backend_.add(*fed_, n, *x_);
+    if (h.n_layer_embd != 0) add_layer_embeddings(pass, layer, n_rows, *x_);
+    if (w.output_scale != 1) backend_.map(Elementwise::Scale, w.output_scale, n, *x_);
 }
 
 void ForwardPass::keep_last_rows(int64_t n_tokens, int64_t n_rows) {

@@ -173,10 +173,38 @@ void read_windows(const Keys& keys, Hyperparameters& model) {
         const bool windowed = window != 0 && has_window[size_t(i)];
         layer.window = windowed ? window : 0;
         layer.rope = RopeUse::Common;
+        if (windowed) {
+            layer.key_dim = keys.count("attention.key_length_swa", kMaxHeads, uint64_t(layer.key_dim));
+            layer.value_dim = keys.count("attention.value_length_swa", kMaxHeads, uint64_t(layer.value_dim));
+        }
         if (windowed && family.window_rope == WindowRope::Unscaled) layer.rope = RopeUse::Window;
         if (!windowed && family.window_rope == WindowRope::Only) layer.rope = RopeUse::None;
         if (family.rope_skip != 0 && (i + 1) % family.rope_skip == 0) layer.rope = RopeUse::None;
         if (family.position != Position::Rope) layer.rope = RopeUse::None;
+    }
+}
+
+// The last layers may see the keys and values of the last one before them that has the same kind of window.
+void read_shared_layers(const Keys& keys, Hyperparameters& model) {
+    const int64_t n_layers = model.n_layers;
+    const int64_t n_own = n_layers - keys.count_or_none("attention.shared_kv_layers", uint64_t(n_layers), 0);
+    for (int64_t i = 0; i < n_layers; ++i) {
+        LayerGeometry& layer = model.layers[size_t(i)];
+        layer.kv_layer = i;
+        if (i < n_own) continue;
+        int64_t source = n_own - 1;
+        while (source >= 0 && model.layers[size_t(source)].window != layer.window) --source;
+        if (source < 0) {
+            fail("{} leaves {} layers with keys of their own, none of which has the window of layer {}",
+                 keys.full("attention.shared_kv_layers"), n_own, i);
+        }
+        const LayerGeometry& other = model.layers[size_t(source)];
+        if (other.n_kv_heads != layer.n_kv_heads || other.key_dim != layer.key_dim ||
+            other.value_dim != layer.value_dim) {
+            fail("{}: layer {} would see the keys of layer {}, whose heads are others",
+                 keys.full("attention.shared_kv_layers"), i, source);
+        }
+        layer.kv_layer = source;
     }
 }
 
@@ -221,7 +249,17 @@ void read_rope(const Keys& keys, Hyperparameters& model) {
 
     model.window_rope = rope;
     if (model.family->window_rope == WindowRope::Unscaled) {
-        model.window_rope = RopeParameters{.n_rot = rope.n_rot};
+        const auto window_key_dim = [](const LayerGeometry& layer) {
+            return layer.window ? layer.key_dim : 0;
+        };
+        const uint64_t widest = uint64_t(model.widest(window_key_dim));
+        const uint64_t usual = widest == 0 ? uint64_t(rope.n_rot) : std::min(uint64_t(rope.n_rot), widest);
+        model.window_rope.n_rot = keys.count("rope.dimension_count_swa", std::max(widest, usual), usual);
+        if (model.window_rope.n_rot % 2 != 0) {
+            fail("{} is {}; expected an even number, elements are rotated in pairs",
+                 keys.full("rope.dimension_count_swa"), model.window_rope.n_rot);
+        }
+        model.window_rope = RopeParameters{.n_rot = model.window_rope.n_rot};
         const float base = model.family->window_rope_base;
         model.window_rope.base = keys.positive("rope.freq_base_swa", double(base != 0 ? base : rope.base));
     }
@@ -230,7 +268,7 @@ void read_rope(const Keys& keys, Hyperparameters& model) {
 void read_scales(const GgufHeader& header, const Keys& keys, Hyperparameters& model) {
     const ModelFamily& family = *model.family;
     const LayerGeometry& first = model.layers[0];
-    model.attention_scale = keys.positive_or_none("attention.scale", 0);
+    model.attention_scale = keys.positive_or_none("attention.scale", double(family.attention_scale));
     if (model.attention_scale == 0 && family.n_layers_wide_scale == model.n_layers) {
         model.attention_scale = 1 / std::sqrt(float(model.n_embd) / float(first.n_heads));
     }
@@ -288,12 +326,16 @@ Hyperparameters Hyperparameters::from_header(const GgufHeader& header) {
     model.n_embd = keys.require_count("embedding_length", kMaxWidth);
     model.n_context = keys.require_count("context_length", kMaxContext);
     read_experts(header, keys, model);
-    const bool all_experts = std::ranges::all_of(model.layers, &LayerGeometry::has_experts);
+    const bool all_experts =
+        !family.experts_beside && std::ranges::all_of(model.layers, &LayerGeometry::has_experts);
     if (!keys.has("feed_forward_length") && !all_experts)
         keys.require_count("feed_forward_length", kMaxWidth);
     const std::vector<int64_t> n_ff =
         keys.counts("feed_forward_length", all_experts ? 0 : 1, kMaxWidth, 0, model.n_layers);
-    for (size_t i = 0; i < n_ff.size(); ++i) model.layers[i].n_ff = model.layers[i].has_experts ? 0 : n_ff[i];
+    for (size_t i = 0; i < n_ff.size(); ++i) {
+        const bool dense = !model.layers[i].has_experts || family.experts_beside;
+        model.layers[i].n_ff = dense ? n_ff[i] : 0;
+    }
     read_heads(keys, model);
     if (family.mixer == MixerFamily::LatentAttention) read_latent(keys, model);
     if (family.mixer == MixerFamily::AttentionAndDeltaNet) read_delta(keys, model);
@@ -305,9 +347,15 @@ Hyperparameters Hyperparameters::from_header(const GgufHeader& header) {
         family.residual == Residual::Parallel ||
         (family.residual == Residual::ByKey && keys.flag("use_parallel_residual", true));
     read_windows(keys, model);
+    read_shared_layers(keys, model);
     read_rope(keys, model);
     read_temperature(keys, model);
     read_scales(header, keys, model);
+    model.n_layer_embd = keys.count_or_none("embedding_length_per_layer_input", kMaxWidth, 0);
+    if (model.n_layer_embd * model.n_layers > int64_t(kMaxWidth)) {
+        fail("{} is {}: too wide for {} layers", keys.full("embedding_length_per_layer_input"),
+             model.n_layer_embd, model.n_layers);
+    }
     model.n_vocab = vocabulary_size(header);
     return model;
 }

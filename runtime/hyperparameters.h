@@ -28,6 +28,7 @@ struct LayerGeometry {
     int64_t n_ff = 0;        // inner width of the feed-forward part
     int64_t window = 0;      // positions that attention sees; 0: all
     RopeUse rope = RopeUse::Common;
+    int64_t kv_layer = 0;  // whose keys and values it sees: usually its own
     bool has_experts = false;
     int64_t n_ff_shared = 0;       // of the expert that sees every token; 0: there is none
     bool has_temperature = false;  // queries grow with the logarithm of their position
@@ -75,6 +76,7 @@ struct Hyperparameters {
     DeltaGeometry delta;         // of DeltaNet layers
     RoutingRule routing;         // of layers with experts
     int64_t n_ff_expert = 0;
+    int64_t n_layer_embd = 0;   // width of the embedding that each layer has of its own; 0: there are none
     float attention_scale = 0;  // of query · key; 0: 1/sqrt(key_dim)
     float temperature_scale = 0;
     int64_t temperature_length = 0;  // positions

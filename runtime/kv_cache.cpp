@@ -25,7 +25,9 @@ uint64_t KvCache::size_bytes(const Hyperparameters& model, int64_t n_context, Ca
     const DeltaGeometry& delta = model.delta;
     const DeltaHeads& heads = delta.heads;
     uint64_t sum = 0;
-    for (const LayerGeometry& layer : model.layers) {
+    for (size_t i = 0; i < model.layers.size(); ++i) {
+        const LayerGeometry& layer = model.layers[i];
+        if (layer.kv_layer != int64_t(i)) continue;
         uint64_t bytes = uint64_t((delta.n_taps - 1) * delta.mixed_width() +
                                   heads.n_value_heads * heads.key_dim * heads.value_dim) *
                          sizeof(float);
@@ -50,6 +52,8 @@ KvCache::KvCache(Backend& backend, const Hyperparameters& model, int64_t n_conte
     try {
         for (const LayerGeometry& geometry : model.layers) {
             Layer& layer = layers_.emplace_back();
+            layer.source = geometry.kv_layer;
+            if (layer.source + 1 != int64_t(layers_.size())) continue;
             if (geometry.mixer == Mixer::DeltaNet) {
                 const DeltaHeads& heads = model.delta.heads;
                 layer.convolution = state((model.delta.n_taps - 1) * model.delta.mixed_width());

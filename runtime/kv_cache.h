@@ -23,7 +23,7 @@ class KvCache {
     /// back, except to the beginning or to where keep_states() was called last.
     void truncate(int64_t n);
     KvLayer layer(int64_t index) const {
-        const Layer& layer = layers_[size_t(index)];
+        const Layer& layer = layers_[size_t(layers_[size_t(index)].source)];
         return {layer.keys.get(), (layer.values ? layer.values : layer.keys).get(), layer.key_width,
                 layer.values ? layer.value_width : layer.key_width, type_};
     }
@@ -50,6 +50,7 @@ class KvCache {
     struct Layer {
         std::unique_ptr<Buffer> keys, values;
         int64_t key_width = 0, value_width = 0;  // elements of a position
+        int64_t source = 0;                      // the layer whose keys and values these are
         State convolution, delta;
     };
     void copy(const Buffer& from, int64_t n, Buffer& to);

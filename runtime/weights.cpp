@@ -16,6 +16,7 @@ class LayerLoader {
           model_(model),
           family_(*model.family),
           geometry_(model.layers[size_t(index)]),
+          index_(index),
           prefix_(fmt::format("blk.{}.", index)) {}
 
     LayerWeights load() {
@@ -32,15 +33,36 @@ class LayerLoader {
                 layer.delta = load_delta();
                 break;
         }
-        if (geometry_.has_experts) {
-            layer.experts = load_experts();
-        } else {
+        if (geometry_.has_experts) layer.experts = load_experts();
+        if (geometry_.has_experts && family_.experts_beside) load_beside(layer);
+        if (!geometry_.has_experts || family_.experts_beside) {
             layer.feed_forward = load_feed_forward("ffn_{}", geometry_.n_ff);
+        }
+        if (model_.n_layer_embd != 0) {
+            layer.embedding.gate =
+                loader_.linear(name("inp_gate"), model_.n_layer_embd, model_.n_embd, false);
+            layer.embedding.output = loader_.linear(name("proj"), model_.n_embd, model_.n_layer_embd, false);
+            layer.embedding.norm = loader_.norm(name("post_norm"), family_.norm, model_.n_embd);
+        }
+        if (loader_.has(name("layer_output_scale.weight"))) {
+            layer.output_scale = loader_.floats(name("layer_output_scale.weight"), 1)[0];
         }
         return layer;
     }
 
   private:
+    void load_beside(LayerWeights& layer) {
+        const auto norm = [&](std::string_view part) {
+            return loader_.norm(name(part), family_.norm, model_.n_embd);
+        };
+        layer.beside.dense_post_norm = norm("post_ffw_norm_1");
+        layer.beside.experts_norm = norm("pre_ffw_norm_2");
+        layer.beside.experts_post_norm = norm("post_ffw_norm_2");
+        std::vector<float> scale = loader_.floats(name("ffn_gate_inp.scale"), model_.n_embd);
+        for (float& value : scale) value /= std::sqrt(float(model_.n_embd));
+        layer.beside.router_norm.weight = loader_.upload(scale);
+    }
+
     std::string name(std::string_view part) const { return fmt::format("{}{}", prefix_, part); }
     bool all_biases() const { return family_.biases == Biases::All; }
 
@@ -83,9 +105,15 @@ class LayerLoader {
         } else {
             const int64_t n_parts = family_.gated_attention ? 2 : 1;
             attention.q = loader_.linear(name("attn_q"), n_parts * g.q_width(), n_embd, biased);
-            attention.k = loader_.linear(name("attn_k"), g.k_width(), n_embd, biased);
-            attention.v = loader_.linear(name("attn_v"), g.v_width(), n_embd, biased);
+            if (geometry_.kv_layer == index_) {  // else they are another layer's
+                attention.k = loader_.linear(name("attn_k"), g.k_width(), n_embd, biased);
+                // Where keys are the values, too, there is nothing more.
+                const bool same =
+                    family_.norm_values && g.k_width() == g.v_width() && !loader_.has(name("attn_v.weight"));
+                if (!same) attention.v = loader_.linear(name("attn_v"), g.v_width(), n_embd, biased);
+            }
         }
+        if (family_.norm_values) attention.v_norm = loader_.constant(1, g.value_dim);
         attention.output = loader_.linear(name("attn_output"), n_embd, g.attended_width(), all_biases());
         load_qk_norms(attention);
         if (family_.sinks) attention.sinks = loader_.vector(name("attn_sinks.weight"), g.n_heads);
@@ -97,6 +125,7 @@ class LayerLoader {
         const bool present = loader_.has(name("attn_q_norm.weight"));
         const auto norms = [&](int64_t q, int64_t k, int64_t q_groups, int64_t k_groups) {
             attention.q_norm = loader_.norm(name("attn_q_norm"), family_.norm, q, q_groups);
+            if (geometry_.kv_layer != index_) return;
             attention.k_norm = loader_.norm(name("attn_k_norm"), family_.norm, k, k_groups);
         };
         switch (family_.qk_norm) {
@@ -218,6 +247,7 @@ class LayerLoader {
     const Hyperparameters& model_;
     const ModelFamily& family_;
     const LayerGeometry& geometry_;
+    int64_t index_;
     std::string prefix_;
 };
 
@@ -281,6 +311,12 @@ Weights Weights::load(const GgufFile& file, const Hyperparameters& model, Backen
     }
     if (family.embedding_norm)
         weights.embedding_norm = loader.norm("token_embd_norm", family.norm, model.n_embd);
+    if (model.n_layer_embd != 0) {
+        const int64_t n_all = model.n_layers * model.n_layer_embd;
+        weights.layer_embeddings = loader.matrix("per_layer_token_embd.weight", model.n_vocab, n_all);
+        weights.layer_projection = loader.linear("per_layer_model_proj", n_all, model.n_embd, false);
+        weights.layer_projection_norm = loader.vector("per_layer_proj_norm.weight", model.n_layer_embd);
+    }
     for (int64_t i = 0; i < model.n_layers; ++i) {
         weights.layers.push_back(LayerLoader(loader, model, i).load());
     }

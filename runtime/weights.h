@@ -25,12 +25,13 @@ struct NormWeights {
 };
 
 struct AttentionWeights {
-    Linear q;                       // (n_heads * key_dim, n_embd)
-    Linear k;                       // (n_kv_heads * key_dim, n_embd)
-    Linear v;                       // (n_kv_heads * value_dim, n_embd)
-    Linear output;                  // (n_embd, n_heads * value_dim)
-    NormWeights q_norm, k_norm;     // see QkNorm
-    std::unique_ptr<Buffer> sinks;  // (n_heads), or null
+    Linear q;                        // (n_heads * key_dim, n_embd)
+    Linear k;                        // (n_kv_heads * key_dim, n_embd)
+    Linear v;                        // (n_kv_heads * value_dim, n_embd)
+    Linear output;                   // (n_embd, n_heads * value_dim)
+    std::unique_ptr<Buffer> v_norm;  // (value_dim) ones, or null
+    NormWeights q_norm, k_norm;      // see QkNorm
+    std::unique_ptr<Buffer> sinks;   // (n_heads), or null
 };
 
 /// See LatentGeometry.
@@ -76,6 +77,19 @@ struct ExpertWeights {
     Linear shared_gate;                      // (1, n_embd), or none
 };
 
+/// Where experts stand beside a dense part (Gemma 4): the norms of what goes into each and comes out of it.
+struct BesideWeights {
+    NormWeights dense_post_norm, experts_norm, experts_post_norm;  // (n_embd)
+    NormWeights router_norm;                                       // (n_embd)
+};
+
+/// A layer's own embedding of the tokens (Gemma 4), let in through a gate.
+struct LayerEmbeddingWeights {
+    Linear gate;       // (n_layer_embd, n_embd)
+    Linear output;     // (n_embd, n_layer_embd)
+    NormWeights norm;  // (n_embd)
+};
+
 /// One layer's tensors on the device: those of its mixer, and of its feed-forward part or its experts.
 struct LayerWeights {
     NormWeights mixer_norm, mixer_post_norm;                // (n_embd), or none
@@ -85,6 +99,9 @@ struct LayerWeights {
     DeltaWeights delta;
     FeedForwardWeights feed_forward;
     ExpertWeights experts;
+    BesideWeights beside;
+    LayerEmbeddingWeights embedding;
+    float output_scale = 1;  // of the residual stream, after the layer
 };
 
 /// A rope table on the device.
@@ -96,9 +113,12 @@ struct RopeWeights {
 /// Every tensor that the forward pass reads. Loading checks each one's presence, shape and type before any of
 /// its bytes are used; on the CPU the matrices are views into the mapped file.
 struct Weights {
-    std::unique_ptr<Weight> token_embedding;  // (n_vocab, n_embd)
-    std::unique_ptr<Weight> positions;        // (n_context, n_embd), or null
-    NormWeights embedding_norm;               // (n_embd), or none
+    std::unique_ptr<Weight> token_embedding;        // (n_vocab, n_embd)
+    std::unique_ptr<Weight> positions;              // (n_context, n_embd), or null
+    NormWeights embedding_norm;                     // (n_embd), or none
+    std::unique_ptr<Weight> layer_embeddings;       // (n_vocab, n_layers * n_layer_embd), or null
+    Linear layer_projection;                        // (n_layers * n_layer_embd, n_embd)
+    std::unique_ptr<Buffer> layer_projection_norm;  // (n_layer_embd)
     std::vector<LayerWeights> layers;
     NormWeights output_norm;  // (n_embd)
     Linear output;            // (n_vocab, n_embd); no matrix when the embedding serves as it

@@ -1,5 +1,6 @@
 // Attention over the cached positions, in all the variants that a family may ask for.
 #include <cmath>
+#include <vector>
 
 #include "runtime/layers/pass.h"
 
@@ -24,6 +25,10 @@ void norm_heads(const Pass& pass, const NormWeights& weights, int64_t n_heads, i
 void norm_queries_and_keys(const Pass& pass, const LayerGeometry& layer, const AttentionWeights& w) {
     norm_heads(pass, w.q_norm, layer.n_heads, layer.key_dim, *pass.space.q);
     norm_heads(pass, w.k_norm, layer.n_kv_heads, layer.key_dim, *pass.space.k);
+    if (w.v_norm && w.k) {
+        norm_part(pass, *w.v_norm, layer.value_dim, layer.value_dim, pass.n_tokens() * layer.n_kv_heads,
+                  *pass.space.v);
+    }
 }
 
 }  // namespace
@@ -36,11 +41,18 @@ void attention(const Pass& pass, int64_t index, const Buffer& x, Buffer& y) {
     Backend& backend = pass.backend;
     Workspace& space = pass.space;
 
-    // With gates, a head's query and its gate lie behind each other.
+    // With gates, a head's query and its gate lie behind each other. Keys and values may be another layer's;
+    // keys may be the values, too.
     const bool gated = model.family->gated_attention;
-    const Projection qkv[] = {w.q.into(gated ? *space.wide : *space.q), w.k.into(*space.k),
-                              w.v.into(*space.v)};
-    backend.matmul(x, n_tokens, qkv);
+    const bool has_own_keys = layer.kv_layer == index;
+    std::vector<Projection> projections = {w.q.into(gated ? *space.wide : *space.q)};
+    if (w.k) projections.push_back(w.k.into(*space.k));
+    if (w.v) projections.push_back(w.v.into(*space.v));
+    backend.matmul(x, n_tokens, projections);
+    if (w.k && !w.v) {
+        const int64_t n = layer.v_width();
+        backend.copy_columns(*space.k, {n, 0}, n_tokens, n, *space.v, {n, 0});
+    }
     if (gated) {
         const int64_t n = layer.key_dim;
         backend.copy_columns(*space.wide, {2 * n, 0}, n_tokens * layer.n_heads, n, *space.q, {n, 0});
@@ -57,14 +69,16 @@ void attention(const Pass& pass, int64_t index, const Buffer& x, Buffer& y) {
     if (layer.rope != RopeUse::None) {
         const Rope rope = rope_of(pass, layer);
         backend.rope(rope, pass.positions, layer.n_heads, layer.key_dim, *space.q);
-        backend.rope(rope, pass.positions, layer.n_kv_heads, layer.key_dim, *space.k);
+        if (has_own_keys) backend.rope(rope, pass.positions, layer.n_kv_heads, layer.key_dim, *space.k);
         if (norm_last) norm_queries_and_keys(pass, layer, w);
     }
     if (layer.has_temperature) apply_temperature(pass, layer.q_width(), *space.q);
 
     const KvLayer cache = pass.cache.layer(index);
-    backend.write_cache(*space.k, pass.positions, layer.k_width(), cache.type, *cache.keys);
-    backend.write_cache(*space.v, pass.positions, layer.v_width(), cache.type, *cache.values);
+    if (has_own_keys) {
+        backend.write_cache(*space.k, pass.positions, layer.k_width(), cache.type, *cache.keys);
+        backend.write_cache(*space.v, pass.positions, layer.v_width(), cache.type, *cache.values);
+    }
 
     HeadGeometry heads{layer.n_heads, layer.n_kv_heads, layer.key_dim, layer.value_dim, 0};
     heads.scale = model.attention_scale > 0 ? model.attention_scale : 1 / std::sqrt(float(layer.key_dim));

@@ -33,7 +33,8 @@ void ask_experts(const Pass& pass, const ExpertWeights& w, int64_t n_tokens, con
 
 }  // namespace
 
-void experts(const Pass& pass, int64_t index, int64_t n_tokens, const Buffer& x, Buffer& y) {
+void experts(const Pass& pass, int64_t index, int64_t n_tokens, const Buffer& router_x, const Buffer& x,
+             Buffer& y) {
     const Hyperparameters& model = pass.model;
     const ExpertWeights& w = pass.weights.layers[size_t(index)].experts;
     const int64_t n_ff_shared = model.layers[size_t(index)].n_ff_shared;
@@ -44,7 +45,7 @@ void experts(const Pass& pass, int64_t index, int64_t n_tokens, const Buffer& x,
     rule.selection_bias = w.selection_bias.get();
     rule.expert_scales = w.scales.get();
     const Projection router[] = {w.router.into(*space.router_logits)};
-    backend.matmul(x, n_tokens, router);
+    backend.matmul(router_x, n_tokens, router);
     backend.route(rule, *space.router_logits, n_tokens, *space.experts, *space.expert_weights);
     ask_experts(pass, w, n_tokens, x);
     const Buffer& weights = model.family->weigh_inputs ? *space.ones : *space.expert_weights;
@@ -59,6 +60,22 @@ void experts(const Pass& pass, int64_t index, int64_t n_tokens, const Buffer& x,
         backend.scale_rows(*space.shared, *space.scales, n_tokens, model.n_embd, 1, *space.shared);
     }
     backend.add(*space.shared, n_tokens * model.n_embd, y);
+}
+
+void experts_beside_dense(const Pass& pass, int64_t index, int64_t n_tokens, const Buffer& x, Buffer& y) {
+    const LayerWeights& w = pass.weights.layers[size_t(index)];
+    Workspace& space = pass.space;
+    // `shared` is free: these families have no expert that sees every token.
+    norm_rows(pass, w.beside.router_norm, x, n_tokens, *space.shared);
+    norm_rows(pass, w.beside.experts_norm, x, n_tokens, *space.normed);
+    experts(pass, index, n_tokens, *space.shared, *space.normed, y);
+    norm_rows(pass, w.beside.experts_post_norm, y, n_tokens, y);
+
+    norm_rows(pass, w.feed_forward_norm, x, n_tokens, *space.normed);
+    feed_forward(pass, w.feed_forward, pass.model.layers[size_t(index)].n_ff, n_tokens, *space.normed,
+                 *space.shared);
+    norm_rows(pass, w.beside.dense_post_norm, *space.shared, n_tokens, *space.shared);
+    pass.backend.add(*space.shared, n_tokens * pass.model.n_embd, y);
 }
 
 }  // namespace ingot::runtime

@@ -41,6 +41,14 @@ Workspace::Workspace(Backend& backend, const Hyperparameters& model, int64_t n_b
         backend.upload(std::as_bytes(std::span(numbers)), *heads);
     }
 
+    if (model.n_layer_embd != 0) {
+        layer_embeddings = rows(model.n_layers * model.n_layer_embd);
+        layer_projection = rows(model.n_layers * model.n_layer_embd);
+        layer_gate = rows(model.n_layer_embd);
+        layer_input = rows(model.n_layer_embd);
+        layer_output = rows(model.n_embd);
+    }
+
     const int64_t n_used = model.routing.n_used;
     const int64_t n_ff =
         model.widest([](const LayerGeometry& layer) { return std::max(layer.n_ff, layer.n_ff_shared); });
@@ -56,6 +64,7 @@ Workspace::Workspace(Backend& backend, const Hyperparameters& model, int64_t n_b
     slots = rows(n_used * model.n_embd);
     fused = rows(n_used * 2 * model.n_ff_expert);
     shared = rows(model.n_embd);
+    normed = rows(model.n_embd);
 }
 
 void norm_rows(const Pass& pass, const NormWeights& weights, const Buffer& x, int64_t n_rows, Buffer& y) {

@@ -34,6 +34,13 @@ struct Workspace {
     std::unique_ptr<Buffer> slots;                    // (n_batch * n_used, n_embd)
     std::unique_ptr<Buffer> fused;   // (n_batch * n_used, 2 n_ff_expert), where the file has it so
     std::unique_ptr<Buffer> shared;  // (n_batch, n_embd)
+    std::unique_ptr<Buffer> normed;  // (n_batch, n_embd)
+
+    // Embeddings of the layers' own.
+    std::unique_ptr<Buffer> layer_embeddings;         // (n_batch, n_layers, n_layer_embd)
+    std::unique_ptr<Buffer> layer_projection;         // likewise
+    std::unique_ptr<Buffer> layer_gate, layer_input;  // (n_batch, n_layer_embd)
+    std::unique_ptr<Buffer> layer_output;             // (n_batch, n_embd)
 };
 
 struct Pass {
@@ -74,6 +81,15 @@ void feed_forward(const Pass& pass, const FeedForwardWeights& weights, int64_t n
                   const Buffer& x, Buffer& y);
 
 /// y = the weighted sum of what the chosen experts say, and the shared one, of n_tokens rows
-void experts(const Pass& pass, int64_t layer, int64_t n_tokens, const Buffer& x, Buffer& y);
+void experts(const Pass& pass, int64_t layer, int64_t n_tokens, const Buffer& router_x, const Buffer& x,
+             Buffer& y);
+
+/// y = norm(dense part (norm(x))) + norm(experts(norm(x))), each with norms of its own, of n_tokens rows
+void experts_beside_dense(const Pass& pass, int64_t layer, int64_t n_tokens, const Buffer& x, Buffer& y);
+
+/// Every layer's own embeddings of the tokens, from their table and the residual stream x; see Workspace.
+void embed_for_layers(const Pass& pass, std::span<const Token> tokens, const Buffer& x);
+/// x += norm(output(activation(gate(x)) * the layer's embeddings)), of the batch's last n_rows tokens
+void add_layer_embeddings(const Pass& pass, int64_t layer, int64_t n_rows, Buffer& x);
 
 }  // namespace ingot::runtime
