@@ -108,17 +108,21 @@ class Exporter {
     std::vector<std::vector<uint64_t>> possible_shapes(const std::vector<Case>& cases, uint64_t layer) const {
         std::vector<uint64_t> first = shape_of(*cases.front().rule, layer);
         uint64_t rows = 0, columns = 0;  // of all parts, where the other is the same
+        uint64_t total = 0;              // elements
         for (const Case& one : cases) {
             const std::vector<uint64_t> shape = shape_of(*one.rule, layer);
             columns += shape.at(0);
             rows += shape.size() > 1 ? shape[1] : 0;
+            total += one.written->n_elements();
         }
         const uint64_t width = first[0], n = first.size() > 1 ? first[1] : 0;
-        if (first.size() == 1) return {{columns}, {1, columns}, {columns, 1}, {1, 1, columns}};
-        if (first.size() == 2) {
-            return {{width, rows}, {rows, width}, {columns, n}, {width, 1, rows}, {width * rows}};
-        }
-        return {{width, rows, first[2]}, {rows, width, first[2]}, {width, rows * first[2]}};
+        if (total == 0) return {first};
+        // A step that makes a vector of a matrix leaves a vector as it is: the matrix comes first.
+        if (first.size() == 1) return {{columns, 1}, {1, columns}, {1, 1, columns}, {columns}};
+        if (cases.front().rule->source.ends_with("conv1d.weight")) return {{width, 1, rows}};  // as PyTorch's
+        if (first.size() == 2) return {{width, rows}, {rows, width}, {columns, n}, {width * rows}};
+        // Heads that were taken apart: their matrices stood below each other.
+        return {{width, rows, first[2]}, {rows, width, first[2]}, {width, total / width}, {n, total / n}};
     }
 
     /// Under the source's name; a stack of experts under each of their names.

@@ -237,16 +237,26 @@ RowsPtr invert_elements(const std::string& name, uint64_t n_elements, const std:
 RowsPtr invert(const std::string& name, const std::vector<uint64_t>& shape,
                const std::vector<Derived>& derived) {
     const Probe source(Probe::Kind::Constant, shape);
-    std::vector<Positions> all;
-    for (const Derived& one : derived) all.emplace_back(one, shape);
     if (source.n_elements() == 0) return computed_rows(name, shape, {});
     const bool exact = source.n_rows() <= kMostExact && source.row_elements() <= kMostExact;
-    const auto every = [&](const auto& holds) { return exact && std::ranges::all_of(all, holds); };
+    std::vector<Positions> all, by_rows;
+    for (const Derived& one : derived) {
+        all.emplace_back(one, shape);
+        if (!exact || shape.size() == 1) continue;
+        if (all.back().moves_rows(source.row_elements())) {
+            by_rows.push_back(all.back());
+        } else if (one.rows->shape().size() > 1) {
+            const Derived turned{transpose(one.rows),
+                                 [&](RowsPtr rows) { return transpose(one.steps(rows)); }};
+            Positions positions(turned, shape);
+            if (positions.moves_rows(source.row_elements())) by_rows.push_back(std::move(positions));
+        }
+    }
     RowsPtr rows;
-    if (shape.size() > 1 &&
-        every([&](const Positions& one) { return one.moves_rows(source.row_elements()); })) {
-        rows = invert_rows(name, source.n_rows(), all);
-    } else if (shape.size() > 1 && every([](const Positions& one) { return one.transposes(); })) {
+    if (by_rows.size() == derived.size()) {
+        rows = invert_rows(name, source.n_rows(), by_rows);
+    } else if (exact && shape.size() > 1 &&
+               std::ranges::all_of(all, [](const Positions& one) { return one.transposes(); })) {
         rows = invert_columns(name, source.row_elements(), source.n_rows(), all);
     } else {
         rows = invert_elements(name, source.n_elements(), all);
