@@ -84,9 +84,8 @@ struct ModelConfig {
     const LayerConfig& layer(uint64_t index) const { return layers.at(index); }
 };
 
-/// Throws Error when the architecture is not supported (the message lists those that are), when the
-/// checkpoint is already quantized, or when a number is missing or makes no sense. With `family`, the class
-/// that config.json names is not asked.
+/// Throws Error when the architecture is not supported (the message lists those that are), or when a number
+/// is missing or makes no sense. With `family`, the class that config.json names is not asked.
 ModelConfig read_model_config(const Json& config, const Family* family = nullptr);
 
 /// The object of config.json that describes the text model: "text_config" in models with several towers.

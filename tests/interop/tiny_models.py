@@ -98,10 +98,10 @@ FAMILIES |= {
     "phi3-long": ("phi3", BASE | {"original_max_position_embeddings": 32, "rope_parameters": rope(
         "longrope", short_factor=[1.0 + 0.05 * i for i in range(16)],
         long_factor=[1.0 + 0.5 * i for i in range(16)], original_max_position_embeddings=32)}),
-    "phi3-short": ("phi3", BASE | {"max_position_embeddings": 256, "original_max_position_embeddings": 64,
+    "phi3-short": ("phi3", BASE | {"max_position_embeddings": 1024, "original_max_position_embeddings": 256,
                                    "rope_parameters": rope(
         "longrope", short_factor=[1.0 + 0.05 * i for i in range(12)],
-        long_factor=[1.0 + 0.5 * i for i in range(12)], original_max_position_embeddings=64,
+        long_factor=[1.0 + 0.5 * i for i in range(12)], original_max_position_embeddings=256,
         partial_rotary_factor=0.75)}),
     "gpt2": ("gpt2", IDS | {"n_embd": 128, "n_layer": 3, "n_head": 4, "n_positions": 128}),
     "mixtral": ("mixtral", BASE | {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": None}),
@@ -177,7 +177,7 @@ FAMILIES |= {
                                 llama_4_scaling_beta=0.1)}}),
     "gemma4": ("gemma4_text", BASE | {
         "num_hidden_layers": 6, "head_dim": 32, "global_head_dim": 64, "sliding_window": WINDOW,
-        "hidden_size_per_layer_input": 32, "vocab_size_per_layer_input": VOCABULARY, "num_kv_shared_layers": 2,
+        "hidden_size_per_layer_input": 32, "vocab_size_per_layer_input": VOCABULARY, "num_kv_shared_layers": 3,
         "final_logit_softcapping": 3.0, "tie_word_embeddings": True,
         "layer_types": ["sliding_attention", "sliding_attention", "full_attention"] * 2}),
     "gemma4-moe": ("gemma4_text", BASE | {
