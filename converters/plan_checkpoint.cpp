@@ -180,6 +180,21 @@ class CheckpointPlanner {
             targets_[n_generated_ + i].type = choices[i].type;
             plan_.tensors[n_generated_ + i].fallback_reason = choices[i].fallback_reason;
         }
+        if (plan_.recipe().name == kKeptMxfp4) keep_mxfp4();
+    }
+
+    void keep_mxfp4() {
+        size_t n_kept = 0;
+        for (size_t i = n_generated_; i < targets_.size(); ++i) {
+            if (!plan_.tensors[i].rows->holds(TensorType::MXFP4)) continue;
+            targets_[i].type = TensorType::MXFP4;
+            plan_.tensors[i].fallback_reason.clear();
+            ++n_kept;
+        }
+        if (n_kept == 0 && !plan_.request.vocab_only)
+            fail(
+                "no weight of the checkpoint is stored as MXFP4, so none can be kept so; choose another "
+                "type");
     }
 
     Metadata metadata() {

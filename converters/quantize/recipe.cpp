@@ -31,6 +31,8 @@ constexpr Recipe kRecipes[] = {
     {"Q3_K_S", Q3_K, 11, " 3.7 bits: large loss"},
     {"Q2_K", Q2_K, 10, " 3.2 bits: large loss, when nothing else fits"},
     {"Q2_K_S", Q2_K, 21, " 3.0 bits: larger loss; wants an importance matrix"},
+    {kKeptMxfp4, Q8_0, 38,
+     " 4.3 bits: matrices that the checkpoint has as MXFP4 stay so, others become Q8_0"},
     {"Q5_1", Q5_1, 9, " 6.0 bits: older layout, prefer Q5_K_M"},
     {"Q5_0", Q5_0, 8, " 5.6 bits: older layout, prefer Q5_K_S"},
     {"Q4_1", Q4_1, 3, " 5.1 bits: older layout, prefer Q4_K_M"},
@@ -295,6 +297,7 @@ const Recipe* find_recipe(std::string_view text) {
     std::string upper(text);
     std::ranges::transform(upper, upper.begin(), [](unsigned char c) { return char(std::toupper(c)); });
     if (upper == "Q3_K" || upper == "Q4_K" || upper == "Q5_K") upper += "_M";
+    if (upper == "MXFP4_MOE") upper = kKeptMxfp4;
     const auto found = std::ranges::find(kRecipes, std::string_view(upper), &Recipe::name);
     return found == std::end(kRecipes) ? nullptr : found;
 }

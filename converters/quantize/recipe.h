@@ -18,6 +18,10 @@ struct Recipe {
     std::string_view summary;  // one line for --help: bits per weight, when to use it
 };
 
+/// The recipe that keeps bits: tensors whose rows hold MXFP4 (see TensorRows::holds) get that type, which the
+/// caller knows; choose_types() gives the others' type.
+inline constexpr std::string_view kKeptMxfp4 = "MXFP4";
+
 std::span<const Recipe> recipes();
 /// Any case; "Q4_K" and "Q5_K" mean their _M, "Q3_K" its _M, as users expect. Nothing when unknown.
 const Recipe* find_recipe(std::string_view name);

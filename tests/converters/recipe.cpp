@@ -78,6 +78,7 @@ TEST_CASE("a recipe is found by its name in any case") {
     CHECK(find_recipe("q3_K")->name == "Q3_K_M");
     CHECK(find_recipe("Q2_K")->name == "Q2_K");
     CHECK(find_recipe("bf16")->base == BF16);
+    CHECK(find_recipe("mxfp4_moe")->name == kKeptMxfp4);
     CHECK(find_recipe("Q4_K_X") == nullptr);
     CHECK(find_recipe("") == nullptr);
 }
@@ -87,7 +88,7 @@ TEST_CASE("file types are the numbers that readers know") {
         {"F32", 0},     {"F16", 1},     {"Q4_0", 2},    {"Q4_1", 3},    {"Q8_0", 7},
         {"Q5_0", 8},    {"Q5_1", 9},    {"Q2_K", 10},   {"Q3_K_S", 11}, {"Q3_K_M", 12},
         {"Q3_K_L", 13}, {"Q4_K_S", 14}, {"Q4_K_M", 15}, {"Q5_K_S", 16}, {"Q5_K_M", 17},
-        {"Q6_K", 18},   {"Q2_K_S", 21}, {"IQ4_NL", 25}, {"IQ4_XS", 30}, {"BF16", 32}};
+        {"Q6_K", 18},   {"Q2_K_S", 21}, {"IQ4_NL", 25}, {"IQ4_XS", 30}, {"BF16", 32},  {"MXFP4", 38}};
     CHECK(recipes().size() == expected.size());
     for (const Recipe& recipe : recipes()) {
         INFO(recipe.name);

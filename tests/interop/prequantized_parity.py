@@ -24,8 +24,10 @@ import numpy as np
 import torch
 from compressed_tensors.compressors import BaseCompressor
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
+import tiny_models
 from checks import CHECKPOINT, Checks, Ingot
 
 HIDDEN, FEED_FORWARD, HEADS, KV_HEADS, VOCABULARY, LAYERS = 256, 384, 4, 2, 2048, 2
@@ -297,6 +299,48 @@ def compare(file, expected):
     return n, wrong, largest
 
 
+def with_mxfp4_experts(source, folder):
+    """GPT-OSS as it is published: experts' matrices as MXFP4, which transformers decodes. Returns a copy of the
+    checkpoint with the decoded matrices."""
+    generator = torch.Generator().manual_seed(7)
+    packed, plain = {}, {}
+    for name, tensor in load_file(source / "model.safetensors").items():
+        if not name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            packed[name] = plain[name] = tensor
+            continue
+        experts, n_in, n_out = tensor.shape
+        blocks = torch.randint(0, 256, (experts, n_out, n_in // 32, 16), generator=generator, dtype=torch.uint8)
+        scales = torch.randint(118, 126, (experts, n_out, n_in // 32), generator=generator, dtype=torch.uint8)
+        packed |= {f"{name}_blocks": blocks, f"{name}_scales": scales}
+        plain[name] = convert_moe_packed_tensors(blocks, scales, dtype=BF16)
+    for place, tensors in ((folder / "packed", packed), (folder / "plain", plain)):
+        shutil.copytree(source, place)
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, place / "model.safetensors")
+    config = json.loads((source / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn"]}
+    (folder / "packed" / "config.json").write_text(json.dumps(config))
+
+
+def check_gpt_oss(ingot, folder, check):
+    tiny_models.make("gptoss", folder / "source")
+    with_mxfp4_experts(folder / "source", folder)
+    for place in ("packed", "plain"):
+        ingot.run("convert", folder / place, "-t", "F32", "-o", folder / f"{place}.gguf")
+    ours, theirs = ({tensor.name: tensor.data for tensor in gguf.GGUFReader(folder / f"{place}.gguf").tensors}
+                    for place in ("packed", "plain"))
+    wrong = [name for name in theirs if name not in ours or not np.array_equal(ours[name], theirs[name])]
+    n = sum(tensor.size for name, tensor in theirs.items() if "_exps.weight" in name)
+    check(f"GPT-OSS MXFP4: {n} floats of experts", n > 0 and not wrong, *wrong)
+    # Kept as they are: gguf decodes the repacked blocks to the same floats.
+    ingot.run("convert", folder / "packed", "-t", "MXFP4", "-o", folder / "kept.gguf")
+    kept = [tensor for tensor in gguf.GGUFReader(folder / "kept.gguf").tensors
+            if tensor.tensor_type == gguf.GGMLQuantizationType.MXFP4]
+    wrong = [tensor.name for tensor in kept
+             if not np.array_equal(gguf.quants.dequantize(tensor.data, tensor.tensor_type), theirs[tensor.name])]
+    check(f"GPT-OSS kept as MXFP4: {len(kept)} tensors", len(kept) == 9 and not wrong, *wrong)
+    return n
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ingot", default="build/ingot", help="the program (default: build/ingot)")
@@ -319,6 +363,8 @@ def main():
             check(f"{name}: {n} floats", n > 0 and wrong == 0, f"{wrong} differ, by up to {largest}")
             if not arguments.keep:
                 shutil.rmtree(folder)
+        if any(word in "GPT-OSS MXFP4" for word in arguments.only):
+            total += check_gpt_oss(ingot, Path(temporary), check)
     print(f"{total} floats compared")
     check.finish()
 
