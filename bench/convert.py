@@ -1,28 +1,52 @@
 #!/usr/bin/env python3
-"""Conversion straight from a checkpoint to each type: seconds, rate, peak memory.
+"""Conversion straight from a checkpoint to each type: seconds, rate, peak memory; beside llama.cpp's way on request.
 
-    bench/convert.py [--gib 4] [--types F16,Q8_0,Q4_0,Q4_K_M] [--folder DIR]
+    bench/convert.py [--gib 4] [--types F16,Q8_0,Q4_0,Q4_K_M] [--rounds 3] [--folder DIR]
+                     [--peer llama.cpp/convert_hf_to_gguf.py [--peer-python PYTHON]]
 
-Makes a synthetic Llama-shaped bf16 checkpoint in shards (random weights; the shipped tokenizer), converts it, and
-asks the operating system for the peak resident memory of each run. Needs numpy. Writes bench/results/convert.md.
+Makes a synthetic Llama-shaped bf16 checkpoint in shards (random weights; the shipped tokenizer) and converts it. With
+--peer, your own copy of llama.cpp converts the same checkpoint to F16 with its Python script, and llama-cpp-python (in
+--peer-python's environment) quantizes that file to every other type; rounds alternate between the two programs, and
+medians are reported. Peak memory is the largest resident set of the process. Needs numpy. Writes bench/results/convert.md.
 """
 import argparse
 import json
 import os
 import shutil
+import statistics
 import struct
 import subprocess
+import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy
 
 import report
 
-INGOT = report.ROOT / "build" / "ingot"
 DEMO = report.ROOT / "tests" / "data" / "tolstoy-5m"
 WIDTH, FEED_FORWARD, HEADS, KV_HEADS, VOCABULARY = 2048, 5632, 32, 4, 32000
+
+# Runs a command from a small process: a child's peak memory counts from the size of the process that started it.
+MEASURE = """
+import json, resource, subprocess, sys, time
+started = time.perf_counter()
+code = subprocess.call(sys.argv[2:], stdout=subprocess.DEVNULL, stderr=open(sys.argv[1] + ".err", "w"))
+seconds = time.perf_counter() - started
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+json.dump({"code": code, "seconds": seconds, "peak_mib": usage.ru_maxrss / 1024,
+           "processor": usage.ru_utime + usage.ru_stime}, open(sys.argv[1], "w"))
+"""
+
+# llama.cpp's quantizer: source, target, number of the type, threads. Its loader needs the file types' numbers.
+QUANTIZE = """
+import ctypes, sys, llama_cpp
+parameters = llama_cpp.llama_model_quantize_default_params()
+parameters.ftype, parameters.nthread = int(sys.argv[3]), int(sys.argv[4])
+sys.exit(llama_cpp.llama_model_quantize(sys.argv[1].encode(), sys.argv[2].encode(), ctypes.byref(parameters)))
+"""
+FILE_TYPES = {"F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q2_K": 10, "Q3_K_M": 12, "Q4_K_S": 14,
+              "Q4_K_M": 15, "Q5_K_M": 17, "Q6_K": 18}
 
 
 def tensor_shapes(n_layers):
@@ -88,37 +112,86 @@ def make_checkpoint(folder, gib):
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
-def measure(*command):
-    started = time.perf_counter()
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{command} failed")
-    return time.perf_counter() - started, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime
+class Runs:
+    """All runs of one kind: seconds, processor seconds and peak MiB of each."""
+
+    def __init__(self):
+        self.runs = []
+
+    def measure(self, folder, *command):
+        result = folder / "measured.json"
+        subprocess.run([sys.executable, "-S", "-E", "-c", MEASURE, str(result), *map(str, command)], check=True)
+        run = json.loads(result.read_text())
+        if run["code"]:
+            errors = Path(f"{result}.err").read_text()
+            raise SystemExit(f"{' '.join(map(str, command))} failed:\n{errors[-2000:]}")
+        self.runs.append(run)
+
+    def median(self, key):
+        return statistics.median(run[key] for run in self.runs)
+
+    def peak(self):
+        return max(run["peak_mib"] for run in self.runs)
 
 
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--ingot", type=Path, default=report.ROOT / "build" / "ingot")
     parser.add_argument("--gib", type=float, default=4)
     parser.add_argument("--types", default="F16,Q8_0,Q4_0,Q4_K_M,Q6_K")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--rounds", type=int, default=1, help="runs of each; medians are reported")
     parser.add_argument("--folder", help="where the checkpoint goes (default: a temporary folder)")
+    parser.add_argument("--peer", type=Path, help="convert_hf_to_gguf.py of a llama.cpp of yours")
+    parser.add_argument("--peer-python", default=sys.executable, help="Python with its requirements and llama-cpp-python")
+    parser.add_argument("--result", default="convert.md", help="file in bench/results/")
     options = parser.parse_args()
-    rows = []
+    kinds = options.types.split(",")
+    ours, theirs = {kind: Runs() for kind in kinds}, {kind: Runs() for kind in kinds}
+    their_f16, sizes = Runs(), {}
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         source_bytes = make_checkpoint(folder, options.gib)
-        for kind in options.types.split(","):
-            output = folder / "out.gguf"
-            seconds, peak_mib, processor_seconds = measure(
-                INGOT, "convert", folder, "-t", kind, "-o", output, "--force", "--threads", options.threads)
-            rows.append([kind, f"{source_bytes / 2**30:.2f}", f"{output.stat().st_size / 2**30:.2f}", f"{seconds:.1f}",
-                         f"{source_bytes / 1e6 / seconds:.0f}", f"{processor_seconds:.1f}", f"{peak_mib:.0f}"])
-            output.unlink()
+        output, f16, quantized = folder / "out.gguf", folder / "peer-f16.gguf", folder / "peer.gguf"
+        for number in range(options.rounds):
+            for kind in kinds:
+                ours[kind].measure(folder, options.ingot, "convert", folder, "-t", kind, "-o", output, "--force",
+                                   "--threads", options.threads)
+                sizes[kind] = output.stat().st_size
+                output.unlink()
+                if not options.peer:
+                    continue
+                if not f16.exists():  # once a round
+                    their_f16.measure(folder, options.peer_python, options.peer, folder, "--outtype", "f16", "--outfile", f16)
+                if kind != "F16":
+                    theirs[kind].measure(folder, options.peer_python, "-c", QUANTIZE, f16, quantized, FILE_TYPES[kind],
+                                         options.threads)
+                    quantized.unlink()
+            f16.unlink(missing_ok=True)
+    header = ["type", "source, GiB", "result, GiB", "seconds", "source MB/s", "processor s", "peak MiB"]
+    if options.peer:
+        header += ["llama.cpp: seconds", "convert +", "quantize", "times ours", "peak MiB, convert", "peak MiB, quantize"]
+    rows = []
+    for kind in kinds:
+        seconds = ours[kind].median("seconds")
+        row = [kind, f"{source_bytes / 2**30:.2f}", f"{sizes[kind] / 2**30:.2f}", f"{seconds:.1f}",
+               f"{source_bytes / 1e6 / seconds:.0f}", f"{ours[kind].median('processor'):.1f}", f"{ours[kind].peak():.0f}"]
+        if options.peer:
+            convert = their_f16.median("seconds")
+            quantize = theirs[kind].median("seconds") if kind != "F16" else 0
+            row += [f"{convert + quantize:.1f}", f"{convert:.1f}", f"{quantize:.1f}" if quantize else "",
+                    f"{(convert + quantize) / seconds:.1f}", f"{their_f16.peak():.0f}",
+                    f"{theirs[kind].peak():.0f}" if quantize else ""]
+        rows.append(row)
+    notes = [f"One pass from sharded safetensors to the target, medians of {options.rounds}; peak memory is the process's "
+             "largest resident set, mapped pages of the checkpoint included.\n"]
+    if options.peer:
+        notes.append("llama.cpp: convert_hf_to_gguf.py to F16 and, for the other types, its quantizer after that (the version "
+                     "inside llama-cpp-python); the same checkpoint, in alternation.\n")
     report.write(
-        "convert.md", report.heading(f"Conversion of a {source_bytes / 2**30:.1f} GiB bf16 checkpoint, {options.threads} threads"),
-        "One pass from sharded safetensors to the target; peak memory is the process's largest resident set.\n",
-        report.table(["type", "source, GiB", "result, GiB", "seconds", "source MB/s", "processor s", "peak MiB"], rows))
+        options.result,
+        report.heading(f"Conversion of a {source_bytes / 2**30:.1f} GiB bf16 checkpoint, {options.threads} threads"),
+        *notes, report.table(header, rows))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,10 @@ void add_convert(CLI::App& program) {
                      "GGUF file to write; if not given, <Name>-<Size>-<TYPE>.gguf in the current folder")
         ->type_name("FILE");
     add_conversion_options(*command, *options);
+    command
+        ->add_option("--as", options->request.family,
+                     "Read it as this family (llama, qwen2 …), whatever config.json says")
+        ->type_name("FAMILY");
     command->add_flag("--vocab-only", options->request.vocab_only, "Write the tokenizer without the weights");
     command
         ->add_option(

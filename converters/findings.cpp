@@ -45,6 +45,11 @@ void Findings::problem(std::string subject, std::string message, std::string act
     all_.push_back({Severity::Problem, std::move(subject), std::move(message), std::move(action)});
 }
 
+void Findings::advise(std::string action) {
+    if (!all_.empty() && all_.back().severity == Severity::Problem && all_.back().action.empty())
+        all_.back().action = std::move(action);
+}
+
 std::vector<std::string> Findings::messages(Severity severity) const {
     std::vector<std::string> messages;
     for (const Finding& finding : all_) {

@@ -34,6 +34,9 @@ class Findings {
     void warn(std::string subject, std::string message, std::string action = {});
     void problem(std::string subject, std::string message, std::string action = {});
 
+    /// Says what to do about the last problem, where it does not say so itself.
+    void advise(std::string action);
+
     /// Does `work`; what it throws as Error becomes a problem. True when it came to its end.
     template <typename Work>
     bool attempt(const std::string& subject, const Work& work) {

@@ -65,7 +65,7 @@ class CheckpointPlanner {
         read_source();
         findings_.attempt("config.json", [&] {
             config_ = Json::parse(config_text_, config_name_);
-            model_ = read_model_config(*config_);
+            model_ = read_model_config(*config_, requested_family());
             plan_.family = model_->family->name;
             plan_.architecture = model_->family->architecture;
             for (const std::string& warning : model_->warnings) findings_.warn("config.json", warning);
@@ -73,6 +73,7 @@ class CheckpointPlanner {
         if (!plan_.request.vocab_only) {
             findings_.attempt("weights", [&] { open_weights(); });
             if (model_ && weights_) findings_.attempt("weights", [&] { map_weights(); });
+            if (!model_ && weights_) offer_families();
         }
         findings_.attempt("tokenizer", [&] { read_tokenizer(); });
         if (!model_ || findings_.has_problems()) return;
@@ -81,6 +82,31 @@ class CheckpointPlanner {
     }
 
   private:
+    /// --as; null when config.json decides.
+    const Family* requested_family() const {
+        const std::string& wanted = plan_.request.family;
+        if (wanted.empty()) return nullptr;
+        const Family* family = find_family_by_name(wanted);
+        if (family) return family;
+        std::vector<std::string_view> names;
+        for (const Family* known : families()) names.push_back(known->name);
+        fail("--as {}: no such family; the families are {}", wanted, fmt::join(names, ", "));
+    }
+
+    /// Where config.json names a class that nobody knows, its tensors may still be those of a family.
+    void offer_families() {
+        std::vector<std::string> names;
+        for (const Family* family : find_matching_families(*weights_)) {
+            std::string name(family->name);
+            std::ranges::transform(name, name.begin(), [](char c) { return char(std::tolower(c)); });
+            names.push_back(name.find(' ') == std::string::npos ? name : "\"" + name + "\"");
+        }
+        if (names.empty() || !plan_.request.family.empty()) return;
+        findings_.advise(fmt::format(
+            "its tensors have the names of {}: if it computes as that family does, convert with --as {}",
+            fmt::join(names, ", "), names[0]));
+    }
+
     /// What stands for config.json, and which folder has the tokenizer's files.
     void read_source() {
         if (!fs::is_directory(plan_.source())) {  // a file of llama2.c

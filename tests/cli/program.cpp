@@ -41,7 +41,7 @@ TEST_CASE("--help of the program and of each command fits a screen and has an ex
     CHECK(lines_of(program.out) <= 40);
     CHECK_THAT(program.out, ContainsSubstring("Examples:"));
     for (const char* command :
-         {"convert", "quantize", "inspect", "verify", "run", "tokenize", "perplexity", "bench"}) {
+         {"convert", "quantize", "export", "inspect", "verify", "run", "tokenize", "perplexity", "bench"}) {
         CAPTURE(command);
         CHECK_THAT(program.out, ContainsSubstring(std::string("\n  ") + command));
         const Outcome help = run_ingot({command, "--help"});

@@ -143,3 +143,27 @@ TEST_CASE("A vocabulary alone has all keys and no tensors") {
     CHECK(file.header().strings("tokenizer.ggml.tokens").size() == 2048);
     CHECK(file.header().require_uint("llama.block_count") == 2);
 }
+
+TEST_CASE("An unknown class whose tensors are a family's is offered to be read as that, and then is") {
+    const TemporaryFolder folder;
+    TinyModel model;
+    model.write(folder);
+    ConvertRequest request = request_for(folder);
+    convert(plan_conversion(request), {folder / "llama.gguf"});
+    model.class_name = "FineTunedForCausalLM";
+    write_file(folder / "config.json", model.config());
+    const ConversionPlan refused = plan_conversion(request);
+    REQUIRE(refused.findings.count(Severity::Problem) == 1);
+    CHECK_THAT(refused.findings.messages(Severity::Problem)[0],
+               ContainsSubstring("FineTunedForCausalLM") && ContainsSubstring("convert with --as llama"));
+    request.family = "llama";
+    convert(plan_conversion(request), {folder / "fine.gguf"});
+    const GgufFile llama(folder / "llama.gguf"), fine(folder / "fine.gguf");
+    for (const TensorInfo& tensor : llama.header().tensors()) {
+        CHECK(std::ranges::equal(llama.tensor_bytes(tensor),
+                                 fine.tensor_bytes(*fine.header().find_tensor(tensor.name))));
+    }
+    request.family = "nonsense";
+    CHECK_THAT(problems_of(examine(plan_conversion(request), folder / "x.gguf", false, 1)),
+               ContainsSubstring("--as nonsense: no such family; the families are Llama, Mistral"));
+}
