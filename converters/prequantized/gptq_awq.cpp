@@ -23,8 +23,9 @@ enum class Packing : uint8_t { Gptq, Awq };
 struct Columns {
     Packing packing{};
     uint32_t bits = 0;
-    int32_t zero_offset = 0;  // added to what is stored
-    bool wrap_zeros = false;  // z + 1 stays within `bits`
+    int32_t zero_offset = 0;   // added to what is stored
+    bool wrap_zeros = false;   // z + 1 stays within `bits`
+    uint32_t word_offset = 0;  // or: added to each word of zeros, with carries from one to the next
     uint64_t n_inputs = 0, n_outputs = 0, n_groups = 0, group_size = 0;
     const SourceTensor *codes = nullptr, *zeros = nullptr, *scales = nullptr;
     const SourceTensor* groups = nullptr;  // g_idx, or null
@@ -104,7 +105,7 @@ class ColumnRows final : public TensorRows {
         }
         const uint64_t row_words = c_.n_outputs * c_.bits / 32;
         const int32_t stored = int32_t(bits_of_stream(output * c_.bits, [&](uint64_t word) {
-            return element_at<uint32_t>(*c_.zeros, group * row_words + word);
+            return element_at<uint32_t>(*c_.zeros, group * row_words + word) + c_.word_offset;
         }));
         const int32_t zero = stored + c_.zero_offset;
         return c_.wrap_zeros ? zero & ((1 << c_.bits) - 1) : zero;
@@ -130,6 +131,18 @@ void expect_matrix(const SourceTensor& tensor, std::string_view element, uint64_
     fail("{} has the shape [{}] of {}, expected [{}, {}]{}{}", printable(tensor.name),
          fmt::join(tensor.shape.rbegin(), tensor.shape.rend(), ", "), element_name(tensor), rows, columns,
          element.empty() ? "" : " of ", element);
+}
+
+/// Where z - 1 was below zero, the libraries part ways: GPTQModel borrows from the word's next zero and gives
+/// it back (but for 3 bits, whose fields straddle words), AutoGPTQ adds one within the width (but for 3
+/// bits).
+bool made_by_gptqmodel(const Parts& parts) {
+    const Json* meta = parts.quantization() ? parts.quantization()->find("meta") : nullptr;
+    const Json* makers = meta ? meta->find("quantizer") : nullptr;
+    if (!makers) return false;
+    return std::ranges::any_of(makers->elements(), [](const Json& maker) {
+        return maker.kind() == Json::Kind::String && maker.as_string().starts_with("gptqmodel");
+    });
 }
 
 void decode_columns(Parts& parts, const SourceTensor& codes, const std::string& module) {
@@ -166,9 +179,13 @@ void decode_columns(Parts& parts, const SourceTensor& codes, const std::string& 
         const Json* quantization = parts.quantization();
         const auto format = quantization ? quantization->get_string("checkpoint_format") : std::nullopt;
         if (format.value_or("gptq") != "gptq_v2") {
-            // AutoGPTQ adds one within the width for 2, 4 and 8 bits, and beyond it for 3.
-            c.zero_offset = 1;
-            c.wrap_zeros = c.bits != 3;
+            const bool carries = made_by_gptqmodel(parts) && c.bits != 3;
+            if (carries) {
+                c.word_offset = UINT32_MAX / ((1u << c.bits) - 1);  // a one for each zero of the word
+            } else {
+                c.zero_offset = 1;
+                c.wrap_zeros = c.bits != 3 || made_by_gptqmodel(parts);
+            }
         }
         c.groups = parts.find(module + ".g_idx");
         if (c.groups && (element_name(*c.groups) != "I32" || c.groups->n_elements() != c.n_inputs))

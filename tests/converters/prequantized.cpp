@@ -173,6 +173,15 @@ TEST_CASE("GPTQ: codes packed along inputs, zeros along outputs, any group for e
     const Decoded second(tensors(1), R"({"quant_method":"gptq","checkpoint_format":"gptq_v2"})");
     CHECK(second.values("a.weight")[1] == 0);
     CHECK(second.values("a.weight")[32 + 1] == 10);
+    // Stored zeros of 3, 0, 0 … are 0, 1, 1 for AutoGPTQ; GPTQModel carries: 0, 2, 1.
+    auto wrapped = tensors(1);
+    wrapped[1].data = i32_bytes({3, 3});
+    const std::vector<float> within = Decoded(wrapped).values("a.weight");
+    CHECK(std::vector<float>{within[0], within[32], within[64]} == std::vector<float>{0, -1, -1});
+    const std::vector<float> carried =
+        Decoded(wrapped, R"({"quant_method":"gptq","meta":{"quantizer":["gptqmodel:1.4.2"]}})")
+            .values("a.weight");
+    CHECK(std::vector<float>{carried[0], carried[32], carried[64]} == std::vector<float>{0, -2, -1});
     for (const uint32_t group : {2u, 0xffffffffu}) {
         const Decoded wrong(tensors(group));
         std::vector<float> row(32);
