@@ -50,9 +50,14 @@ class Exporter {
         // Tensors of one source, fused in the checkpoint, belong together.
         std::vector<std::string> sources;
         std::map<std::string, std::vector<Case>> by_source;
+        std::set<std::string_view> asked;  // targets for which this model asks by one of the alternatives
+        for (const TensorRule& rule : model_.family->tensors) {
+            if (rule.required != terms::if_tied && rule.required(model_, layer)) asked.insert(rule.target);
+        }
         for (const TensorRule& rule : model_.family->tensors) {
             // An output matrix that is the embedding once more is no tensor of the checkpoint.
             if (per_layer(rule.target) != in_layers || rule.required == terms::if_tied) continue;
+            if (asked.contains(rule.target) && !rule.required(model_, layer)) continue;
             const std::string target = with_layer(rule.target, layer);
             const auto written = written_.find(target);
             if (written == written_.end()) continue;

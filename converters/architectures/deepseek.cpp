@@ -1,6 +1,9 @@
 // DeepSeek-V2, V3 and Mistral 4: attention over a compressed cache (MLA), experts beside shared ones behind
 // some dense layers. GGUF holds the projection from the compressed vector in two parts, one transposed, so
 // that a reader can attend to the compressed vectors themselves, as to one wide KV head.
+#include <array>
+#include <utility>
+
 #include "converters/architectures/tables.h"
 
 namespace ingot::converters {
@@ -120,6 +123,14 @@ static constexpr TensorRule kTensors[] = {
     kOutput,
 };
 #undef LAYER
+/// Of two alternatives the first is the form of the family's own checkpoints: Mistral's experts are fused.
+static constexpr auto kMistral4Tensors = [] {
+    auto tensors = std::to_array(kTensors);
+    for (size_t i = 1; i < tensors.size(); ++i) {
+        if (tensors[i].target == tensors[i - 1].target) std::swap(tensors[i], tensors[i - 1]);
+    }
+    return tensors;
+}();
 
 static void refine(const Json& config, ModelConfig& model) {
     model.latent = {.query_rank = config.get_uint("q_lora_rank").value_or(0),
@@ -214,7 +225,7 @@ extern const Family kMistral4{.name = "Mistral 4",
                               .classes = kMistral4Classes,
                               .model_types = kMistral4Types,
                               .architecture = "mistral4",
-                              .tensors = kTensors,
+                              .tensors = kMistral4Tensors,
                               .numbers = kNumbers,
                               .activations = kSilu,
                               .refine = refine,

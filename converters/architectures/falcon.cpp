@@ -11,16 +11,23 @@ static constexpr std::string_view kGelu[] = {"gelu"};
 static constexpr std::string_view kBloomGelu[] = {"gelu_pytorch_tanh", "gelu",
                                                   "gelu_new"};  // by tanh, whatever it says
 
+static bool norm_for_each(const ModelConfig& model, uint64_t) {
+    return model.norm_for_each;
+}
+static bool norm_for_both(const ModelConfig& model, uint64_t) {
+    return !model.norm_for_each;
+}
+
 #define LAYER "transformer.h.{bid}."
 static constexpr TensorRule kFalconTensors[] = {
     {"transformer.word_embeddings.weight", "token_embd.weight", {hidden, vocabulary}},
     // The 40B: attn_norm is the feed-forward's, attn_norm_2 attention's.
-    {LAYER "ln_attn.weight", "blk.{bid}.attn_norm_2.weight", {hidden}, {}, optional},
-    {LAYER "ln_attn.bias", "blk.{bid}.attn_norm_2.bias", {hidden}, {}, optional},
-    {LAYER "ln_mlp.weight", "blk.{bid}.attn_norm.weight", {hidden}},
-    {LAYER "input_layernorm.weight", "blk.{bid}.attn_norm.weight", {hidden}},
-    {LAYER "ln_mlp.bias", "blk.{bid}.attn_norm.bias", {hidden}},
-    {LAYER "input_layernorm.bias", "blk.{bid}.attn_norm.bias", {hidden}},
+    {LAYER "ln_attn.weight", "blk.{bid}.attn_norm_2.weight", {hidden}, {}, norm_for_each},
+    {LAYER "ln_attn.bias", "blk.{bid}.attn_norm_2.bias", {hidden}, {}, norm_for_each},
+    {LAYER "ln_mlp.weight", "blk.{bid}.attn_norm.weight", {hidden}, {}, norm_for_each},
+    {LAYER "input_layernorm.weight", "blk.{bid}.attn_norm.weight", {hidden}, {}, norm_for_both},
+    {LAYER "ln_mlp.bias", "blk.{bid}.attn_norm.bias", {hidden}, {}, norm_for_each},
+    {LAYER "input_layernorm.bias", "blk.{bid}.attn_norm.bias", {hidden}, {}, norm_for_both},
     {LAYER "self_attention.query_key_value.weight",
      "blk.{bid}.attn_qkv.weight",
      {hidden, qkv_width},
@@ -49,6 +56,7 @@ static void refine_falcon(const Json& config, ModelConfig& model) {
     // Old configs say how many KV heads there are only by multi_query: one.
     if (!grouped) model.n_kv_heads = truth("multi_query", true) ? 1 : model.n_heads;
     for (LayerConfig& layer : model.layers) layer.n_kv_heads = model.n_kv_heads;
+    model.norm_for_each = config.get_uint("num_ln_in_parallel_attn").value_or(grouped ? 2 : 1) == 2;
 }
 static constexpr std::string_view kFalconClasses[] = {"FalconForCausalLM", "RWForCausalLM"};
 static constexpr std::string_view kFalconTypes[] = {"falcon", "RefinedWeb", "RefinedWebModel"};

@@ -67,8 +67,11 @@ class Mapper {
             carry_over(rule, sources.found, layer);
             return;
         }
-        const TensorRule& rule = alternatives.front();
-        if (rule.required(model_, layer)) missing_.push_back(find_sources(rule, layer).missing.front());
+        for (const TensorRule& rule : alternatives) {
+            if (rule.required == terms::if_tied || !rule.required(model_, layer)) continue;
+            missing_.push_back(find_sources(rule, layer).missing.front());
+            return;
+        }
     }
 
     struct Sources {
@@ -190,9 +193,10 @@ class Mapper {
                                    tensor.ends_with(".absmax") || tensor.ends_with(".weight_scale") ||
                                    tensor.ends_with(".weight_packed");
             findings.push_back({Severity::Problem, tensor, "unknown tensor: " + tensor,
-                                quantized ? "tensors of this name come from an already quantized checkpoint, "
-                                            "which is not read yet: convert the original one"
-                                          : ""});
+                                quantized
+                                    ? "tensors of this name are parts of a quantized weight, but the others "
+                                      "are missing: convert the original checkpoint"
+                                    : ""});
         }
         throw Problems(
             fmt::format("the checkpoint does not match its config.json ({}, {} layers): {} problem{}",

@@ -76,6 +76,7 @@ struct ModelConfig {
     Experts experts;
     LatentAttention latent;
     DeltaNet delta_net;
+    bool norm_for_each = false;     // attention and feed-forward side by side have a norm each (Falcon 40B)
     uint64_t n_further_layers = 0;  // stored behind the model's own: heads that predict further tokens
     uint64_t per_layer_input = 0;   // elements that each layer gets for each token (Gemma 4)
     std::vector<LayerConfig> layers;

@@ -7,6 +7,7 @@ the standard deviation of transformers' logits; up to 1e-3 passes. The table goe
     hf_parity.py [--ingot build/ingot] [--only FAMILY …] [--folder DIR] [--no-write]
 """
 import argparse
+import json
 import os
 import re
 import shutil
@@ -50,10 +51,6 @@ GELU_FAMILIES = ["gemma", "gemma2", "gemma3", "gemma4", "gemma4-moe", "gpt2", "p
 ERF_FAMILIES = ["gptneox", "gptneox-sequential", "falcon", "falcon-40b", "mpt"]
 GELU_TOLERANCE = 1e-2
 
-# Keys and values rounded to half precision change the logits by more than the tolerance. How much is measured by
-# giving llama.cpp such a cache; what runs here may be twice as far away.
-HALF_CACHE = 2
-
 
 class Failure(Exception):
     """Why a cell of the table is not a number."""
@@ -88,7 +85,7 @@ def why_not():
     return "it does not load the file"
 
 
-def in_llama(file, tokens, cache=llama_cpp.GGML_TYPE_F32):
+def in_llama(file, tokens):
     """Logits (n_tokens, n_vocabulary). In a process of its own, because llama.cpp may abort."""
     with tempfile.TemporaryDirectory() as name:
         logits, message = Path(name) / "logits.npy", Path(name) / "message"
@@ -96,7 +93,7 @@ def in_llama(file, tokens, cache=llama_cpp.GGML_TYPE_F32):
         if child == 0:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             try:
-                np.save(logits, logits_of_llama(file, tokens, cache))
+                np.save(logits, logits_of_llama(file, tokens))
             except Failure as failure:
                 message.write_text(str(failure))
             os._exit(0)
@@ -108,7 +105,7 @@ def in_llama(file, tokens, cache=llama_cpp.GGML_TYPE_F32):
         return np.load(logits)
 
 
-def logits_of_llama(file, tokens, cache):
+def logits_of_llama(file, tokens):
     log_lines.clear()
     parameters = llama_cpp.llama_model_default_params()
     parameters.n_gpu_layers = 0
@@ -119,7 +116,7 @@ def logits_of_llama(file, tokens, cache):
     parameters = llama_cpp.llama_context_default_params()
     parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = CONTEXT
     parameters.n_threads = parameters.n_threads_batch = 1
-    parameters.type_k = parameters.type_v = cache
+    parameters.type_k = parameters.type_v = llama_cpp.GGML_TYPE_F32  # as `ingot perplexity --logits` keeps them
     parameters.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
     context = llama_cpp.llama_init_from_model(model, parameters)
     if not context:
@@ -151,12 +148,14 @@ def in_ingot(program, file, tokens, folder):
     return np.load(out).reshape(len(tokens), -1)
 
 
-def exported(program, file, folder, model, tokens):
-    """The largest difference after the way back: GGUF -> checkpoint -> transformers."""
+def exported(program, file, folder, tokens):
+    """Logits after the way back: GGUF -> checkpoint -> transformers. A model with several towers comes back as its text
+    model, whose class config.json names."""
     target = folder / "exported"
     shutil.rmtree(target, ignore_errors=True)
     run(program, "export", file, target)
-    again = type(model).from_pretrained(target, dtype=torch.float32, attn_implementation="eager").eval()
+    name = json.loads((target / "config.json").read_text())["architectures"][0]
+    again = getattr(transformers, name).from_pretrained(target, dtype=torch.float32, attn_implementation="eager").eval()
     return in_transformers(again, tokens)
 
 
@@ -197,17 +196,6 @@ def cell(measure, check, what, excused=None, tolerance=TOLERANCE, note=""):
     return f"{value:.1e}" + (note if value > TOLERANCE else "")
 
 
-def half_cache(family, file, tokens, reference):
-    """How far a cache in half precision may take the logits, and how the table says so."""
-    if family in LLAMA_DIFFERS:
-        return 1e-2, ": cache in F16"
-    try:
-        value = difference(in_llama(file, tokens, llama_cpp.GGML_TYPE_F16), reference)
-    except Failure:
-        return TOLERANCE, ""
-    return max(TOLERANCE, HALF_CACHE * value), f": cache in F16, with which llama.cpp has {value:.1e}"
-
-
 def compare(family, options, folder, abilities, check):
     checkpoint, file = folder / family, folder / f"{family}.gguf"
     tokens = tiny_models.token_ids()
@@ -221,9 +209,8 @@ def compare(family, options, folder, abilities, check):
         return [*row, "no: " + str(failure).splitlines()[0], "", "", ""]
     row.append("yes")
     if abilities["run"]:
-        tolerance, note = half_cache(family, file, tokens, reference)
         row.append(cell(lambda: difference(in_ingot(options.ingot, file, tokens, folder), reference), check,
-                        f"{family}: here", tolerance=tolerance, note=note))
+                        f"{family}: here"))
     else:
         row.append("not built")
     gelu = family in GELU_FAMILIES + ERF_FAMILIES
@@ -231,7 +218,7 @@ def compare(family, options, folder, abilities, check):
                     LLAMA_DIFFERS.get(family), GELU_TOLERANCE if gelu else TOLERANCE,
                     f": {GELU}" + (", and by tanh" if family in ERF_FAMILIES else "")))
     if abilities["export"]:
-        row.append(cell(lambda: difference(exported(options.ingot, file, folder, model, tokens), reference), check,
+        row.append(cell(lambda: difference(exported(options.ingot, file, folder, tokens), reference), check,
                         f"{family}: export"))
     else:
         row.append("not built")
