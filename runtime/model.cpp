@@ -14,12 +14,26 @@ auto with_path(const GgufFile& file, Work&& work) {
     }
 }
 
+void refuse_shard(const GgufHeader& header) {
+    const uint64_t n_files = header.get_uint("split.count").value_or(1);
+    if (n_files > 1) {
+        fail(
+            "one of the {} files of a split model, which cannot be run yet; write it as one file, without "
+            "--split-max-size",
+            n_files);
+    }
+}
+
 }  // namespace
 
 Model::Model(const std::filesystem::path& path, Backend& backend)
     : file_(path),
       backend_(backend),
-      hyperparameters_(with_path(file_, [&] { return Hyperparameters::from_header(file_.header()); })),
+      hyperparameters_(with_path(file_,
+                                 [&] {
+                                     refuse_shard(file_.header());
+                                     return Hyperparameters::from_header(file_.header());
+                                 })),
       weights_(with_path(file_, [&] { return Weights::load(file_, hyperparameters_, backend); })) {}
 
 std::unique_ptr<Tokenizer> Model::load_tokenizer() const {
