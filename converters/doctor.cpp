@@ -26,7 +26,7 @@ uint64_t available_memory_bytes() {
     return 0;
 }
 
-/// "F16": 65504 and so on. Types with few bits, tensors that fall back: worth knowing, not in the way.
+/// Worth knowing, but not in the way.
 void describe_types(const ConversionPlan& plan, Findings& findings) {
     size_t n_fallbacks = 0;
     std::string first;

@@ -17,8 +17,8 @@ namespace {
 
 const std::string kDemo = INGOT_SOURCE_DIR "/tests/data/tolstoy-5m";
 
-/// Starts a conversion, waits until `n_bytes` beside the target are there, and kills it so many microseconds
-/// later. True when it was still running.
+/// Starts a conversion, waits until its unfinished file is there, and kills it so many microseconds later.
+/// True when it was still running.
 bool convert_and_kill(const std::string& output, const char* type, int microseconds) {
     const pid_t child = ::fork();
     if (child == 0) {
