@@ -129,7 +129,8 @@ void check_heads(const Json& config, const ModelConfig& model) {
     if (model.family->positions != Positions::Rotary) return;
     uint64_t widest = 0;
     for (const LayerConfig& layer : model.layers) widest = std::max(widest, layer.head_dim);
-    if (model.head_dim % 2 != 0 || model.rotary_dim % 2 != 0 || model.rotary_dim > widest) {
+    if (model.head_dim % 2 != 0 || model.rotary_dim % 2 != 0 || model.rotary_dim == 0 ||
+        model.rotary_dim > widest) {
         fail("{}: heads of {} elements cannot be rotated in pairs{}", config.where(), model.head_dim,
              model.rotary_dim == model.head_dim ? "" : fmt::format(", {} of them", model.rotary_dim));
     }

@@ -206,6 +206,8 @@ TEST_CASE("Queries, keys and values that go head by head, or KV head by KV head,
     CHECK(mapped.key<uint32_t>("gptneox.rope.dimension_count") == 2u);
     CHECK(mapped.key<bool>("gptneox.use_parallel_residual"));
     CHECK_THAT(error_of("GPTNeoXForCausalLM", members, neox(44)), ContainsSubstring("implies 48 rows"));
+    CHECK_THAT(error_of("GPTNeoXForCausalLM", "\"num_key_value_heads\":null,\"rotary_pct\":0.01,", neox(48)),
+               ContainsSubstring("cannot be rotated in pairs, 0 of them"));
 
     // Falcon 40B: 2 groups of 2 queries, a key and a value.
     const std::string layer = "transformer.h.0.";
