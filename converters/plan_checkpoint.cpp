@@ -136,25 +136,28 @@ class CheckpointPlanner {
     }
 
     void open_weights() {
+        std::optional<WeightSet>
+            weights;  // the plan's only once they can be read: else mapping them is noise
         if (llama2c_) {
             plan_.source_form = llama2c_->describe();
-            weights_ = llama2c_weights(*llama2c_);
+            weights = llama2c_weights(*llama2c_);
             plan_.checkpoint = std::move(llama2c_);
         } else {
             plan_.checkpoint = open_checkpoint(plan_.source());
             plan_.source_form = form_of(*plan_.checkpoint);
-            weights_.emplace(*plan_.checkpoint);
             if (!config_) return;
-            const Prequantized prequantized = decode_prequantized(*config_, *plan_.checkpoint, *weights_);
+            weights.emplace(*plan_.checkpoint);
+            const Prequantized prequantized = decode_prequantized(*config_, *plan_.checkpoint, *weights);
             if (!prequantized.form.empty()) plan_.source_form += ", " + prequantized.describe();
             for (const std::string& warning : prequantized.warnings) findings_.warn("weights", warning);
         }
         for (const AdapterChoice& adapter : plan_.request.adapters) {
-            MergedAdapter merged = merge_adapter(*weights_, adapter.folder, adapter.scale);
+            MergedAdapter merged = merge_adapter(*weights, adapter.folder, adapter.scale);
             plan_.source_form += ", " + merged.description;
             plan_.adapters.push_back(std::move(merged.checkpoint));
             for (const std::string& warning : merged.warnings) findings_.warn("weights", warning);
         }
+        weights_ = std::move(weights);
     }
 
     void map_weights() {

@@ -55,14 +55,31 @@ class ColumnRows final : public TensorRows {
                 zeros[group * n_rows + row] = zero(group, first_row + row);
             }
         }
-        for (uint64_t j = 0; j < n_columns; ++j) {
-            const uint64_t input = first_column + j, group = group_of(input);
-            const float* scale = scales.data() + group * n_rows;
-            const int32_t* zero = zeros.data() + group * n_rows;
+        const auto value = [&](uint64_t group, uint64_t row, uint32_t code) {
+            const float level = float(int32_t(code) - zeros[group * n_rows + row]);
+            return rounded(scales[group * n_rows + row] * level, scales_.precision());
+        };
+        // GPTQ's codes of 2, 4 and 8 bits don't straddle words: each word is read once for the inputs in it.
+        const bool whole = c_.packing == Packing::Gptq && 32 % c_.bits == 0;
+        const uint64_t word_inputs = whole ? 32 / c_.bits : 1;
+        for (uint64_t j = 0; j < n_columns;) {
+            const uint64_t input = first_column + j, place = input % word_inputs;
+            const uint64_t n = std::min(n_columns - j, word_inputs - place);
+            uint64_t groups[16];
+            for (uint64_t k = 0; k < n; ++k) groups[k] = group_of(input + k);
             for (uint64_t row = 0; row < n_rows; ++row) {
-                const float level = float(int32_t(code(input, first_row + row)) - zero[row]);
-                values[row * n_columns + j] = rounded(scale[row] * level, scales_.precision());
+                float* out = values + row * n_columns + j;
+                if (!whole) {
+                    *out = value(groups[0], row, code(input, first_row + row));
+                    continue;
+                }
+                const uint64_t at = input / word_inputs * c_.n_outputs + first_row + row;
+                uint32_t word = element_at<uint32_t>(*c_.codes, at) >> (place * c_.bits);
+                for (uint64_t k = 0; k < n; ++k, word >>= c_.bits) {
+                    out[k] = value(groups[k], row, word & ((1u << c_.bits) - 1));
+                }
             }
+            j += n;
         }
     }
 
