@@ -12,6 +12,8 @@
 #include "converters/doctor.h"
 #include "converters/verification.h"
 #include "format/error.h"
+#include "format/ingot_keys.h"
+#include "runtime/tokenizer/self_test.h"
 
 namespace ingot::cli {
 
@@ -63,6 +65,19 @@ void check(const ConversionPlan& plan, const std::string& output, const Conversi
     print_out(options.json ? check_json(plan, output, diagnosis)
                            : check_text(plan, output, diagnosis, Painter(stdout)));
     if (!diagnosis.ok()) throw Exit{kFailed};
+}
+
+/// Stores texts and the ids that this version gives them: the runtime's tokenizer encodes, the plan stores.
+/// A tokenizer that the runtime cannot make is a problem now, not when the file is used.
+void add_self_test(ConversionPlan& plan) {
+    if (plan.files.empty() || plan.metadata().find(keys::kTokenizerModel) == nullptr) return;
+    if (plan.metadata().find(keys::kTokenizerTestIds) != nullptr) return;  // of the GGUF that it is made from
+    plan.findings.attempt("tokenizer", [&] {
+        Metadata metadata = plan.metadata();
+        runtime::add_tokenizer_self_test(metadata);
+        for (const std::string_view key : {keys::kTokenizerTestTexts, keys::kTokenizerTestIds})
+            plan.set_metadata(std::string(key), *metadata.find(key));
+    });
 }
 
 }  // namespace
@@ -145,7 +160,8 @@ void run_conversion(const ConversionOptions& options, const char* label) {
     ConvertRequest request = options.request;
     request.recipe = find_recipe(options.type);
     if (!options.split_size.empty()) request.max_file_bytes = parse_size(options.split_size);
-    const ConversionPlan plan = plan_conversion(request);
+    ConversionPlan plan = plan_conversion(request);
+    add_self_test(plan);
     const std::string output = options.output.empty() ? default_output_name(plan) : options.output;
     if (options.check) return check(plan, output, options);
 

@@ -1,4 +1,5 @@
 // ingot tokenize: text → token ids and back, with the tokenizer that a GGUF file carries.
+#include <algorithm>
 #include <charconv>
 #include <memory>
 #include <optional>
@@ -22,7 +23,8 @@ struct Options {
     std::string file;
     std::optional<std::string> prompt;
     std::string prompt_file;
-    std::optional<std::string> ids;  // --decode
+    std::optional<std::string> ids;        // --decode
+    std::optional<std::string> separator;  // --each
     bool no_bos = false;
     bool special = false;
     bool json = false;
@@ -63,6 +65,21 @@ void print_json(const Tokenizer& tokenizer, const std::vector<Token>& ids) {
     print_out(json.text() + "\n");
 }
 
+/// A line of ids for each part of the input that ends with the separator.
+void print_each(const Tokenizer& tokenizer, const Options& options) {
+    const std::string text = input_text(options);
+    const std::string& separator = *options.separator;
+    std::string lines;
+    for (size_t begin = 0; begin < text.size();) {
+        const size_t end = std::min(text.find(separator, begin), text.size());
+        const std::string_view part = std::string_view(text).substr(begin, end - begin);
+        lines +=
+            fmt::format("{}\n", fmt::join(tokenizer.encode(part, !options.no_bos, options.special), " "));
+        begin = end + separator.size();
+    }
+    print_out(lines);
+}
+
 void tokenize(const Options& options) {
     const GgufFile file(options.file);
     std::unique_ptr<Tokenizer> tokenizer;
@@ -80,6 +97,7 @@ void tokenize(const Options& options) {
         print_out(is_terminal(stdout) ? text + "\n" : text);
         return;
     }
+    if (options.separator) return print_each(*tokenizer, options);
     const std::vector<Token> ids = tokenizer->encode(input_text(options), !options.no_bos, options.special);
     if (options.json) return print_json(*tokenizer, ids);
     print_out(fmt::format("{}\n", fmt::join(ids, " ")));
@@ -101,6 +119,14 @@ void add_tokenize(CLI::App& program) {
                       "Read (or with --decode: print) control tokens such as <s>");
     CLI::Option* json =
         command->add_flag("--json", options->json, "{\"ids\": [...], \"texts\": [...], \"count\": N}");
+    CLI::Option* each = command
+                            ->add_option("--each", options->separator,
+                                         "Cut the input after each SEPARATOR; a line of ids for each part")
+                            ->type_name("SEPARATOR")
+                            ->check([](const std::string& text) {
+                                return text.empty() ? std::string("the separator is empty") : std::string();
+                            });
+    each->excludes(decode)->excludes(json);
     prompt->excludes(file)->excludes(decode);
     file->excludes(decode);
     json->excludes(decode);

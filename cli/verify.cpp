@@ -14,6 +14,7 @@
 #include "format/error.h"
 #include "format/json_writer.h"
 #include "inspect/value_text.h"
+#include "runtime/tokenizer/self_test.h"
 
 namespace ingot::cli {
 
@@ -32,10 +33,16 @@ struct Options {
 /// The number of the JSON form, raised when a member changes its meaning or goes away.
 constexpr int kVerifyVersion = 1;
 
-std::string json_text(const GgufFile& file, const Verification& result, double seconds) {
+using runtime::TokenizerSelfTest;
+
+std::string json_text(const GgufFile& file, const Verification& result, const TokenizerSelfTest& tokenizer,
+                      double seconds) {
     JsonWriter json;
     json.begin_object().member("ingot_verify", kVerifyVersion).member("file", file.path().string());
-    json.member("ok", result.ok()).member("checksums", result.has_checksums);
+    json.member("ok", result.ok() && tokenizer.mismatches.empty());
+    json.member("tokenizer_texts", tokenizer.n_texts);
+    json.member("tokenizer_mismatches", tokenizer.mismatches.size())
+        .member("checksums", result.has_checksums);
     json.member("tensor_count", file.header().tensors().size()).member("checked", result.n_checked);
     json.member("checked_bytes", result.checked_bytes)
         .member("seconds", seconds)
@@ -75,17 +82,36 @@ Verification verify_with_progress(const GgufFile& file, int n_threads) {
     return inspect::verify(file, n_threads, progress, &interrupted);
 }
 
+/// The texts and ids that the converting version stored, against this version's tokenizer.
+void report_tokenizer(const TokenizerSelfTest& tokenizer, const std::string& file) {
+    if (tokenizer.n_texts == 0) return;
+    const Painter paint(stdout);
+    if (tokenizer.mismatches.empty()) {
+        return print_out(fmt::format("{}  {}: tokenizer gives the stored ids for all of {}\n",
+                                     paint(Tone::Good, "ok"), file, plural(tokenizer.n_texts, "text")));
+    }
+    const TokenizerSelfTest::Mismatch& first = tokenizer.mismatches.front();
+    fail(
+        "{}: the tokenizer gives other ids for {} of {} texts than when the file was made; \"{}\" was [{}] "
+        "and "
+        "is [{}]; use the version of Ingot that made it (ingot.version), or convert the model again",
+        file, tokenizer.mismatches.size(), tokenizer.n_texts, escaped(first.text), first.expected,
+        first.found);
+}
+
 void run_verify(const Options& options) {
     const auto start = std::chrono::steady_clock::now();
     const GgufFile file(options.file);  // every extent is checked here
     const Verification result = verify_with_progress(file, options.n_threads);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (result.stopped) throw Exit{130};
+    const TokenizerSelfTest tokenizer = runtime::run_tokenizer_self_test(file.header());
     if (options.json) {
-        print_out(json_text(file, result, seconds));
-        if (!result.ok()) throw Exit{1};
+        print_out(json_text(file, result, tokenizer, seconds));
+        if (!result.ok() || !tokenizer.mismatches.empty()) throw Exit{1};
         return;
     }
+    report_tokenizer(tokenizer, options.file);
 
     const Painter paint(stdout);
     const std::string tensors = plural(file.header().tensors().size(), "tensor");
@@ -111,8 +137,8 @@ void run_verify(const Options& options) {
 
 void add_verify(CLI::App& program) {
     auto options = std::make_shared<Options>();
-    CLI::App* command =
-        program.add_subcommand("verify", "Check a file's extents and the checksum of every tensor");
+    CLI::App* command = program.add_subcommand(
+        "verify", "Check a file's extents, the checksum of every tensor, and its tokenizer");
     command->add_option("FILE", options->file, "GGUF file; all of it is read")->required();
     command->add_option("--threads", options->n_threads, "Threads (default: all cores)")
         ->check(CLI::Range(1, 1024));
