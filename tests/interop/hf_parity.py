@@ -47,9 +47,10 @@ LLAMA_DIFFERS = {
 # GELU by a table of half-precision values, and the approximation by tanh where the checkpoint has the exact one. With
 # the same table in transformers' place, what is left of the difference is a quarter.
 GELU = "its GELU is a table in half precision"
-GELU_FAMILIES = ["gemma", "gemma2", "gemma3", "gemma4", "gemma4-moe", "gpt2", "phi2", "starcoder2", "bloom"]
+GELU_FAMILIES = ["gemma", "gemma2", "gemma3", "gemma4", "gemma4-moe", "gemma3-vision",
+                 "gemma4-vision", "gpt2", "phi2", "starcoder2", "bloom"]
 ERF_FAMILIES = ["gptneox", "gptneox-sequential", "falcon", "falcon-40b", "mpt"]
-GELU_TOLERANCE = 1e-2
+GELU_TOLERANCE = 2e-2
 
 
 class Failure(Exception):

@@ -204,6 +204,22 @@ FAMILIES |= {
             partial_rotary_factor=0.25, mrope_section=[3, 3, 2], mrope_interleaved=True)}),
 }
 
+# The same text models inside models with a vision tower, as most checkpoints of these families are.
+TOWER = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 16}
+WRAPPED = {
+    "gemma3": ("gemma3", {"mm_tokens_per_image": 4}, TOWER | {"model_type": "siglip_vision_model", "image_size": 32}),
+    "gemma4": ("gemma4", {"audio_config": None}, TOWER | {"num_key_value_heads": 2, "head_dim": 16}),
+    "llama4": ("llama4", {}, TOWER | {"image_size": 32, "vision_output_dim": 32, "projector_input_dim": 32,
+                                      "projector_output_dim": 32}),
+    "qwen35": ("qwen3_5", {}, {"hidden_size": 32, "intermediate_size": 32, "depth": 1, "num_heads": 2, "patch_size": 16,
+                               "out_hidden_size": 128, "num_position_embeddings": 16}),
+}
+for name, (wrapper, values, tower) in WRAPPED.items():
+    text_type, text = FAMILIES[name]
+    FAMILIES[f"{name}-vision"] = (wrapper, IDS | values | {
+        "tie_word_embeddings": text["tie_word_embeddings"], "text_config": text | {"model_type": text_type},
+        "vision_config": tower})
+
 
 def fan_in(name, shape):
     """How many values an output of this weight sums up. transformers' fused experts of some families are (in, out)."""
