@@ -92,14 +92,6 @@ class ColumnRows final : public TensorRows {
     }
 
   private:
-    /// Bits bit … bit + bits - 1 of the stream of words word(0), word(1), …
-    template <typename Word>
-    uint32_t bits_of_stream(uint64_t bit, const Word& word) const {
-        const uint64_t index = bit / 32;
-        uint64_t window = word(index);
-        if (bit % 32 + c_.bits > 32) window |= uint64_t(word(index + 1)) << 32;
-        return uint32_t(window >> (bit % 32)) & ((1u << c_.bits) - 1);
-    }
     /// Output 8k + j of AWQ's word k.
     static uint32_t awq_nibble(uint32_t word, uint64_t output) {
         constexpr uint32_t kNibble[8] = {0, 4, 1, 5, 2, 6, 3, 7};
@@ -111,7 +103,7 @@ class ColumnRows final : public TensorRows {
             return awq_nibble(element_at<uint32_t>(*c_.codes, input * (c_.n_outputs / 8) + output / 8),
                               output);
         }
-        return bits_of_stream(input * c_.bits, [&](uint64_t word) {
+        return bits_of_stream(input * c_.bits, c_.bits, [&](uint64_t word) {
             return element_at<uint32_t>(*c_.codes, word * c_.n_outputs + output);
         });
     }
@@ -121,7 +113,7 @@ class ColumnRows final : public TensorRows {
                 awq_nibble(element_at<uint32_t>(*c_.zeros, group * (c_.n_outputs / 8) + output / 8), output));
         }
         const uint64_t row_words = c_.n_outputs * c_.bits / 32;
-        const int32_t stored = int32_t(bits_of_stream(output * c_.bits, [&](uint64_t word) {
+        const int32_t stored = int32_t(bits_of_stream(output * c_.bits, c_.bits, [&](uint64_t word) {
             return element_at<uint32_t>(*c_.zeros, group * row_words + word) + c_.word_offset;
         }));
         const int32_t zero = stored + c_.zero_offset;

@@ -32,6 +32,14 @@ T element_at(const SourceTensor& tensor, uint64_t index) {
     return value;
 }
 
+/// Bits bit … bit + bits - 1 of a dense stream of 32-bit words, low bits first; word(i) reads one.
+template <typename Word>
+uint32_t bits_of_stream(uint64_t bit, uint32_t bits, const Word& word) {
+    uint64_t window = word(bit / 32);
+    if (bit % 32 + bits > 32) window |= uint64_t(word(bit / 32 + 1)) << 32;
+    return uint32_t(window >> (bit % 32)) & ((1u << bits) - 1);
+}
+
 /// "F16", "U8", "F8_E4M3": the element type, whether Ingot has one for it or not.
 std::string_view element_name(const SourceTensor& tensor);
 

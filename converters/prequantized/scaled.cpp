@@ -33,14 +33,6 @@ const std::array<float, 256>& e4m3_table() {
     return table;
 }
 
-/// `bits` bits of a dense stream of 32-bit words, low bits first.
-template <typename Word>
-uint32_t bits_of_stream(uint64_t bit, uint32_t bits, const Word& word) {
-    uint64_t window = word(bit / 32);
-    if (bit % 32 + bits > 32) window |= uint64_t(word(bit / 32 + 1)) << 32;
-    return uint32_t(window >> (bit % 32)) & ((1u << bits) - 1);
-}
-
 /// Which scale is whose. Scales are (matrices, scale rows, scale columns).
 struct Grid {
     uint64_t matrix_rows = 0;  // rows of one matrix
