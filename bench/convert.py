@@ -170,7 +170,7 @@ def main():
             f16.unlink(missing_ok=True)
     header = ["type", "source, GiB", "result, GiB", "seconds", "source MB/s", "processor s", "peak MiB"]
     if options.peer:
-        header += ["llama.cpp: seconds", "convert +", "quantize", "times ours", "peak MiB, convert", "peak MiB, quantize"]
+        header += ["llama.cpp: seconds", "convert +", "quantize", "times ours", "processor s", "peak MiB, convert", "peak MiB, quantize"]
     rows = []
     for kind in kinds:
         seconds = ours[kind].median("seconds")
@@ -179,8 +179,9 @@ def main():
         if options.peer:
             convert = their_f16.median("seconds")
             quantize = theirs[kind].median("seconds") if kind != "F16" else 0
+            processor = their_f16.median("processor") + (theirs[kind].median("processor") if kind != "F16" else 0)
             row += [f"{convert + quantize:.1f}", f"{convert:.1f}", f"{quantize:.1f}" if quantize else "",
-                    f"{(convert + quantize) / seconds:.1f}", f"{their_f16.peak():.0f}",
+                    f"{(convert + quantize) / seconds:.1f}", f"{processor:.1f}", f"{their_f16.peak():.0f}",
                     f"{theirs[kind].peak():.0f}" if quantize else ""]
         rows.append(row)
     notes = [f"One pass from sharded safetensors to the target, medians of {options.rounds}; peak memory is the process's "
