@@ -25,7 +25,8 @@ extern "C" void on_bus_error(int, siginfo_t* information, void*) {
     if (const char* path = MappedFile::path_of_address(information->si_addr)) {
         write_text("ingot: error: ");
         write_text(path);
-        write_text(": the file shrank, or could not be read, while it was in use; restore it and run again\n");
+        write_text(
+            ": the file shrank, or could not be read, while it was in use; restore it and run again\n");
         ::_exit(1);
     }
     std::signal(SIGBUS, SIG_DFL);
