@@ -18,7 +18,9 @@ void set_steps(const SentencePieceModel& model, Vocabulary& vocabulary) {
     Vocabulary::Own& own = vocabulary.own;
     std::string words;
     const auto add = [&](bool wanted, const char* word) {
-        if (wanted) words += (words.empty() ? "" : " ") + std::string(word);
+        if (!wanted) return;
+        if (!words.empty()) words += ' ';
+        words += word;
     };
     add(model.add_dummy_prefix && !model.treat_whitespace_as_suffix, "prefix");
     add(model.add_dummy_prefix && model.treat_whitespace_as_suffix, "suffix");

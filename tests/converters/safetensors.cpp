@@ -1,6 +1,7 @@
 // Rows 46 to 48 of the list of malformed input: one clear error each, before any tensor is touched.
 #include "converters/sources/safetensors.h"
 
+#include <fmt/format.h>
 #include <sys/resource.h>
 
 #include <chrono>
@@ -66,8 +67,8 @@ TEST_CASE("A well-formed file gives tensors in the order of their bytes, rows la
 }
 
 TEST_CASE("An empty tensor and trailing spaces in the header are no fault") {
-    const std::string header =
-        "{" + entry("none", "F32", "[0,4]", "[0,0]") + "," + entry("one", "F32", "[1]", "[0,4]") + "}   ";
+    const std::string header = fmt::format("{{{},{}}}   ", entry("none", "F32", "[0,4]", "[0,0]"),
+                                           entry("one", "F32", "[1]", "[0,4]"));
     const auto tensors = parse(safetensors_file(header, "1234"));
     REQUIRE(tensors.size() == 2);
     CHECK(tensors[0].n_elements() == 0);
