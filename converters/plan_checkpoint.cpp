@@ -163,6 +163,7 @@ class CheckpointPlanner {
     void map_weights() {
         Mapping mapping = map_tensors(*model_, *weights_);
         plan_.left_out = std::move(mapping.left_out);
+        for (std::string& note : mapping.notes) plan_.findings.note("weights", std::move(note));
         if (model_->rope.kind == RopeScaling::Kind::Llama3) {
             std::vector<float> factors = llama3_rope_factors(*model_);
             const uint64_t n = factors.size();
