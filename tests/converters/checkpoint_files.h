@@ -16,43 +16,11 @@
 #include <fmt/format.h>
 
 #include "format/half.h"
+#include "tests/files.h"
 
 namespace ingot::test {
 
 namespace fs = std::filesystem;
-
-/// An empty folder that goes away with everything in it.
-class TemporaryFolder {
-  public:
-    TemporaryFolder() {
-        std::string pattern = (fs::temp_directory_path() / "ingot-converters-XXXXXX").string();
-        path_ = ::mkdtemp(pattern.data());
-    }
-    ~TemporaryFolder() { fs::remove_all(path_); }
-    TemporaryFolder(const TemporaryFolder&) = delete;
-    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-    fs::path path() const { return path_; }
-    std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-    std::vector<std::string> names() const {
-        std::vector<std::string> result;
-        for (const auto& entry : fs::directory_iterator(path_))
-            result.push_back(entry.path().filename().string());
-        return result;
-    }
-
-  private:
-    fs::path path_;
-};
-
-inline void write_file(const std::string& path, const std::string& bytes) {
-    std::ofstream(path, std::ios::binary).write(bytes.data(), std::streamsize(bytes.size()));
-}
-
-inline std::string read_file(const std::string& path) {
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
-}
 
 /// A safetensors file from its header's text and its data.
 inline std::string safetensors_file(const std::string& header, const std::string& data) {

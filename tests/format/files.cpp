@@ -15,37 +15,15 @@
 #include "format/mapped_file.h"
 #include "format/output_file.h"
 #include "tests/catch.h"
+#include "tests/files.h"
 
 namespace ingot::test {
 namespace {
 
 namespace fs = std::filesystem;
 
-/// A folder of its own, gone at the end of the test.
-struct Folder {
-    fs::path path = fs::temp_directory_path() / fmt::format("ingot-files-{}", ::getpid());
-    Folder() {
-        fs::remove_all(path);
-        fs::create_directories(path);
-    }
-    ~Folder() { fs::remove_all(path); }
-    fs::path operator/(const char* name) const { return path / name; }
-    size_t n_files() const {
-        return size_t(std::distance(fs::directory_iterator(path), fs::directory_iterator()));
-    }
-};
-
 std::span<const std::byte> bytes_of(std::string_view text) {
     return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
-}
-
-std::string content_of(const fs::path& path) {
-    std::ifstream stream(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(stream), {}};
-}
-
-void write_file(const fs::path& path, std::string_view content) {
-    std::ofstream(path, std::ios::binary).write(content.data(), std::streamsize(content.size()));
 }
 
 /// Runs `work` in a child process, which may die, and gives its exit code, or 128 + the signal that ended it.
@@ -61,34 +39,34 @@ int exit_code_of_child(const Work& work) {
 }  // namespace
 
 TEST_CASE("a file appears under its name when it is committed, not before", "[output]") {
-    const Folder folder;
+    const TemporaryFolder folder;
     const fs::path target = folder / "model.gguf";
     {
         OutputFile file(target, 10, false);
         CHECK_FALSE(fs::exists(target));
-        CHECK(folder.n_files() == 1);
+        CHECK(folder.names().size() == 1);
         file.write_at(5, bytes_of("world"));
         file.write_at(0, bytes_of("hello"));
         CHECK_FALSE(fs::exists(target));
         file.commit();
-        CHECK(content_of(target) == "helloworld");
+        CHECK(read_file(target) == "helloworld");
     }
-    CHECK(folder.n_files() == 1);
-    CHECK(content_of(target) == "helloworld");
+    CHECK(folder.names().size() == 1);
+    CHECK(read_file(target) == "helloworld");
 }
 
 TEST_CASE("a file that is not committed leaves nothing behind and the target as it was", "[output]") {
-    const Folder folder;
+    const TemporaryFolder folder;
     const fs::path target = folder / "model.gguf";
     SECTION("where there was none") {
         { OutputFile(target, 100, false).write_at(0, bytes_of("half")); }
-        CHECK(folder.n_files() == 0);
+        CHECK(folder.names().size() == 0);
     }
     SECTION("where there was one") {
         write_file(target, "old");
         { OutputFile(target, 100, true).write_at(0, bytes_of("half")); }
-        CHECK(content_of(target) == "old");
-        CHECK(folder.n_files() == 1);
+        CHECK(read_file(target) == "old");
+        CHECK(folder.names().size() == 1);
     }
     SECTION("when the process is killed half-way") {
         write_file(target, "old");
@@ -99,22 +77,22 @@ TEST_CASE("a file that is not committed leaves nothing behind and the target as 
             return 0;
         });
         CHECK(code == 128 + SIGKILL);
-        CHECK(content_of(target) == "old");
+        CHECK(read_file(target) == "old");
     }
 }
 
 TEST_CASE("an existing target is replaced only on request, and keeps its permissions", "[output]") {
-    const Folder folder;
+    const TemporaryFolder folder;
     const fs::path target = folder / "model.gguf";
     write_file(target, "old");
     fs::permissions(target, fs::perms(0640));
     CHECK_THROWS_WITH(OutputFile(target, 3, false), ContainsSubstring("model.gguf: exists already"));
-    CHECK(content_of(target) == "old");
+    CHECK(read_file(target) == "old");
     OutputFile file(target, 3, true);
     file.write_at(0, bytes_of("new"));
-    CHECK(content_of(target) == "old");
+    CHECK(read_file(target) == "old");
     file.commit();
-    CHECK(content_of(target) == "new");
+    CHECK(read_file(target) == "new");
     CHECK(fs::status(target).permissions() == fs::perms(0640));
 
     SECTION("a new one gets what the umask leaves") {
@@ -130,12 +108,12 @@ TEST_CASE("an existing target is replaced only on request, and keeps its permiss
         linked.write_at(0, bytes_of("third"));
         linked.commit();
         CHECK(fs::is_symlink(folder / "link.gguf"));
-        CHECK(content_of(target) == "third");
+        CHECK(read_file(target) == "third");
     }
 }
 
 TEST_CASE("a target that appeared during the work is not replaced unasked", "[output]") {
-    const Folder folder;
+    const TemporaryFolder folder;
     const fs::path target = folder / "model.gguf";
     {
         OutputFile file(target, 3, false);
@@ -145,38 +123,38 @@ TEST_CASE("a target that appeared during the work is not replaced unasked", "[ou
             file.commit(),
             ContainsSubstring("model.gguf: the finished file cannot take this name: File exists"));
     }
-    CHECK(content_of(target) == "somebody else's");
-    CHECK(folder.n_files() == 1);
+    CHECK(read_file(target) == "somebody else's");
+    CHECK(folder.names().size() == 1);
 }
 
 TEST_CASE("a target that can never be is refused with its path", "[output]") {
-    const Folder folder;
-    CHECK_THROWS_WITH(OutputFile(folder.path, 1, true), ContainsSubstring("is not a regular file"));
+    const TemporaryFolder folder;
+    CHECK_THROWS_WITH(OutputFile(folder.path(), 1, true), ContainsSubstring("is not a regular file"));
     CHECK_THROWS_WITH(OutputFile("/dev/null", 1, true), ContainsSubstring("is not a regular file"));
     CHECK_THROWS_WITH(OutputFile(folder / "missing/model.gguf", 1, true),
                       ContainsSubstring("missing/model.gguf: no file can be created in its folder"));
     write_file(folder / "file", "");
     CHECK_THROWS_WITH(OutputFile(folder / "file/model.gguf", 1, true),
                       ContainsSubstring("file/model.gguf: "));
-    CHECK(folder.n_files() == 1);
+    CHECK(folder.names().size() == 1);
 }
 
 TEST_CASE("too large a file is refused before a byte is written", "[output]") {
-    const Folder folder;
+    const TemporaryFolder folder;
     const fs::path target = folder / "model.gguf";
     write_file(target, "old");
     CHECK_THROWS_WITH(OutputFile(target, uint64_t(1) << 62, true), ContainsSubstring("model.gguf: "));
     CHECK_THROWS_WITH(OutputFile(target, UINT64_MAX, true),
                       ContainsSubstring("needs 18,446,744,073,709,551,615 bytes"));
-    const fs::space_info space = fs::space(folder.path);
+    const fs::space_info space = fs::space(folder.path());
     CHECK_THROWS_WITH(OutputFile(target, space.available + (uint64_t(1) << 40), true),
                       ContainsSubstring("model.gguf: "));
-    CHECK(content_of(target) == "old");
-    CHECK(folder.n_files() == 1);
+    CHECK(read_file(target) == "old");
+    CHECK(folder.names().size() == 1);
 }
 
 TEST_CASE("a write that fails leaves the destination as it was", "[output]") {
-    const Folder folder;
+    const TemporaryFolder folder;
     const fs::path target = folder / "model.gguf";
     write_file(target, "old");
     // A limit on the size of files stands for a full disk: the kernel refuses the bytes beyond it.
@@ -218,12 +196,12 @@ TEST_CASE("a write that fails leaves the destination as it was", "[output]") {
         });
         CHECK(code == 0);
     }
-    CHECK(content_of(target) == "old");
-    CHECK(folder.n_files() == 1);
+    CHECK(read_file(target) == "old");
+    CHECK(folder.names().size() == 1);
 }
 
 TEST_CASE("several threads write one file", "[output]") {
-    const Folder folder;
+    const TemporaryFolder folder;
     constexpr size_t kPieces = 64, kPieceBytes = 10'000;
     OutputFile file(folder / "model.gguf", kPieces * kPieceBytes, false);
     std::vector<std::thread> threads;
@@ -236,13 +214,13 @@ TEST_CASE("several threads write one file", "[output]") {
     }
     for (std::thread& thread : threads) thread.join();
     file.commit();
-    const std::string content = content_of(folder / "model.gguf");
+    const std::string content = read_file(folder / "model.gguf");
     REQUIRE(content.size() == kPieces * kPieceBytes);
     for (size_t i = 0; i < content.size(); i += 999) CHECK(content[i] == char('0' + i / kPieceBytes));
 }
 
 TEST_CASE("a mapped file shows its bytes and knows its path by address", "[mapped]") {
-    const Folder folder;
+    const TemporaryFolder folder;
     write_file(folder / "a", std::string(10'000, 'a'));
     write_file(folder / "b", "b");
     const char* outside = nullptr;
@@ -251,9 +229,9 @@ TEST_CASE("a mapped file shows its bytes and knows its path by address", "[mappe
         const MappedFile b(folder / "b");
         REQUIRE(a.bytes().size() == 10'000);
         CHECK(a.bytes()[9'999] == std::byte('a'));
-        CHECK(MappedFile::path_of_address(a.bytes().data()) == (folder / "a").string());
-        CHECK(MappedFile::path_of_address(a.bytes().data() + 9'999) == (folder / "a").string());
-        CHECK(MappedFile::path_of_address(b.bytes().data()) == (folder / "b").string());
+        CHECK(MappedFile::path_of_address(a.bytes().data()) == (folder / "a"));
+        CHECK(MappedFile::path_of_address(a.bytes().data() + 9'999) == (folder / "a"));
+        CHECK(MappedFile::path_of_address(b.bytes().data()) == (folder / "b"));
         CHECK(MappedFile::path_of_address(&outside) == nullptr);
         CHECK(MappedFile::path_of_address(nullptr) == nullptr);
         a.will_need(0, 10'000);
@@ -266,7 +244,7 @@ TEST_CASE("a mapped file shows its bytes and knows its path by address", "[mappe
         CHECK(moved.bytes().size() == 10'000);
         CHECK(a.bytes().empty());
         outside = reinterpret_cast<const char*>(moved.bytes().data());
-        CHECK(MappedFile::path_of_address(outside) == (folder / "a").string());
+        CHECK(MappedFile::path_of_address(outside) == (folder / "a"));
         moved = MappedFile(folder / "b");
         CHECK(moved.path() == folder / "b");
     }
@@ -278,7 +256,7 @@ TEST_CASE("a mapped file shows its bytes and knows its path by address", "[mappe
 }
 
 TEST_CASE("a file that shrinks while it is mapped can be named by a signal handler", "[mapped]") {
-    const Folder folder;
+    const TemporaryFolder folder;
     write_file(folder / "shrinks", std::string(100'000, 's'));
     const int code = exit_code_of_child([&] {
         struct sigaction action {};

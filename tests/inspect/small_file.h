@@ -12,23 +12,9 @@
 #include "format/gguf.h"
 #include "format/gguf_writer.h"
 #include "format/ingot_keys.h"
+#include "tests/files.h"
 
 namespace ingot::test {
-
-/// A file name in a folder of its own, removed with everything in it at the end.
-class TemporaryFolder {
-  public:
-    TemporaryFolder() {
-        std::string pattern = (std::filesystem::temp_directory_path() / "ingot-test-XXXXXX").string();
-        path_ = ::mkdtemp(pattern.data());
-    }
-    ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-    TemporaryFolder(const TemporaryFolder&) = delete;
-    std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-
-  private:
-    std::filesystem::path path_;
-};
 
 inline void write_bytes(const std::filesystem::path& path, const std::vector<std::byte>& bytes) {
     std::ofstream stream(path, std::ios::binary);

@@ -15,6 +15,7 @@
 #include "format/error.h"
 #include "runtime/cpu/cpu_topology.h"
 #include "tests/catch.h"
+#include "tests/files.h"
 
 using ingot::runtime::ThreadPool;
 namespace fs = std::filesystem;
@@ -107,23 +108,17 @@ TEST_CASE("a negative number of threads is an error, 0 means the default") {
 
 namespace {
 
-// A folder with cgroup files, removed with the object.
+// A folder with cgroup files.
 class FakeCgroups {
   public:
-    FakeCgroups() {
-        std::string path = fs::temp_directory_path() / "ingot-cgroup-XXXXXX";
-        REQUIRE(mkdtemp(path.data()));
-        root_ = path;
-    }
-    ~FakeCgroups() { fs::remove_all(root_); }
     void write(const std::string& path, const std::string& text) const {
-        fs::create_directories((root_ / path).parent_path());
+        fs::create_directories(fs::path(root_ / path).parent_path());
         std::ofstream(root_ / path) << text;
     }
-    int limit() const { return ingot::runtime::cpu::cgroup_cpu_limit(root_ / "membership", root_); }
+    int limit() const { return ingot::runtime::cpu::cgroup_cpu_limit(root_ / "membership", root_.path()); }
 
   private:
-    fs::path root_;
+    ingot::test::TemporaryFolder root_;
 };
 
 }  // namespace

@@ -1,26 +1,20 @@
 // Ids that llama.cpp and the models' own tokenizers give for the same texts. The vocabularies are not
 // shipped: without them these tests say so and check nothing.
 #include <filesystem>
-#include <fstream>
 #include <sstream>
 
 #include "format/error.h"
 #include "tests/catch.h"
+#include "tests/files.h"
 #include "tests/runtime/vocabulary_header.h"
 
 using namespace ingot;
 using namespace ingot::runtime;
+using ingot::test::read_file;
 
 namespace {
 
 const std::string kData = std::string(INGOT_SOURCE_DIR) + "/../shared/data/";
-
-std::string read(const std::string& path) {
-    std::ifstream file(path, std::ios::binary);
-    std::stringstream text;
-    text << file.rdbuf();
-    return text.str();
-}
 
 bool is_there(const std::string& path) {
     if (std::filesystem::exists(path)) return true;
@@ -31,8 +25,8 @@ bool is_there(const std::string& path) {
 /// `base`.inp holds texts, each ended by a line __ggml_vocab_test__; `base`.out a line of ids for each.
 void check_texts(const Tokenizer& tokenizer, const std::string& base, bool is_lossless = true) {
     const std::string kEnd = "\n__ggml_vocab_test__\n";
-    const std::string texts = read(base + ".inp");
-    std::istringstream answers(read(base + ".out"));
+    const std::string texts = read_file(base + ".inp");
+    std::istringstream answers(read_file(base + ".out"));
     size_t begin = 0, n_texts = 0;
     for (std::string line; std::getline(answers, line); ++n_texts) {
         const size_t end = texts.find(kEnd, begin);
@@ -67,7 +61,7 @@ TEST_CASE("ids equal llama.cpp's for Llama 3's vocabulary") {
     if (!is_there(folder + "encoder.json")) return;
     // encoder.json: one `  "token": id,` a line, ids in order; \" \\ and \uXXXX are escapes.
     SmallVocabulary vocabulary;
-    std::istringstream encoder(read(folder + "encoder.json"));
+    std::istringstream encoder(read_file(folder + "encoder.json"));
     for (std::string line; std::getline(encoder, line);) {
         const size_t begin = line.find('"'), end = line.rfind("\": ");
         if (begin == std::string::npos || end == std::string::npos) continue;
@@ -90,7 +84,7 @@ TEST_CASE("ids equal llama.cpp's for Llama 3's vocabulary") {
         vocabulary.add(text);
     }
     REQUIRE(vocabulary.tokens.size() > 100000);
-    std::istringstream merges(read(folder + "vocab.bpe"));
+    std::istringstream merges(read_file(folder + "vocab.bpe"));
     for (std::string line; std::getline(merges, line);) {
         if (!line.empty() && !line.starts_with("#version")) vocabulary.merges.push_back(line);
     }
