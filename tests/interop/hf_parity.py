@@ -9,7 +9,6 @@ the standard deviation of transformers' logits; up to 1e-3 passes. The table goe
 import argparse
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 import tiny_models  # first: it keeps transformers off the network
-import llama_cpp
+import llama
 import numpy as np
 import torch
 import transformers
@@ -69,23 +68,6 @@ def in_transformers(model, tokens):
         return model(torch.tensor([tokens])).logits[0].to(torch.float32).numpy()
 
 
-log_lines = []
-
-
-@llama_cpp.llama_log_callback
-def keep_log(_level, text, _user_data):
-    log_lines.append(text.decode(errors="replace"))
-
-
-def why_not():
-    """llama.cpp's own words for a model that it doesn't load."""
-    for line in reversed(log_lines):
-        found = re.search(r"error loading model[^:]*: (.*)", line)
-        if found:
-            return found.group(1).strip()
-    return "it does not load the file"
-
-
 def in_llama(file, tokens):
     """Logits (n_tokens, n_vocabulary). In a process of its own, because llama.cpp may abort."""
     with tempfile.TemporaryDirectory() as name:
@@ -94,9 +76,11 @@ def in_llama(file, tokens):
         if child == 0:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             try:
-                np.save(logits, logits_of_llama(file, tokens))
-            except Failure as failure:
-                message.write_text(str(failure))
+                # One thread, and a cache in F32, as `ingot perplexity --logits` keeps it.
+                with llama.Llama(file, CONTEXT, threads=1, exact=True) as model:
+                    np.save(logits, model.logits(tokens, all_positions=True))
+            except llama.Refusal as refusal:
+                message.write_text(str(refusal))
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if message.exists():
@@ -104,41 +88,6 @@ def in_llama(file, tokens):
         if not logits.exists():
             raise Failure(f"it aborts (status {status})")
         return np.load(logits)
-
-
-def logits_of_llama(file, tokens):
-    log_lines.clear()
-    parameters = llama_cpp.llama_model_default_params()
-    parameters.n_gpu_layers = 0
-    parameters.use_extra_bufts = False
-    model = llama_cpp.llama_model_load_from_file(str(file).encode(), parameters)
-    if not model:
-        raise Failure(why_not())
-    parameters = llama_cpp.llama_context_default_params()
-    parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = CONTEXT
-    parameters.n_threads = parameters.n_threads_batch = 1
-    parameters.type_k = parameters.type_v = llama_cpp.GGML_TYPE_F32  # as `ingot perplexity --logits` keeps them
-    parameters.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    context = llama_cpp.llama_init_from_model(model, parameters)
-    if not context:
-        llama_cpp.llama_model_free(model)
-        raise Failure("it makes no context for the file")
-    batch = llama_cpp.llama_batch_init(len(tokens), 0, 1)
-    batch.n_tokens = len(tokens)
-    for i, token in enumerate(tokens):
-        batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.seq_id[i][0], batch.logits[i] = token, i, 1, 0, 1
-    status = llama_cpp.llama_decode(context, batch)
-    n_vocabulary = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
-    logits = None
-    if status == 0:
-        raw = llama_cpp.llama_get_logits(context)
-        logits = np.ctypeslib.as_array(raw, shape=(len(tokens) * n_vocabulary,)).reshape(len(tokens), -1).copy()
-    llama_cpp.llama_batch_free(batch)
-    llama_cpp.llama_free(context)
-    llama_cpp.llama_model_free(model)
-    if logits is None:
-        raise Failure(f"llama_decode returns {status}")
-    return logits
 
 
 def in_ingot(program, file, tokens, folder):
@@ -168,15 +117,6 @@ def difference(logits, reference):
     return float(np.abs(logits - reference).max() / reference.std())
 
 
-def has_command(program, *words):
-    """Whether this build has a command, or an option of one."""
-    commands = subprocess.run([program, "--help"], capture_output=True).stdout.decode()
-    if not re.search(rf"^  {words[0]}\b", commands, re.MULTILINE):
-        return False
-    helped = subprocess.run([program, words[0], "--help"], capture_output=True)
-    return helped.returncode == 0 and all(word in helped.stdout.decode() for word in words[1:])
-
-
 def cell(measure, check, what, excused=None, tolerance=TOLERANCE, note=""):
     """One comparison as the table shows it. `excused` says why it need not hold, `note` why the tolerance is another."""
     try:
@@ -197,7 +137,7 @@ def cell(measure, check, what, excused=None, tolerance=TOLERANCE, note=""):
     return f"{value:.1e}" + (note if value > TOLERANCE else "")
 
 
-def compare(family, options, folder, abilities, check):
+def compare(family, options, folder, check):
     checkpoint, file = folder / family, folder / f"{family}.gguf"
     tokens = tiny_models.token_ids()
     model = tiny_models.make(family, checkpoint)
@@ -209,20 +149,14 @@ def compare(family, options, folder, abilities, check):
         check(f"{family}: convert", False, str(failure))
         return [*row, "no: " + str(failure).splitlines()[0], "", "", ""]
     row.append("yes")
-    if abilities["run"]:
-        row.append(cell(lambda: difference(in_ingot(options.ingot, file, tokens, folder), reference), check,
-                        f"{family}: here"))
-    else:
-        row.append("not built")
+    row.append(cell(lambda: difference(in_ingot(options.ingot, file, tokens, folder), reference), check,
+                    f"{family}: here"))
     gelu = family in GELU_FAMILIES + ERF_FAMILIES
     row.append(cell(lambda: difference(in_llama(file, tokens), reference), check, f"{family}: llama.cpp",
                     LLAMA_DIFFERS.get(family), GELU_TOLERANCE if gelu else TOLERANCE,
                     f": {GELU}" + (", and by tanh" if family in ERF_FAMILIES else "")))
-    if abilities["export"]:
-        row.append(cell(lambda: difference(exported(options.ingot, file, folder, tokens), reference), check,
-                        f"{family}: export"))
-    else:
-        row.append("not built")
+    row.append(cell(lambda: difference(exported(options.ingot, file, folder, tokens), reference), check,
+                    f"{family}: export"))
     return row
 
 
@@ -235,23 +169,20 @@ def main():
     options = parser.parse_args()
     options.ingot = str(Path(options.ingot).resolve())
     torch.set_num_threads(1)
-    llama_cpp.llama_log_set(keep_log, None)
-    llama_cpp.llama_backend_init()
-    abilities = {"run": has_command(options.ingot, "perplexity", "--logits"),
-                 "export": has_command(options.ingot, "export")}
+    llama.start()
     check = Checks()
     rows = []
     with tempfile.TemporaryDirectory(prefix="ingot-families-") as name:
         folder = options.folder or Path(name)
         folder.mkdir(parents=True, exist_ok=True)
         for family in options.only or tiny_models.FAMILIES:
-            rows.append(compare(family, options, folder, abilities, check))
+            rows.append(compare(family, options, folder, check))
     if not options.only and not options.no_write:
         report.write("families.md", report.heading("Families beside transformers"),
                      f"Tiny models with random weights (tests/interop/tiny_models.py), by transformers "
                      f"{transformers.__version__} in float32, converted to F32: the largest difference of the logits of "
                      f"{tiny_models.N_TOKENS} tokens, over their standard deviation; up to {TOLERANCE:g} passes.\n"
-                     f"llama.cpp: the version inside llama-cpp-python {llama_cpp.__version__}, with a cache in F32.\n",
+                     f"llama.cpp: the version inside llama-cpp-python {llama.llama_cpp.__version__}, with a cache in F32.\n",
                      report.table(["family", "model_type", "convert", "run here", "run in llama.cpp", "export back"],
                                   rows))
     check.finish()

@@ -1,7 +1,7 @@
 """llama.cpp through llama-cpp-python's low-level functions: what the scripts that compare with it share."""
 import ctypes
 import os
-import sys
+import re
 
 import llama_cpp
 import numpy as np
@@ -12,26 +12,46 @@ FILE_TYPES = {"F32": 0, "F16": 1, "BF16": 32, "Q8_0": 7, "Q4_0": 2, "Q4_1": 3, "
               "Q5_K_M": 17, "Q6_K": 18, "IQ4_NL": 25, "IQ4_XS": 30}
 
 
+_log = []
+
+
 @llama_cpp.llama_log_callback
-def silent(_level, _text, _user_data):
-    pass
+def _keep_log(_level, text, _user_data):
+    _log.append(text.decode(errors="replace"))
+
+
+class Refusal(Exception):
+    """llama.cpp does not take a file; its own words for it."""
+
+
+def _why_not(otherwise):
+    reasons = (re.search(r"error loading model[^:]*: (.*)", line) for line in reversed(_log))
+    return next((reason.group(1).strip() for reason in reasons if reason), otherwise)
 
 
 class Llama:
-    """A file in llama.cpp: token ids, and logits of the last or of all positions."""
+    """A file in llama.cpp: token ids, and logits of the last or of all positions. `exact` keeps keys and values in F32
+    and computes attention in the plain way. Raises Refusal."""
 
-    def __init__(self, path, context):
+    def __init__(self, path, context, threads=None, exact=False):
+        _log.clear()
         parameters = llama_cpp.llama_model_default_params()
         parameters.n_gpu_layers = 0
         # The plain kernels: repacked weights round differently, and the AMX ones crash on some virtual machines.
         parameters.use_extra_bufts = False
         self.model = llama_cpp.llama_model_load_from_file(str(path).encode(), parameters)
         if not self.model:
-            sys.exit(f"llama.cpp cannot load {path}")
+            raise Refusal(_why_not(f"it does not load {path}"))
         parameters = llama_cpp.llama_context_default_params()
         parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = context
-        parameters.n_threads = parameters.n_threads_batch = len(os.sched_getaffinity(0))
+        parameters.n_threads = parameters.n_threads_batch = threads or len(os.sched_getaffinity(0))
+        if exact:
+            parameters.type_k = parameters.type_v = llama_cpp.GGML_TYPE_F32
+            parameters.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self.context = llama_cpp.llama_init_from_model(self.model, parameters)
+        if not self.context:
+            llama_cpp.llama_model_free(self.model)
+            raise Refusal(_why_not(f"it makes no context for {path}"))
         self.vocabulary = llama_cpp.llama_model_get_vocab(self.model)
         self.n_vocabulary = llama_cpp.llama_vocab_n_tokens(self.vocabulary)
 
@@ -67,8 +87,10 @@ class Llama:
         for i, token in enumerate(tokens):
             batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.seq_id[i][0] = token, position + i, 1, 0
             batch.logits[i] = all_positions or i + 1 == len(tokens)
-        assert llama_cpp.llama_decode(self.context, batch) == 0
+        status = llama_cpp.llama_decode(self.context, batch)
         llama_cpp.llama_batch_free(batch)
+        if status != 0:
+            raise Refusal(f"llama_decode returns {status}")
         n = len(tokens) if all_positions else 1
         raw = llama_cpp.llama_get_logits(self.context)
         values = np.ctypeslib.as_array(raw, shape=(n * self.n_vocabulary,)).reshape(n, -1).copy()
@@ -97,5 +119,5 @@ def quantize_with_llama(source, target, file_type):
 
 
 def start():
-    llama_cpp.llama_log_set(silent, None)
+    llama_cpp.llama_log_set(_keep_log, None)
     llama_cpp.llama_backend_init()
