@@ -124,8 +124,8 @@ void ForwardPass::run_layer(const Pass& pass, int64_t layer, int64_t n_rows) {
             break;
     }
     if (w.mixer_post_norm) norm_rows(pass, w.mixer_post_norm, *mixed_, n_tokens, *mixed_);
-    if (n_rows < n_tokens) keep_last_rows(n_tokens, n_rows);
     if (n_rows == 0) return;
+    if (n_rows < n_tokens) keep_last_rows(n_tokens, n_rows);
 
     const int64_t n = n_rows * h.n_embd;
     if (h.residual_scale != 1) backend_.map(Elementwise::Scale, h.residual_scale, n, *mixed_);

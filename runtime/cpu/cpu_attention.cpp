@@ -22,14 +22,18 @@ const CpuBackend::RopeAngles& CpuBackend::rope_angles(const Rope& rope, std::spa
     const int64_t n_pairs = rope.n_rot / 2;
     const std::span frequencies(data(*rope.frequencies), size_t(n_pairs));
     for (const RopeAngles& known : rope_angles_) {
-        if (std::ranges::equal(frequencies, known.frequencies) &&
-            std::ranges::equal(positions, known.positions) && rope.magnitude == known.magnitude) {
+        if (std::ranges::equal(positions, known.positions) && rope.magnitude == known.magnitude &&
+            std::ranges::equal(frequencies, known.frequencies)) {
             return known;
         }
     }
-    constexpr size_t kTables = 4;  // a model has one or two
-    if (rope_angles_.size() == kTables) rope_angles_.erase(rope_angles_.begin());
-    RopeAngles& angles = rope_angles_.emplace_back();
+    constexpr size_t kTables = 2;  // a model has one, or one for each kind of layer
+    if (rope_angles_.size() < kTables) {
+        rope_angles_.emplace_back();
+    } else {  // the older one makes room
+        std::rotate(rope_angles_.begin(), rope_angles_.begin() + 1, rope_angles_.end());
+    }
+    RopeAngles& angles = rope_angles_.back();
     angles.frequencies.assign(frequencies.begin(), frequencies.end());
     angles.positions.assign(positions.begin(), positions.end());
     angles.magnitude = rope.magnitude;

@@ -1,6 +1,6 @@
 // Attention over the cached positions, in all the variants that a family may ask for.
 #include <cmath>
-#include <vector>
+#include <span>
 
 #include "runtime/layers/pass.h"
 
@@ -45,10 +45,11 @@ void attention(const Pass& pass, int64_t index, const Buffer& x, Buffer& y) {
     // keys may be the values, too.
     const bool gated = model.family->gated_attention;
     const bool has_own_keys = layer.kv_layer == index;
-    std::vector<Projection> projections = {w.q.into(gated ? *space.wide : *space.q)};
-    if (w.k) projections.push_back(w.k.into(*space.k));
-    if (w.v) projections.push_back(w.v.into(*space.v));
-    backend.matmul(x, n_tokens, projections);
+    Projection projections[3] = {w.q.into(gated ? *space.wide : *space.q)};
+    size_t n_projections = 1;
+    if (w.k) projections[n_projections++] = w.k.into(*space.k);
+    if (w.v) projections[n_projections++] = w.v.into(*space.v);
+    backend.matmul(x, n_tokens, std::span(projections, n_projections));
     if (w.k && !w.v) {
         const int64_t n = layer.v_width();
         backend.copy_columns(*space.k, {n, 0}, n_tokens, n, *space.v, {n, 0});
