@@ -32,20 +32,20 @@ CONTEXT = 64  # tokens: what llama.cpp is asked for; it rounds up to 256
 # What llama.cpp (the version that the requirements pin) does otherwise than transformers. Each was found by looking at
 # its source, and goes away when the feature is switched off. The parity of these rows is not asked of it.
 LLAMA_DIFFERS = {
-    "gptj": "it names the architecture, but cannot run it",
-    "gptoss": "it rounds the ends of YaRN's ramp, which this checkpoint does not (`truncate: false`)",
+    "gptj": "the architecture has a name there, but does not run",
+    "gptoss": "the ends of YaRN's ramp are rounded, which this checkpoint does not ask for (`truncate: false`)",
     "llama4-chunks": "chunks and their tempering are fixed at 8192 tokens",
-    "mistral-window": "\"llama\" has no sliding window",
-    "phi3-window": "the window of \"phi3\" is switched off",
-    "starcoder2-window": "\"starcoder2\" has no sliding window",
-    "gemma2-scale": "it derives the scale of attention from the head's size",
-    "gemma3-scale": "it derives the scale of attention from the head's size",
+    "mistral-window": "the architecture `llama` has no sliding window",
+    "phi3-window": "the sliding window of `phi3` is switched off",
+    "starcoder2-window": "the architecture `starcoder2` has no sliding window",
+    "gemma2-scale": "the scale of attention is derived from the head's size",
+    "gemma3-scale": "the scale of attention is derived from the head's size",
 }
 
 
 # GELU by a table of half-precision values, and the approximation by tanh where the checkpoint has the exact one. With
 # the same table in transformers' place, what is left of the difference is a quarter.
-GELU = "its GELU is a table in half precision"
+GELU = "GELU is a table in half precision"
 GELU_FAMILIES = ["gemma", "gemma2", "gemma3", "gemma4", "gemma4-moe", "gemma3-vision",
                  "gemma4-vision", "gpt2", "phi2", "starcoder2", "bloom"]
 ERF_FAMILIES = ["gptneox", "gptneox-sequential", "falcon", "falcon-40b", "mpt"]
@@ -117,8 +117,23 @@ def difference(logits, reference):
     return float(np.abs(logits - reference).max() / reference.std())
 
 
-def cell(measure, check, what, excused=None, tolerance=TOLERANCE, note=""):
-    """One comparison as the table shows it. `excused` says why it need not hold, `note` why the tolerance is another."""
+class Notes:
+    """What stands below the table, numbered in the order of its first mention."""
+
+    def __init__(self):
+        self.texts = []
+
+    def mark(self, text):
+        if text not in self.texts:
+            self.texts.append(text)
+        return f" [{self.texts.index(text) + 1}]"
+
+    def lines(self):
+        return "".join(f"{i}. {text}\n" for i, text in enumerate(self.texts, 1))
+
+
+def cell(measure, check, what, notes, excused=None, tolerance=TOLERANCE, why_tolerance=""):
+    """One comparison as the table shows it. `excused` says why it need not hold, `why_tolerance` why that is another."""
     try:
         value = measure()
     except Failure as failure:
@@ -127,17 +142,17 @@ def cell(measure, check, what, excused=None, tolerance=TOLERANCE, note=""):
             check(what, False, str(failure))
         else:
             print(f"no      {what}: {message}")
-        return f"no: {excused or message}"
+        return "no" + notes.mark(excused or message)
     if excused is not None and value > TOLERANCE:
         print(f"differs {what}: {value:.1e} ({excused})")
-        return f"{value:.1e}: {excused}"
+        return f"{value:.1e}" + notes.mark(excused)
     check(f"{what}: {value:.1e}, at most {tolerance:.1e}", value <= tolerance)
     if value > tolerance:
         return f"{value:.1e} (!)"
-    return f"{value:.1e}" + (note if value > TOLERANCE else "")
+    return f"{value:.1e}" + (notes.mark(why_tolerance) if value > TOLERANCE else "")
 
 
-def compare(family, options, folder, check):
+def compare(family, options, folder, check, notes):
     checkpoint, file = folder / family, folder / f"{family}.gguf"
     tokens = tiny_models.token_ids()
     model = tiny_models.make(family, checkpoint)
@@ -147,16 +162,16 @@ def compare(family, options, folder, check):
         run(options.ingot, "convert", checkpoint, "-t", "F32", "-o", file, "--force")
     except Failure as failure:
         check(f"{family}: convert", False, str(failure))
-        return [*row, "no: " + str(failure).splitlines()[0], "", "", ""]
+        return [*row, "no" + notes.mark(str(failure).splitlines()[0]), "", "", ""]
     row.append("yes")
     row.append(cell(lambda: difference(in_ingot(options.ingot, file, tokens, folder), reference), check,
-                    f"{family}: here"))
+                    f"{family}: here", notes))
     gelu = family in GELU_FAMILIES + ERF_FAMILIES
     row.append(cell(lambda: difference(in_llama(file, tokens), reference), check, f"{family}: llama.cpp",
-                    LLAMA_DIFFERS.get(family), GELU_TOLERANCE if gelu else TOLERANCE,
-                    f": {GELU}" + (", and by tanh" if family in ERF_FAMILIES else "")))
+                    notes, LLAMA_DIFFERS.get(family), GELU_TOLERANCE if gelu else TOLERANCE,
+                    GELU + (", and by tanh" if family in ERF_FAMILIES else "")))
     row.append(cell(lambda: difference(exported(options.ingot, file, folder, tokens), reference), check,
-                    f"{family}: export"))
+                    f"{family}: export", notes))
     return row
 
 
@@ -170,13 +185,13 @@ def main():
     options.ingot = str(Path(options.ingot).resolve())
     torch.set_num_threads(1)
     llama.start()
-    check = Checks()
+    check, notes = Checks(), Notes()
     rows = []
     with tempfile.TemporaryDirectory(prefix="ingot-families-") as name:
         folder = options.folder or Path(name)
         folder.mkdir(parents=True, exist_ok=True)
         for family in options.only or tiny_models.FAMILIES:
-            rows.append(compare(family, options, folder, check))
+            rows.append(compare(family, options, folder, check, notes))
     if not options.only and not options.no_write:
         report.write("families.md", report.heading("Families beside transformers"),
                      f"Tiny models with random weights (tests/interop/tiny_models.py), by transformers "
@@ -184,7 +199,8 @@ def main():
                      f"{tiny_models.N_TOKENS} tokens, over their standard deviation; up to {TOLERANCE:g} passes.\n"
                      f"llama.cpp: the version inside llama-cpp-python {llama.llama_cpp.__version__}, with a cache in F32.\n",
                      report.table(["family", "model_type", "convert", "run here", "run in llama.cpp", "export back"],
-                                  rows))
+                                  rows),
+                     "What llama.cpp does otherwise than transformers:\n", notes.lines())
     check.finish()
 
 
