@@ -10,6 +10,7 @@
 #include <limits>
 
 #include "converters/convert.h"
+#include "converters/quantize/plain.h"
 #include "converters/quantize/quantize.h"
 #include "converters/tiles.h"
 #include "format/checksum.h"
@@ -115,11 +116,9 @@ class Stream {
 
     void check_finite(const Work& work, const std::vector<float>& values) const {
         const Job& job = jobs_[work.tensor];
-        uint32_t largest = 0;  // magnitudes order as their bits do; infinity and NaN are above all numbers
-        for (const float value : values)
-            largest = std::max(largest, std::bit_cast<uint32_t>(value) & 0x7fffffff);
         const float limit = job.type == TensorType::F16 ? 65519.996f : std::numeric_limits<float>::max();
-        if (largest <= std::bit_cast<uint32_t>(limit)) return;
+        if (plain::passes().largest_magnitude(values.data(), values.size()) <= std::bit_cast<uint32_t>(limit))
+            return;
 
         const auto bad =
             std::ranges::find_if(values, [&](float value) { return !(std::fabs(value) <= limit); });

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "converters/quantize/fit/fit.h"
+#include "converters/quantize/plain.h"
 #include "format/error.h"
-#include "format/half.h"
 
 namespace ingot::converters {
 namespace {
@@ -22,11 +22,13 @@ bool is_finite(float value) {
     return (std::bit_cast<uint32_t>(value) & 0x7f800000) != 0x7f800000;
 }
 
+/// NaN when there is one.
+float largest_magnitude(std::span<const float> values) {
+    return std::bit_cast<float>(plain::passes().largest_magnitude(values.data(), values.size()));
+}
+
 void check_finite(std::span<const float> source, uint64_t row_elements, TensorType type) {
-    // Or-ing "exponent is all ones" over a row is one pass without branches.
-    bool bad = false;
-    for (const float value : source) bad |= !is_finite(value);
-    if (!bad) return;
+    if (largest_magnitude(source) < std::numeric_limits<float>::infinity()) return;
     for (uint64_t i = 0; i < source.size(); ++i)
         if (!is_finite(source[i]))
             fail(
@@ -38,9 +40,7 @@ void check_finite(std::span<const float> source, uint64_t row_elements, TensorTy
 /// Finite values that half precision would turn into infinity make every output of the model NaN.
 void check_half_range(std::span<const float> source, uint64_t row_elements) {
     constexpr float kRoundsToInfinity = 65520.0f;
-    bool bad = false;
-    for (const float value : source) bad |= std::fabs(value) >= kRoundsToInfinity;
-    if (!bad) return;
+    if (largest_magnitude(source) < kRoundsToInfinity) return;
     for (uint64_t i = 0; i < source.size(); ++i)
         if (is_finite(source[i]) && std::fabs(source[i]) >= kRoundsToInfinity)
             fail("row {}, column {}: {} is beyond F16's largest number, 65504; use BF16 or F32",
@@ -88,15 +88,6 @@ void weigh_by_magnitude(std::span<const float> row, std::vector<float>& weights)
     }
 }
 
-template <typename Convert>
-void convert_to_16_bits(std::span<const float> source, std::byte* destination, Convert convert) {
-    for (const float value : source) {
-        const uint16_t bits = convert(value);
-        std::memcpy(destination, &bits, sizeof bits);
-        destination += sizeof bits;
-    }
-}
-
 }  // namespace
 
 bool can_quantize(TensorType type) {
@@ -123,9 +114,10 @@ void quantize_rows(TensorType type, std::span<const float> source, std::span<std
     }
     if (type == TensorType::F16) {
         check_half_range(source, row_elements);
-        return convert_to_16_bits(source, destination.data(), float_to_half);
+        return plain::passes().to_f16(source.data(), source.size(), destination.data());
     }
-    if (type == TensorType::BF16) return convert_to_16_bits(source, destination.data(), float_to_bf16);
+    if (type == TensorType::BF16)
+        return plain::passes().to_bf16(source.data(), source.size(), destination.data());
 
     const fit::Fit fit_blocks = fit::find_fit(type);
     if (!fit_blocks)
@@ -139,9 +131,7 @@ void quantize_rows(TensorType type, std::span<const float> source, std::span<std
     std::vector<float> clamped;
     for (uint64_t r = 0; r < n_rows; ++r) {
         std::span<const float> row = source.subspan(r * row_elements, row_elements);
-        float largest = 0;
-        for (const float value : row) largest = std::max(largest, std::fabs(value));
-        if (largest > kLargestMagnitude) {
+        if (largest_magnitude(row) > kLargestMagnitude) {
             clamped.assign(row.begin(), row.end());
             for (float& value : clamped) value = std::clamp(value, -kLargestMagnitude, kLargestMagnitude);
             row = clamped;
