@@ -7,35 +7,39 @@
 Makes a synthetic Llama-shaped bf16 checkpoint in shards (random weights; the shipped tokenizer) and converts it. With
 --peer, your own copy of llama.cpp converts the same checkpoint to F16 with its Python script, and llama-cpp-python (in
 --peer-python's environment) quantizes that file to every other type; rounds alternate between the two programs, and
-medians are reported. Peak memory is the largest resident set of the process. Needs numpy. Writes bench/results/convert.md.
+medians are reported. Peak memory is the largest resident set of the process. Writes bench/results/convert.md. With
+--folder /dev/shm the disk has no part in it.
 """
 import argparse
 import json
 import os
-import shutil
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-import numpy
-
 import report
 
-DEMO = report.ROOT / "tests" / "data" / "tolstoy-5m"
-WIDTH, FEED_FORWARD, HEADS, KV_HEADS, VOCABULARY = 2048, 5632, 32, 4, 32000
+sys.path.insert(0, str(report.ROOT / "tests" / "interop"))
+from checks import FILE_TYPES  # noqa: E402
+from synthetic_checkpoint import Shape, make_checkpoint  # noqa: E402
 
-# Runs a command from a small process: a child's peak memory counts from the size of the process that started it.
+SHAPE = Shape(width=2048, feed_forward=5632, heads=32, kv_heads=4, vocabulary=32000, tied=False)
+
+# Runs a command from a small process: a child's peak memory counts from the size of the process that started it. What the
+# disk still has to do when the command is through is measured too.
 MEASURE = """
-import json, resource, subprocess, sys, time
+import json, os, resource, subprocess, sys, time
+result, output, *command = sys.argv[1:]
 started = time.perf_counter()
-code = subprocess.call(sys.argv[2:], stdout=subprocess.DEVNULL, stderr=open(sys.argv[1] + ".err", "w"))
-seconds = time.perf_counter() - started
+code = subprocess.call(command, stdout=subprocess.DEVNULL, stderr=open(result + ".err", "w"))
+ended = time.perf_counter()
 usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-json.dump({"code": code, "seconds": seconds, "peak_mib": usage.ru_maxrss / 1024,
-           "processor": usage.ru_utime + usage.ru_stime}, open(sys.argv[1], "w"))
+if code == 0:
+    os.fsync(os.open(output, os.O_RDWR))
+json.dump({"code": code, "seconds": ended - started, "sync": time.perf_counter() - ended, "peak_mib": usage.ru_maxrss / 1024,
+           "processor": usage.ru_utime + usage.ru_stime}, open(result, "w"))
 """
 
 # llama.cpp's quantizer: source, target, number of the type, threads. Its loader needs the file types' numbers.
@@ -45,82 +49,17 @@ parameters = llama_cpp.llama_model_quantize_default_params()
 parameters.ftype, parameters.nthread = int(sys.argv[3]), int(sys.argv[4])
 sys.exit(llama_cpp.llama_model_quantize(sys.argv[1].encode(), sys.argv[2].encode(), ctypes.byref(parameters)))
 """
-FILE_TYPES = {"F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q2_K": 10, "Q3_K_M": 12, "Q4_K_S": 14,
-              "Q4_K_M": 15, "Q5_K_M": 17, "Q6_K": 18}
-
-
-def tensor_shapes(n_layers):
-    kv_width = WIDTH // HEADS * KV_HEADS
-    yield "model.embed_tokens.weight", (VOCABULARY, WIDTH)
-    for layer in range(n_layers):
-        prefix = f"model.layers.{layer}."
-        yield prefix + "input_layernorm.weight", (WIDTH,)
-        yield prefix + "self_attn.q_proj.weight", (WIDTH, WIDTH)
-        yield prefix + "self_attn.k_proj.weight", (kv_width, WIDTH)
-        yield prefix + "self_attn.v_proj.weight", (kv_width, WIDTH)
-        yield prefix + "self_attn.o_proj.weight", (WIDTH, WIDTH)
-        yield prefix + "post_attention_layernorm.weight", (WIDTH,)
-        yield prefix + "mlp.gate_proj.weight", (FEED_FORWARD, WIDTH)
-        yield prefix + "mlp.up_proj.weight", (FEED_FORWARD, WIDTH)
-        yield prefix + "mlp.down_proj.weight", (WIDTH, FEED_FORWARD)
-    yield "model.norm.weight", (WIDTH,)
-    yield "lm_head.weight", (VOCABULARY, WIDTH)
-
-
-def write_shard(path, shapes, pool):
-    header, offset = {}, 0
-    for name, shape in shapes:
-        size = 2 * int(numpy.prod(shape))
-        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [offset, offset + size]}
-        offset += size
-    encoded = json.dumps(header).encode()
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(encoded)) + encoded)
-        for index, (name, shape) in enumerate(shapes):
-            n = int(numpy.prod(shape))
-            start = index * 7919 % (len(pool) // 2)
-            while n:  # slices of one pool of random weights: what they are does not matter for speed
-                piece = pool[start:start + n]
-                file.write(piece.tobytes())
-                n, start = n - len(piece), 0
-
-
-def make_checkpoint(folder, gib):
-    per_layer = sum(2 * int(numpy.prod(shape)) for name, shape in tensor_shapes(1) if ".layers." in name)
-    n_layers = max(1, round(gib * 2**30 / per_layer))
-    config = json.loads((DEMO / "config.json").read_text())
-    config.update(hidden_size=WIDTH, intermediate_size=FEED_FORWARD, num_attention_heads=HEADS, head_dim=WIDTH // HEADS,
-                  num_key_value_heads=KV_HEADS, num_hidden_layers=n_layers, vocab_size=VOCABULARY, tie_word_embeddings=False)
-    (folder / "config.json").write_text(json.dumps(config))
-    for name in ("tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"):
-        shutil.copy(DEMO / name, folder)
-    floats = numpy.random.default_rng(1).normal(0, 0.02, 1 << 24).astype(numpy.float32)
-    pool = (floats.view(numpy.uint32) >> 16).astype(numpy.uint16)
-    shards, current, size = [], [], 0
-    for name, shape in tensor_shapes(n_layers):
-        current.append((name, shape))
-        size += 2 * int(numpy.prod(shape))
-        if size > 1 << 30:
-            shards, current, size = shards + [current], [], 0
-    shards = [shard for shard in shards + [current] if shard]
-    index = {}
-    for number, shapes in enumerate(shards, 1):
-        file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        write_shard(folder / file, shapes, pool)
-        index.update({name: file for name, _ in shapes})
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
-    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
 class Runs:
-    """All runs of one kind: seconds, processor seconds and peak MiB of each."""
+    """All runs of one kind: seconds, seconds until the disk has it all, processor seconds and peak MiB of each."""
 
     def __init__(self):
         self.runs = []
 
-    def measure(self, folder, *command):
+    def measure(self, folder, output, *command):
         result = folder / "measured.json"
-        subprocess.run([sys.executable, "-S", "-E", "-c", MEASURE, str(result), *map(str, command)], check=True)
+        subprocess.run([sys.executable, "-S", "-E", "-c", MEASURE, *map(str, (result, output, *command))], check=True)
         run = json.loads(result.read_text())
         if run["code"]:
             errors = Path(f"{result}.err").read_text()
@@ -151,44 +90,47 @@ def main():
     their_f16, sizes = Runs(), {}
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
-        source_bytes = make_checkpoint(folder, options.gib)
+        source_bytes = make_checkpoint(folder, SHAPE, 1024 * options.gib, shard_mib=1024)
         output, f16, quantized = folder / "out.gguf", folder / "peer-f16.gguf", folder / "peer.gguf"
         for number in range(options.rounds):
             for kind in kinds:
-                ours[kind].measure(folder, options.ingot, "convert", folder, "-t", kind, "-o", output, "--force",
+                ours[kind].measure(folder, output, options.ingot, "convert", folder, "-t", kind, "-o", output, "--force",
                                    "--threads", options.threads)
                 sizes[kind] = output.stat().st_size
                 output.unlink()
                 if not options.peer:
                     continue
                 if not f16.exists():  # once a round
-                    their_f16.measure(folder, options.peer_python, options.peer, folder, "--outtype", "f16", "--outfile", f16)
+                    their_f16.measure(folder, f16, options.peer_python, options.peer, folder, "--outtype", "f16", "--outfile", f16)
                 if kind != "F16":
-                    theirs[kind].measure(folder, options.peer_python, "-c", QUANTIZE, f16, quantized, FILE_TYPES[kind],
-                                         options.threads)
+                    theirs[kind].measure(folder, quantized, options.peer_python, "-c", QUANTIZE, f16, quantized,
+                                         FILE_TYPES[kind], options.threads)
                     quantized.unlink()
             f16.unlink(missing_ok=True)
     header = ["type", "source, GiB", "result, GiB", "seconds", "source MB/s", "processor s", "peak MiB"]
     if options.peer:
-        header += ["llama.cpp: seconds", "convert +", "quantize", "times ours", "processor s", "peak MiB, convert", "peak MiB, quantize"]
+        header += ["llama.cpp: seconds", "convert +", "quantize", "times ours", "on disk", "times ours", "processor s",
+                   "times ours", "peak MiB, convert", "peak MiB, quantize"]
     rows = []
     for kind in kinds:
-        seconds = ours[kind].median("seconds")
+        seconds, processor = ours[kind].median("seconds"), ours[kind].median("processor")
         row = [kind, f"{source_bytes / 2**30:.2f}", f"{sizes[kind] / 2**30:.2f}", f"{seconds:.1f}",
-               f"{source_bytes / 1e6 / seconds:.0f}", f"{ours[kind].median('processor'):.1f}", f"{ours[kind].peak():.0f}"]
+               f"{source_bytes / 1e6 / seconds:.0f}", f"{processor:.1f}", f"{ours[kind].peak():.0f}"]
         if options.peer:
-            convert = their_f16.median("seconds")
-            quantize = theirs[kind].median("seconds") if kind != "F16" else 0
-            processor = their_f16.median("processor") + (theirs[kind].median("processor") if kind != "F16" else 0)
-            row += [f"{convert + quantize:.1f}", f"{convert:.1f}", f"{quantize:.1f}" if quantize else "",
-                    f"{(convert + quantize) / seconds:.1f}", f"{processor:.1f}", f"{their_f16.peak():.0f}",
-                    f"{theirs[kind].peak():.0f}" if quantize else ""]
+            steps = [their_f16] + ([theirs[kind]] if kind != "F16" else [])
+            each = [step.median("seconds") for step in steps]
+            on_disk = sum(each) + steps[-1].median("sync")
+            their_processor = sum(step.median("processor") for step in steps)
+            row += [f"{sum(each):.1f}", f"{each[0]:.1f}", f"{each[1]:.1f}" if len(each) > 1 else "", f"{sum(each) / seconds:.1f}",
+                    f"{on_disk:.1f}", f"{on_disk / seconds:.1f}", f"{their_processor:.1f}", f"{their_processor / processor:.1f}",
+                    f"{their_f16.peak():.0f}", f"{theirs[kind].peak():.0f}" if len(each) > 1 else ""]
         rows.append(row)
-    notes = [f"One pass from sharded safetensors to the target, medians of {options.rounds}; peak memory is the process's "
-             "largest resident set, mapped pages of the checkpoint included.\n"]
+    notes = [f"One pass from sharded safetensors to the target, medians of {options.rounds}. Seconds end when the file is safe on "
+             "the disk; peak memory is the process's largest resident set, mapped pages of the checkpoint included.\n"]
     if options.peer:
         notes.append("llama.cpp: convert_hf_to_gguf.py to F16 and, for the other types, its quantizer after that (the version "
-                     "inside llama-cpp-python); the same checkpoint, in alternation.\n")
+                     "inside llama-cpp-python); the same checkpoint, in alternation. It does not wait for the disk: \"on disk\" "
+                     "adds the seconds until its last file is as safe as ours.\n")
     report.write(
         options.result,
         report.heading(f"Conversion of a {source_bytes / 2**30:.1f} GiB bf16 checkpoint, {options.threads} threads"),

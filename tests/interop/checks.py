@@ -6,8 +6,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHECKPOINT = ROOT / "tests" / "data" / "tolstoy-5m"
-TYPES = ["F32", "Q4_K_M", "Q3_K_M", "Q4_0", "Q5_K_M", "Q6_K", "Q8_0", "Q2_K", "Q4_K_S", "Q3_K_S", "Q3_K_L", "Q5_K_S",
-         "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "IQ4_XS", "Q2_K_S", "F16", "BF16"]
+# What a model can be quantized to, most telling first, and llama.cpp's numbers for it (general.file_type).
+FILE_TYPES = {"F32": 0, "Q4_K_M": 15, "Q3_K_M": 12, "Q4_0": 2, "Q5_K_M": 17, "Q6_K": 18, "Q8_0": 7, "Q2_K": 10, "Q4_K_S": 14,
+              "Q3_K_S": 11, "Q3_K_L": 13, "Q5_K_S": 16, "Q4_1": 3, "Q5_0": 8, "Q5_1": 9, "IQ4_NL": 25, "IQ4_XS": 30,
+              "Q2_K_S": 21, "F16": 1, "BF16": 32}
+TYPES = list(FILE_TYPES)
 
 
 class Ingot:

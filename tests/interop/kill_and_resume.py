@@ -15,66 +15,15 @@ import os
 import random
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-DEMO = ROOT / "tests" / "data" / "tolstoy-5m"
-WIDTH, FEED_FORWARD, HEADS, KV_HEADS, VOCABULARY = 512, 1536, 8, 4, 2048
+import synthetic_checkpoint
 
-
-def tensors(n_layers):
-    yield "model.embed_tokens.weight", (VOCABULARY, WIDTH)
-    for layer in range(n_layers):
-        prefix = f"model.layers.{layer}."
-        kv_width = WIDTH // HEADS * KV_HEADS
-        yield prefix + "input_layernorm.weight", (WIDTH,)
-        yield prefix + "self_attn.q_proj.weight", (WIDTH, WIDTH)
-        yield prefix + "self_attn.k_proj.weight", (kv_width, WIDTH)
-        yield prefix + "self_attn.v_proj.weight", (kv_width, WIDTH)
-        yield prefix + "self_attn.o_proj.weight", (WIDTH, WIDTH)
-        yield prefix + "post_attention_layernorm.weight", (WIDTH,)
-        yield prefix + "mlp.gate_proj.weight", (FEED_FORWARD, WIDTH)
-        yield prefix + "mlp.up_proj.weight", (FEED_FORWARD, WIDTH)
-        yield prefix + "mlp.down_proj.weight", (WIDTH, FEED_FORWARD)
-    yield "model.norm.weight", (WIDTH,)
-
-
-def n_elements(shape):
-    return shape[0] * (shape[1] if len(shape) > 1 else 1)
-
-
-def make_checkpoint(folder, mib, source):
-    per_layer = sum(2 * n_elements(shape) for name, shape in tensors(1) if ".layers." in name)
-    n_layers = max(1, round(mib * 2**20 / per_layer))
-    config = json.loads((DEMO / "config.json").read_text())
-    config.update(hidden_size=WIDTH, intermediate_size=FEED_FORWARD, num_attention_heads=HEADS,
-                  num_key_value_heads=KV_HEADS, head_dim=WIDTH // HEADS, num_hidden_layers=n_layers)
-    (folder / "config.json").write_text(json.dumps(config))
-    for name in ("tokenizer.model", "tokenizer_config.json", "special_tokens_map.json"):
-        shutil.copy(DEMO / name, folder)
-    header, offset = {}, 0
-    for name, shape in tensors(n_layers):
-        size = 2 * n_elements(shape)
-        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [offset, offset + size]}
-        offset += size
-    encoded = json.dumps(header).encode()
-    # Signs and mantissas at random, exponents of weights between 2^-8 and 2^-5.
-    numbers = [source.getrandbits(7) | (119 + source.getrandbits(2)) << 7 | source.getrandbits(1) << 15 for _ in range(1 << 18)]
-    pool = struct.pack(f"<{len(numbers)}H", *numbers)
-    with open(folder / "model.safetensors", "wb") as file:
-        file.write(struct.pack("<Q", len(encoded)) + encoded)
-        for index, (_, shape) in enumerate(tensors(n_layers)):
-            size, start = 2 * n_elements(shape), 2 * (index * 7919 % 1000)
-            while size:
-                piece = pool[start:start + size]
-                file.write(piece)
-                size, start = size - len(piece), 0
-    return offset
+SHAPE = synthetic_checkpoint.Shape(width=512, feed_forward=1536, heads=8, kv_heads=4, vocabulary=2048, tied=True)
 
 
 def digest(path):
@@ -100,7 +49,7 @@ def main():
         root = Path(name)
         checkpoint = root / "checkpoint"
         checkpoint.mkdir()
-        make_checkpoint(checkpoint, options.mib, source)
+        synthetic_checkpoint.make_checkpoint(checkpoint, SHAPE, options.mib, options.seed)
         expected, duration = {}, {}
         for kind, more in cases:
             folder = root / f"whole-{kind}"
