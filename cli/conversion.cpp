@@ -165,6 +165,7 @@ void run_conversion(const ConversionOptions& options, const char* label) {
     const std::string output = options.output.empty() ? default_output_name(plan) : options.output;
     if (options.check) return check(plan, output, options);
 
+    if (options.verify && !options.dry_run) check_sources(plan, plan.findings);
     plan.findings.throw_if_problems(plan.source());
     ConversionReport report{plan, output, {}, {}};
     if (options.dry_run) {

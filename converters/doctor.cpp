@@ -46,6 +46,15 @@ void describe_types(const ConversionPlan& plan, Findings& findings) {
 
 }  // namespace
 
+void check_sources(const ConversionPlan& plan, Findings& findings) {
+    const auto check = [&](const Checkpoint& checkpoint) {
+        const bool whole = findings.attempt("weights", [&] { checkpoint.check_contents(); });
+        if (!whole) findings.advise("download the file again");
+    };
+    if (plan.checkpoint) check(*plan.checkpoint);
+    for (const auto& adapter : plan.adapters) check(*adapter);
+}
+
 uint64_t needed_memory_bytes(const ConversionPlan& plan, int n_threads) {
     constexpr uint64_t kProgramBytes = 16 << 20;
     // A tile's floats for each thread; for each tile in flight what it was read from and what it becomes.
@@ -64,6 +73,7 @@ Diagnosis examine(const ConversionPlan& plan, const std::string& output, bool ov
         check_output(plan, output, overwrite, diagnosis.findings);
         describe_types(plan, diagnosis.findings);
     }
+    check_sources(plan, diagnosis.findings);
     std::error_code error;
     diagnosis.needed_disk_bytes = plan.output_bytes();
     for (const std::string& path : output_paths(plan, output)) {

@@ -18,8 +18,12 @@ struct Diagnosis {
     bool ok() const { return !findings.has_problems(); }
 };
 
-/// Looks at the plan, the output and the machine. Writes nothing.
+/// Looks at the plan, the output, the machine, and the bytes of sources that have checksums. Writes nothing.
 Diagnosis examine(const ConversionPlan& plan, const std::string& output, bool overwrite, int n_threads);
+
+/// Compares the sources with the checksums in them, where their format has some (PyTorch archives have);
+/// those are read from end to end.
+void check_sources(const ConversionPlan& plan, Findings& findings);
 
 /// What a conversion needs at most, whatever the size of the tensors: tiles, and the header with the
 /// vocabulary.

@@ -6,7 +6,7 @@
 #include "converters/convert.h"
 #include "format/gguf.h"
 #include "tests/catch.h"
-#include "tests/converters/checkpoint_files.h"
+#include "tests/converters/pytorch_files.h"
 
 using namespace ingot;
 using namespace ingot::converters;
@@ -25,6 +25,20 @@ std::string problems_of(const Diagnosis& diagnosis) {
     return fmt::format("{}", fmt::join(diagnosis.findings.messages(Severity::Problem), "\n"));
 }
 
+/// The tensors as torch.save would write them, each with a storage of its own.
+std::string pytorch_weights(const std::vector<Tensor>& tensors) {
+    std::vector<std::pair<std::string, std::string>> members, storages;
+    for (const Tensor& tensor : tensors) {
+        const std::string key = std::to_string(storages.size());
+        std::vector<uint64_t> strides(tensor.shape.size(), 1);
+        for (size_t i = strides.size() - 1; i > 0; --i) strides[i - 1] = strides[i] * tensor.shape[i];
+        const std::string storage = pickled::storage("BFloat16Storage", key, n_elements(tensor.shape));
+        members.emplace_back(tensor.name, pickled::tensor(storage, 0, tensor.shape, strides));
+        storages.emplace_back(key, tensor.data);
+    }
+    return pytorch_file(pickled::program(pickled::dict(members)), storages);
+}
+
 }  // namespace
 
 TEST_CASE("A checkpoint without faults has no problems, and its needs are known") {
@@ -40,6 +54,27 @@ TEST_CASE("A checkpoint without faults has no problems, and its needs are known"
     CHECK(diagnosis.needed_memory_bytes > 0);
     CHECK(needed_memory_bytes(plan, 8) > needed_memory_bytes(plan, 4));
     CHECK(folder.names().size() == 5);  // nothing was written
+}
+
+TEST_CASE("A PyTorch archive with a flipped bit among its weights is found by its checksum") {
+    const TemporaryFolder folder;
+    const TinyModel model;
+    model.write(folder);
+    fs::remove(folder / "model.safetensors");
+    std::string archive = pytorch_weights(model.tensors());
+    write_file(folder / "pytorch_model.bin", archive);
+    CHECK(examine(plan_conversion(request_for(folder)), folder / "out.gguf", false, 1).ok());
+
+    const std::string weights = model.tensors().at(3).data;
+    archive[archive.find(weights) + weights.size() / 2] ^= 1;
+    write_file(folder / "pytorch_model.bin", archive);
+    const ConversionPlan plan = plan_conversion(request_for(folder));
+    CHECK_FALSE(plan.findings.has_problems());  // a plan reads no weights
+    const Diagnosis diagnosis = examine(plan, folder / "out.gguf", false, 1);
+    CHECK(diagnosis.findings.count(Severity::Problem) == 1);
+    CHECK_THAT(problems_of(diagnosis), ContainsSubstring("pytorch_model.bin") &&
+                                           ContainsSubstring("archive/data/3") &&
+                                           ContainsSubstring("download the file again"));
 }
 
 TEST_CASE("Tensors, tokenizer, metadata and output: every fault is found in one run") {
