@@ -6,8 +6,8 @@
 
 namespace ingot {
 
-// TQ2_0: 256 ternary elements in 66 bytes, 2.0625 bits each. One scale, quants 0…3 that stand for -1…2
-// (encoders write 0…2).
+// TQ2_0: 256 elements in 66 bytes, 2.0625 bits each. One scale, quants 0…3 that stand for -1…2; ternary models
+// use only 0…2.
 //
 //     byte  0                           64       66
 //           ├───────────────────────────┼────────┤

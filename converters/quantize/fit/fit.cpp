@@ -38,6 +38,12 @@ Fit find_fit(TensorType type, Isa isa) {
             return fit_iq4_nl(isa);
         case TensorType::IQ4_XS:
             return fit_iq4_xs(isa);
+        case TensorType::MXFP4:
+            return fit_mxfp4(isa);
+        case TensorType::TQ1_0:
+            return fit_tq1_0(isa);
+        case TensorType::TQ2_0:
+            return fit_tq2_0(isa);
         default:
             return nullptr;
     }

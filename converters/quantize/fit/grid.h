@@ -57,4 +57,28 @@ struct UnevenGrid {
     }
 };
 
+/// Twice the values of a four-bit float: 0, 1, 2, 3, 4, 6, 8, 12 and their negatives.
+struct Fp4Grid {
+    /// How far grid values lie apart around each magnitude.
+    INGOT_INLINE Lanes spacing(Lanes magnitudes) {
+        return magnitudes < 4.0f ? all(1.0f) : magnitudes < 8.0f ? all(2.0f) : all(4.0f);
+    }
+    INGOT_INLINE Lanes nearest(Lanes v) {
+        const Lanes magnitudes = smaller(magnitude(v), all(12.0f));
+        const Lanes step = spacing(magnitudes);
+        const Lanes level = ((magnitudes / step + kRound) - kRound) * step;
+        return v < 0.0f ? -level : level;
+    }
+    /// Sign, exponent and fraction bits; no zero has a sign.
+    INGOT_INLINE IntLanes codes(Lanes v) {
+        const Lanes magnitudes = smaller(magnitude(v), all(12.0f));
+        const Lanes step = spacing(magnitudes);
+        const IntLanes code =
+            (IntLanes(magnitudes / step + kRound) - kRoundBits) + (step > 2.0f   ? IntLanes{} + 4
+                                                                   : step > 1.0f ? IntLanes{} + 2
+                                                                                 : IntLanes{});
+        return (v < 0.0f) & (code > 0) ? code + 8 : code;
+    }
+};
+
 }  // namespace ingot::converters::fit

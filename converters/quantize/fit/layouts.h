@@ -16,5 +16,8 @@ Fit fit_q5_k(Isa isa);
 Fit fit_q6_k(Isa isa);
 Fit fit_iq4_nl(Isa isa);
 Fit fit_iq4_xs(Isa isa);
+Fit fit_mxfp4(Isa isa);
+Fit fit_tq1_0(Isa isa);
+Fit fit_tq2_0(Isa isa);
 
 }  // namespace ingot::converters::fit

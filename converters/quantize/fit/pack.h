@@ -3,6 +3,7 @@
 #include "converters/quantize/fit/lanes.h"
 #include "format/blocks/iq4_nl.h"
 #include "format/blocks/iq4_xs.h"
+#include "format/blocks/mxfp4.h"
 #include "format/blocks/q2_k.h"
 #include "format/blocks/q3_k.h"
 #include "format/blocks/q4_0.h"
@@ -13,6 +14,8 @@
 #include "format/blocks/q5_k.h"
 #include "format/blocks/q6_k.h"
 #include "format/blocks/q8_0.h"
+#include "format/blocks/tq1_0.h"
+#include "format/blocks/tq2_0.h"
 
 namespace ingot::converters::fit {
 
@@ -39,6 +42,9 @@ INGOT_INLINE void pack_codes(const uint8_t codes[32], BlockQ4_1& block) {
 INGOT_INLINE void pack_codes(const uint8_t codes[32], BlockIQ4_NL& block) {
     pack_nibbles(codes, block.quants);
 }
+INGOT_INLINE void pack_codes(const uint8_t codes[32], BlockMXFP4& block) {
+    pack_nibbles(codes, block.floats);
+}
 
 INGOT_INLINE void pack_codes(const uint8_t codes[32], BlockQ5_0& block) {
     pack_nibbles(codes, block.quants);
@@ -55,12 +61,17 @@ INGOT_INLINE void pack_codes(const uint8_t codes[32], BlockQ8_0& block) {
     for (int i = 0; i < 32; ++i) block.quants[i] = int8_t(int(codes[i]) - 127);
 }
 
-INGOT_INLINE void pack_codes(const uint8_t codes[256], BlockQ2_K& block) {
+/// Two bits each: elements that lie 32 apart share a byte.
+INGOT_INLINE void pack_pairs_of_bits(const uint8_t codes[256], uint8_t bytes[64]) {
     for (int h = 0; h < 2; ++h)
         for (int l = 0; l < 32; ++l) {
             const uint8_t* q = codes + 128 * h + l;
-            block.quants[32 * h + l] = uint8_t(q[0] | q[32] << 2 | q[64] << 4 | q[96] << 6);
+            bytes[32 * h + l] = uint8_t(q[0] | q[32] << 2 | q[64] << 4 | q[96] << 6);
         }
+}
+
+INGOT_INLINE void pack_codes(const uint8_t codes[256], BlockQ2_K& block) {
+    pack_pairs_of_bits(codes, block.quants);
 }
 
 INGOT_INLINE void pack_codes(const uint8_t codes[256], BlockQ3_K& block) {
@@ -109,6 +120,23 @@ INGOT_INLINE void pack_codes(const uint8_t codes[256], BlockQ6_K& block) {
 
 INGOT_INLINE void pack_codes(const uint8_t codes[256], BlockIQ4_XS& block) {
     for (int s = 0; s < 8; ++s) pack_nibbles(codes + 32 * s, block.quants + 16 * s);
+}
+
+/// `n_digits` ternary digits that lie `stride` apart, as a fraction of 256 rounded up (see tq1_0.h).
+INGOT_INLINE uint8_t packed_digits(const uint8_t* digits, int stride, int n_digits) {
+    int value = 0;
+    for (int n = 0; n < 5; ++n) value = 3 * value + (n < n_digits ? digits[stride * n] : 0);
+    return uint8_t((256 * value + 242) / 243);
+}
+
+INGOT_INLINE void pack_codes(const uint8_t codes[256], BlockTQ1_0& block) {
+    for (int m = 0; m < 32; ++m) block.fives[m] = packed_digits(codes + m, 32, 5);
+    for (int m = 0; m < 16; ++m) block.fives[32 + m] = packed_digits(codes + 160 + m, 16, 5);
+    for (int m = 0; m < 4; ++m) block.fours[m] = packed_digits(codes + 240 + m, 4, 4);
+}
+
+INGOT_INLINE void pack_codes(const uint8_t codes[256], BlockTQ2_0& block) {
+    pack_pairs_of_bits(codes, block.quants);
 }
 
 }  // namespace ingot::converters::fit
