@@ -107,6 +107,30 @@ CpuBackend::Activations CpuBackend::activations(const float* x, int64_t n_tokens
     return {rows.data(), stride};
 }
 
+// The same in tiles, where a kernel wants them for so many tokens.
+CpuBackend::Activations CpuBackend::tiled(const Activations& rows, int64_t n_tokens, int64_t n_in,
+                                          ActivationForm form) {
+    const cpu::Tiling& tiling = form == ActivationForm::Q8_0 ? kernels_.tiles_q8_0 : kernels_.tiles_q8_k;
+    const size_t stride = tiling.bytes(n_in);
+    std::vector<std::byte>& tiles = form == ActivationForm::Q8_0 ? tiles_q8_0_ : tiles_q8_k_;
+    const int64_t n_tiles = divide_up(n_tokens, tiling.n_tokens);
+    if (tiles.size() < size_t(n_tiles) * stride) tiles.resize(size_t(n_tiles) * stride);
+    deal(n_tiles, n_tokens * n_in >= kParallelElements, [&](int, int64_t tile) {
+        const int64_t first = tile * tiling.n_tokens;
+        tiling.pack(static_cast<const std::byte*>(rows.rows) + size_t(first) * rows.stride, rows.stride,
+                    std::min(tiling.n_tokens, n_tokens - first), n_in, tiles.data() + size_t(tile) * stride);
+    });
+    return {tiles.data(), stride, true};
+}
+
+bool CpuBackend::wants_tiles(const Weight& of, int64_t n_tokens) const {
+    const CpuWeight& weight = cpu_weight(of);
+    if (weight.matmul == nullptr || weight.matmul->panels == nullptr) return false;
+    const cpu::Tiling& tiling =
+        weight.form() == ActivationForm::Q8_0 ? kernels_.tiles_q8_0 : kernels_.tiles_q8_k;
+    return n_tokens >= tiling.least_tokens;
+}
+
 void CpuBackend::matmul(const Buffer& x, int64_t n_tokens, std::span<const Projection> projections) {
     // The activations once in each form that a projection wants.
     Activations forms[3] = {};
@@ -115,7 +139,10 @@ void CpuBackend::matmul(const Buffer& x, int64_t n_tokens, std::span<const Proje
     for (const Projection& projection : projections) {
         const CpuWeight& weight = cpu_weight(*projection.weight);
         Activations& form = forms[size_t(weight.form())];
-        if (form.rows == nullptr) form = activations(data(x), n_tokens, weight.n_in(), weight.form());
+        if (form.rows == nullptr) {
+            form = activations(data(x), n_tokens, weight.n_in(), weight.form());
+            if (wants_tiles(weight, n_tokens)) form = tiled(form, n_tokens, weight.n_in(), weight.form());
+        }
         n_tasks += divide_up(weight.n_out(), chunk_rows(weight));
         n_products += weight.n_out() * weight.n_in() * n_tokens;
     }
@@ -168,7 +195,7 @@ void CpuBackend::multiply(int thread, const Weight& of, int64_t first, int64_t n
         arguments.weights = rows.data();
         arguments.weight_stride = size_t(n_in) * sizeof(float);
     }
-    kernel->function(arguments);
+    (input.in_tiles ? kernel->panels : kernel->function)(arguments);
 }
 
 void CpuBackend::activate(Activation activation, const Buffer& gate, const Buffer* up, int64_t n, Buffer& y) {

@@ -64,6 +64,8 @@ class CpuBackend final : public Backend {
     struct RopeAngles;  // sines and cosines of one table at some positions
 
     Activations activations(const float* x, int64_t n_tokens, int64_t n_in, cpu::ActivationForm form);
+    Activations tiled(const Activations& rows, int64_t n_tokens, int64_t n_in, cpu::ActivationForm form);
+    bool wants_tiles(const Weight& weight, int64_t n_tokens) const;
     void multiply(int thread, const Weight& weight, int64_t first, int64_t n_rows, const Activations& input,
                   int64_t n_tokens, float* output, int64_t output_stride);
     template <typename Job>
@@ -74,8 +76,9 @@ class CpuBackend final : public Backend {
 
     const cpu::Kernels& kernels_;
     ThreadPool pool_;
-    std::vector<Scratch> scratch_;          // per thread
-    std::vector<std::byte> q8_0_, q8_k_;    // (n_tokens, n_in) activations in these forms
+    std::vector<Scratch> scratch_;                    // per thread
+    std::vector<std::byte> q8_0_, q8_k_;              // (n_tokens, n_in) activations in these forms
+    std::vector<std::byte> tiles_q8_0_, tiles_q8_k_;  // and in tiles
     std::vector<RopeAngles> rope_angles_;   // of the tables in use: the same for many layers of a pass
     std::vector<std::byte> expert_inputs_;  // activations in the order of their experts, see matmul_experts()
 };

@@ -66,7 +66,7 @@ inline int64_t divide_up(int64_t n, int64_t by) {
 /// Bytes of weights that a thread takes at a time: long enough for the prefetchers, short enough to share
 /// evenly.
 inline constexpr int64_t kChunkBytes = 64 << 10;
-inline constexpr int64_t kMinChunkRows = 16;  // one cache line of output
+inline constexpr int64_t kMinChunkRows = 32;  // two cache lines of output, and the rows of a panel
 
 inline int64_t chunk_rows(const CpuWeight& weight) {
     const int64_t rows = kChunkBytes / std::max<int64_t>(1, int64_t(weight.stride));
@@ -76,7 +76,8 @@ inline int64_t chunk_rows(const CpuWeight& weight) {
 /// The input of a product, (n_tokens, n_in) in some form.
 struct CpuBackend::Activations {
     const void* rows = nullptr;
-    size_t stride = 0;  // bytes from token to token
+    size_t stride = 0;  // bytes from token to token, or from tile to tile
+    bool in_tiles = false;
 };
 
 struct CpuBackend::RopeAngles {

@@ -61,6 +61,17 @@ struct MatmulArguments {
 };
 using MatmulFunction = void (*)(const MatmulArguments&);
 
+/// For products with many tokens a table may want activations in tiles: `n_tokens` rows in some form,
+/// interleaved. The `activations` of MatmulArguments are then tiles, and `activation_stride` the bytes from
+/// tile to tile.
+struct Tiling {
+    int64_t n_tokens = 0;                     // of a tile; 0: the table has no such products
+    int64_t least_tokens = 0;                 // from this many tokens on tiles are worth while
+    size_t (*bytes)(int64_t n_in) = nullptr;  // of a tile
+    /// Packs a tile from n ≤ n_tokens rows, which lie `stride` bytes apart.
+    void (*pack)(const void* rows, size_t stride, int64_t n, int64_t n_in, void* tile) = nullptr;
+};
+
 /// Attention of one token over one KV head, for the query heads that share it (grouped queries).
 struct AttentionArguments {
     const float* queries;  // (n_queries, key_dim), already rotated
@@ -87,9 +98,11 @@ struct Kernels {
         TensorType type;
         ActivationForm form;
         MatmulFunction function;
+        MatmulFunction panels = nullptr;  // with activations in tiles, or none
     };
     std::span<const Matmul> matmuls;  // one per layout that this table has
 
+    Tiling tiles_q8_0 = {}, tiles_q8_k = {};  // of activations in these forms
     // x (n) -> one row of activations in that form, aligned to 4 bytes; n a multiple of the block.
     void (*quantize_q8_0)(const float* x, void* row, int64_t n);
     void (*quantize_q8_k)(const float* x, void* row, int64_t n);

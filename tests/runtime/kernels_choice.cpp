@@ -1,4 +1,5 @@
-// INGOT_ISA forces an instruction set. That the environment is asked is tested with the program (tests/cli/program.cpp).
+// INGOT_ISA forces an instruction set. That the environment is asked is tested with the program
+// (tests/cli/program.cpp).
 #include <string>
 
 #include "format/error.h"

@@ -131,21 +131,24 @@ std::vector<uint8_t> make_activations(const Kernels& kernels, ActivationForm for
     return rows;
 }
 
-std::vector<float> multiply(const Kernels::Matmul& matmul, const std::vector<uint8_t>& weights,
-                            int64_t n_rows, int64_t n_in, const std::vector<uint8_t>& activations,
-                            int64_t n_tokens) {
+namespace {
+
+// (n_tokens, n_rows) by a function with activations in the form that it wants.
+std::vector<float> run(const Kernels::Matmul& matmul, ingot::runtime::cpu::MatmulFunction function,
+                       const std::vector<uint8_t>& weights, int64_t n_rows, int64_t n_in,
+                       const std::vector<uint8_t>& activations, size_t activation_stride, int64_t n_tokens) {
     constexpr float kUntouched = -12345.0f;
     const int64_t stride = n_rows + 3;
     std::vector<float> padded(size_t(n_tokens * stride), kUntouched);
-    matmul.function({.weights = weights.data(),
-                     .weight_stride = row_bytes(matmul.type, uint64_t(n_in)),
-                     .n_rows = n_rows,
-                     .n_in = n_in,
-                     .activations = activations.data(),
-                     .activation_stride = runtime::cpu::activation_bytes(matmul.form, n_in),
-                     .n_tokens = n_tokens,
-                     .output = padded.data(),
-                     .output_stride = stride});
+    function({.weights = weights.data(),
+              .weight_stride = row_bytes(matmul.type, uint64_t(n_in)),
+              .n_rows = n_rows,
+              .n_in = n_in,
+              .activations = activations.data(),
+              .activation_stride = activation_stride,
+              .n_tokens = n_tokens,
+              .output = padded.data(),
+              .output_stride = stride});
     std::vector<float> output;
     for (int64_t t = 0; t < n_tokens; ++t) {
         const auto begin = padded.begin() + t * stride;
@@ -156,6 +159,32 @@ std::vector<float> multiply(const Kernels::Matmul& matmul, const std::vector<uin
         }
     }
     return output;
+}
+
+}  // namespace
+
+std::vector<float> multiply(const Kernels::Matmul& matmul, const std::vector<uint8_t>& weights,
+                            int64_t n_rows, int64_t n_in, const std::vector<uint8_t>& activations,
+                            int64_t n_tokens) {
+    return run(matmul, matmul.function, weights, n_rows, n_in, activations,
+               ingot::runtime::cpu::activation_bytes(matmul.form, n_in), n_tokens);
+}
+
+std::vector<float> multiply_panels(const Kernels& kernels, const Kernels::Matmul& matmul,
+                                   const std::vector<uint8_t>& weights, int64_t n_rows, int64_t n_in,
+                                   const std::vector<uint8_t>& activations, int64_t n_tokens) {
+    const auto& tiling = matmul.form == ActivationForm::Q8_0 ? kernels.tiles_q8_0 : kernels.tiles_q8_k;
+    const size_t row_size = ingot::runtime::cpu::activation_bytes(matmul.form, n_in);
+    const size_t tile_size = tiling.bytes(n_in);
+    const int64_t n_tiles = (n_tokens + tiling.n_tokens - 1) / tiling.n_tokens;
+    std::vector<uint8_t> tiles(size_t(n_tiles) * tile_size);
+    for (int64_t tile = 0; tile < n_tiles; ++tile) {
+        const int64_t first = tile * tiling.n_tokens;
+        tiling.pack(activations.data() + size_t(first) * row_size, row_size,
+                    std::min(tiling.n_tokens, n_tokens - first), n_in,
+                    tiles.data() + size_t(tile) * tile_size);
+    }
+    return run(matmul, matmul.panels, weights, n_rows, n_in, tiles, tile_size, n_tokens);
 }
 
 double relative_error(const std::vector<float>& a, const std::vector<float>& b) {

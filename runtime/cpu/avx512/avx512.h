@@ -24,6 +24,25 @@ void matmul_q4_k(const MatmulArguments&);
 void matmul_q5_k(const MatmulArguments&);
 void matmul_q6_k(const MatmulArguments&);
 
+// The same products with many tokens; see panel.h.
+void panels_q4_0(const MatmulArguments&);
+void panels_q4_1(const MatmulArguments&);
+void panels_q5_0(const MatmulArguments&);
+void panels_q5_1(const MatmulArguments&);
+void panels_q8_0(const MatmulArguments&);
+void panels_iq4_nl(const MatmulArguments&);
+void panels_iq4_xs(const MatmulArguments&);
+void panels_q2_k(const MatmulArguments&);
+void panels_q3_k(const MatmulArguments&);
+void panels_q4_k(const MatmulArguments&);
+void panels_q5_k(const MatmulArguments&);
+void panels_q6_k(const MatmulArguments&);
+constexpr int kTileTokens = 6;  // 2 × 6 vectors of integers and as many of floats are 24 registers
+size_t tile_bytes_32(int64_t n_in);
+size_t tile_bytes_256(int64_t n_in);
+void pack_tile_32(const void* rows, size_t stride, int64_t n_tokens, int64_t n_in, void* tile);
+void pack_tile_256(const void* rows, size_t stride, int64_t n_tokens, int64_t n_in, void* tile);
+
 void quantize_q8_0(const float* x, void* row, int64_t n);
 void quantize_q8_k(const float* x, void* row, int64_t n);
 void rms_norm(const float* x, const float* weight, float epsilon, float* y, int64_t n);
