@@ -54,7 +54,8 @@ if(NOT TBB_FOUND)
 endif()
 
 # The next three are installed without CMake packages.
-# ingot_installed(target header library): an imported target, when both header and library are there.
+# ingot_installed(target header library [prefix version]): an imported target, when both header and library are there; with
+# a version, when the header's <prefix>_MAJOR and <prefix>_MINOR say at least that.
 function(ingot_installed target header library)
     if(INGOT_FETCH_DEPENDENCIES)
         return()
@@ -63,6 +64,19 @@ function(ingot_installed target header library)
     find_library(${target}_LIBRARY ${library})
     mark_as_advanced(${target}_INCLUDE_DIR ${target}_LIBRARY)
     if(${target}_INCLUDE_DIR AND ${target}_LIBRARY)
+        if(ARGC EQUAL 5)
+            set(found "")
+            foreach(part MAJOR MINOR)
+                file(STRINGS ${${target}_INCLUDE_DIR}/${header} line REGEX "^#define ${ARGV3}_${part}[ \t]+[0-9]+")
+                string(REGEX REPLACE "^.*[ \t]([0-9]+).*$" "\\1" number "${line}")
+                list(APPEND found "${number}")
+            endforeach()
+            list(JOIN found "." found)
+            if(found VERSION_LESS ${ARGV4})
+                message(STATUS "${${target}_LIBRARY}: version ${found}, ${ARGV4} is needed")
+                return()
+            endif()
+        endif()
         add_library(${target} UNKNOWN IMPORTED GLOBAL)
         set_target_properties(${target} PROPERTIES IMPORTED_LOCATION ${${target}_LIBRARY}
                               INTERFACE_INCLUDE_DIRECTORIES ${${target}_INCLUDE_DIR})
@@ -78,7 +92,7 @@ if(NOT TARGET ingot_xxhash)
     target_link_libraries(ingot_xxhash INTERFACE xxhash)
 endif()
 
-ingot_installed(ingot_pcre2 pcre2.h pcre2-8)
+ingot_installed(ingot_pcre2 pcre2.h pcre2-8 PCRE2 10.40)  # the first with \p{sc:Han}: a script without its extensions
 if(NOT TARGET ingot_pcre2)
     set(PCRE2_SUPPORT_JIT ON)
     set(PCRE2_BUILD_PCRE2GREP OFF)
