@@ -25,8 +25,10 @@ import torch
 from compressed_tensors.compressors import BaseCompressor
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, Mxfp4Config
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
+import llama
 import tiny_models
 from checks import CHECKPOINT, Checks, Ingot
 
@@ -310,7 +312,7 @@ def with_mxfp4_experts(source, folder):
             continue
         experts, n_in, n_out = tensor.shape
         blocks = torch.randint(0, 256, (experts, n_out, n_in // 32, 16), generator=generator, dtype=torch.uint8)
-        scales = torch.randint(118, 126, (experts, n_out, n_in // 32), generator=generator, dtype=torch.uint8)
+        scales = torch.randint(118, 124, (experts, n_out, n_in // 32), generator=generator, dtype=torch.uint8)
         packed |= {f"{name}_blocks": blocks, f"{name}_scales": scales}
         plain[name] = convert_moe_packed_tensors(blocks, scales, dtype=BF16)
     for place, tensors in ((folder / "packed", packed), (folder / "plain", plain)):
@@ -322,7 +324,7 @@ def with_mxfp4_experts(source, folder):
 
 
 def check_gpt_oss(ingot, folder, check):
-    tiny_models.make("gptoss", folder / "source")
+    tiny_models.make("gptoss-truncate", folder / "source")
     with_mxfp4_experts(folder / "source", folder)
     for place in ("packed", "plain"):
         ingot.run("convert", folder / place, "-t", "F32", "-o", folder / f"{place}.gguf")
@@ -338,7 +340,36 @@ def check_gpt_oss(ingot, folder, check):
     wrong = [tensor.name for tensor in kept
              if not np.array_equal(gguf.quants.dequantize(tensor.data, tensor.tensor_type), theirs[tensor.name])]
     check(f"GPT-OSS kept as MXFP4: {len(kept)} tensors", len(kept) == 9 and not wrong, *wrong)
+    check_gpt_oss_logits(ingot, folder, check)
     return n
+
+
+# Of the logits, the root mean square difference from transformers' over their standard deviation. The model is as small as
+# it is random: a token that goes to another expert shows. Wrong weights would be at 1.4.
+LOGITS_WITHIN = {"F32": 1e-4, "MXFP4": 0.1, "Q8_0": 0.1, "Q4_K_M": 0.5}
+
+
+def check_gpt_oss_logits(ingot, folder, check):
+    """The published form from end to end: transformers reads the packed checkpoint and computes in float32; here it is
+    converted to several types, MXFP4 as it stands among them, and run. In F32, and kept, llama.cpp runs it too."""
+    tokens = tiny_models.token_ids()
+    model = AutoModelForCausalLM.from_pretrained(folder / "packed", dtype=F32, attn_implementation="eager",
+                                                 quantization_config=Mxfp4Config(dequantize=True)).eval()
+    with torch.no_grad():
+        reference = model(torch.tensor([tokens])).logits[0].numpy()
+    ids, logits = folder / "ids.txt", folder / "logits.npy"
+    ids.write_text(" ".join(map(str, tokens)))
+    for kind, tolerance in LOGITS_WITHIN.items():
+        file = folder / f"logits-{kind}.gguf"
+        ingot.run("convert", folder / "packed", "-t", kind, "-o", file)
+        ingot.run("perplexity", file, "--token-ids", ids, "--context", len(tokens), "--logits", logits)
+        found = {"here": np.load(logits).reshape(reference.shape)}
+        if kind in ("F32", "MXFP4"):
+            with llama.Llama(file, 64, exact=True) as there:
+                found["in llama.cpp"] = there.logits(tokens, all_positions=True)
+        for place, values in found.items():
+            far = float(np.sqrt(np.square(values - reference).mean()) / reference.std())
+            check(f"GPT-OSS from MXFP4 as {kind}, {place}: logits differ by {far:.1e}, at most {tolerance:.0e}", far <= tolerance)
 
 
 def main():
@@ -348,6 +379,7 @@ def main():
     parser.add_argument("--keep", help="folder for the checkpoints, kept")
     arguments = parser.parse_args()
     ingot = Ingot(arguments.ingot)
+    llama.start()
     check = Checks()
     total = 0
     with tempfile.TemporaryDirectory(prefix="ingot-interop-") as temporary:
