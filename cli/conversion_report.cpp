@@ -225,8 +225,8 @@ std::string check_text(const ConversionPlan& plan, const std::string& output, co
                                    human_count(plan.n_elements)));
         add("types", types_text(plan));
         add("output", output_text(plan, output));
-        add("disk", fmt::format("{} needed, {} free", human_bytes(diagnosis.needed_disk_bytes),
-                                human_bytes(diagnosis.available_disk_bytes)));
+        add("disk", fmt::format("{} needed, {} free", human_bytes(diagnosis.disk.needed_bytes),
+                                human_bytes(diagnosis.disk.available_bytes.value_or(0))));
         add("memory",
             fmt::format("at most {} needed{}", human_bytes(diagnosis.needed_memory_bytes),
                         diagnosis.available_memory_bytes == 0
@@ -265,8 +265,8 @@ std::string check_json(const ConversionPlan& plan, const std::string& output, co
     json.end_array();
     json.member("n_tensors", plan.tensors.size()).member("n_weights", plan.n_elements);
     json.member("source_bytes", plan.source_bytes).member("output_bytes", plan.output_bytes());
-    json.member("needed_disk_bytes", diagnosis.needed_disk_bytes);
-    json.member("available_disk_bytes", diagnosis.available_disk_bytes);
+    json.member("needed_disk_bytes", diagnosis.disk.needed_bytes);
+    json.member("available_disk_bytes", diagnosis.disk.available_bytes.value_or(0));
     json.member("needed_memory_bytes", diagnosis.needed_memory_bytes);
     json.member("available_memory_bytes", diagnosis.available_memory_bytes);
     if (!plan.files.empty()) write_types(plan, json);

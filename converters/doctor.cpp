@@ -3,19 +3,14 @@
 #include <tbb/info.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <fstream>
 #include <string>
-#include <system_error>
 
 #include "converters/tiles.h"
-#include "format/output_file.h"
 
 namespace ingot::converters {
 
 namespace {
-
-namespace fs = std::filesystem;
 
 /// What the system could give this process now; 0 where it does not say.
 uint64_t available_memory_bytes() {
@@ -74,16 +69,7 @@ Diagnosis examine(const ConversionPlan& plan, const std::string& output, bool ov
         describe_types(plan, diagnosis.findings);
     }
     check_sources(plan, diagnosis.findings);
-    std::error_code error;
-    diagnosis.needed_disk_bytes = plan.output_bytes();
-    for (const std::string& path : output_paths(plan, output)) {
-        const uint64_t present = fs::file_size(OutputFile::unfinished_path_of(path), error);
-        if (!error) diagnosis.needed_disk_bytes -= std::min(diagnosis.needed_disk_bytes, present);
-    }
-    const fs::path folder =
-        fs::path(output).has_parent_path() ? fs::path(output).parent_path() : fs::path(".");
-    const fs::space_info space = fs::space(folder, error);
-    if (!error) diagnosis.available_disk_bytes = space.available;
+    diagnosis.disk = disk_space(plan, output);
     diagnosis.needed_memory_bytes =
         needed_memory_bytes(plan, n_threads > 0 ? n_threads : tbb::info::default_concurrency());
     diagnosis.available_memory_bytes = available_memory_bytes();

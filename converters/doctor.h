@@ -9,9 +9,8 @@
 namespace ingot::converters {
 
 struct Diagnosis {
-    Findings findings;                    // of the plan and of the output
-    uint64_t needed_disk_bytes = 0;       // all files, without what an unfinished one has already
-    uint64_t available_disk_bytes = 0;    // where the output goes; 0: unknown
+    Findings findings;  // of the plan and of the output
+    DiskSpace disk;
     uint64_t needed_memory_bytes = 0;     // an upper bound
     uint64_t available_memory_bytes = 0;  // 0: unknown
 

@@ -8,6 +8,7 @@
 #include "converters/sources/llama2c.h"
 #include "format/error.h"
 #include "format/ingot_keys.h"
+#include "format/output_file.h"
 
 namespace ingot::converters {
 
@@ -16,6 +17,10 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::string_view kShardSuffix = ".gguf";
+
+fs::path folder_of(const fs::path& output) {
+    return output.has_parent_path() ? output.parent_path() : fs::path(".");
+}
 
 /// What one tensor takes of a file of alignment `alignment`: its data with padding, its entry in the list and
 /// its checksum.
@@ -73,17 +78,6 @@ void write_provenance(const Checkpoint* checkpoint, const Recipe& recipe, Metada
     metadata.set(std::string(keys::kSourceFormat), checkpoint->format());
     metadata.set(std::string(keys::kSourceFiles), MetadataArray{std::move(names)});
     metadata.set(std::string(keys::kSourceSizes), MetadataArray{std::move(sizes)});
-}
-
-uint64_t source_bytes_of(const std::vector<TensorSource>& tensors) {
-    uint64_t total = 0;
-    std::vector<Extent> extents;
-    for (const TensorSource& tensor : tensors) {
-        extents.clear();
-        tensor.rows->append_extents(0, tensor.rows->n_rows(), extents);
-        for (const Extent& extent : extents) total += extent.size_bytes;
-    }
-    return total;
 }
 
 const TensorPlan& ConversionPlan::target(size_t tensor) const {
@@ -222,23 +216,32 @@ std::vector<std::string> output_paths(const ConversionPlan& plan, const std::str
     return paths;
 }
 
+DiskSpace disk_space(const ConversionPlan& plan, const std::string& output) {
+    DiskSpace disk;
+    disk.needed_bytes = plan.output_bytes();
+    std::error_code error;
+    for (const std::string& path : output_paths(plan, output)) {
+        const uint64_t present_bytes = fs::file_size(OutputFile::unfinished_path_of(path), error);
+        if (!error) disk.needed_bytes -= std::min(disk.needed_bytes, present_bytes);
+    }
+    const fs::space_info space = fs::space(folder_of(output), error);
+    if (!error) disk.available_bytes = space.available;
+    return disk;
+}
+
 void check_output(const ConversionPlan& plan, const std::string& output, bool overwrite, Findings& findings) {
-    const fs::path folder =
-        fs::path(output).has_parent_path() ? fs::path(output).parent_path() : fs::path(".");
+    const fs::path folder = folder_of(output);
     std::error_code error;
     if (!fs::is_directory(folder, error)) {
         findings.problem(output, fmt::format("the folder {} does not exist", folder.string()),
                          "create it, or choose another with -o");
         return;
     }
-    uint64_t present_bytes = 0;  // of unfinished files that will be gone on with
     for (const std::string& path : output_paths(plan, output)) {
         if (fs::is_directory(path, error)) {
             findings.problem(path, "a folder; expected the name of the file to write");
             continue;
         }
-        const auto unfinished = fs::file_size(path + ".ingot-partial", error);
-        if (!error) present_bytes += unfinished;
         if (!fs::exists(path, error)) continue;
         const MappedFile* same = nullptr;
         for (const MappedFile* file : plan.source_files()) {
@@ -251,13 +254,13 @@ void check_output(const ConversionPlan& plan, const std::string& output, bool ov
             findings.problem(path, "exists already", "use --force to replace it, or another name");
         }
     }
-    const auto space = fs::space(folder, error);
-    const uint64_t needed = plan.output_bytes() - std::min(plan.output_bytes(), present_bytes);
-    if (!error && space.available < needed) {
-        findings.problem("disk space",
-                         fmt::format("{}: {} bytes are needed, but the disk of {} has {} left", output,
-                                     grouped(needed), folder.string(), grouped(space.available)),
-                         "make room, or write to another disk with -o");
+    const DiskSpace disk = disk_space(plan, output);
+    if (disk.available_bytes && *disk.available_bytes < disk.needed_bytes) {
+        findings.problem(
+            "disk space",
+            fmt::format("{}: {} bytes are needed, but the disk of {} has {} left", output,
+                        grouped(disk.needed_bytes), folder.string(), grouped(*disk.available_bytes)),
+            "make room, or write to another disk with -o");
     }
 }
 

@@ -74,6 +74,12 @@ std::string default_output_name(const ConversionPlan& plan);
 /// "model-00001-of-00003.gguf".
 std::vector<std::string> output_paths(const ConversionPlan& plan, const std::string& output);
 
+/// What writing takes of the disk that the output goes to.
+struct DiskSpace {
+    uint64_t needed_bytes = 0;                // all files, without what unfinished ones have already
+    std::optional<uint64_t> available_bytes;  // nothing where the system does not say
+};
+DiskSpace disk_space(const ConversionPlan& plan, const std::string& output);
 /// Finds what would make the writing fail: the output is one of the sources, it exists already, its folder is
 /// missing, or the disk is too full.
 void check_output(const ConversionPlan& plan, const std::string& output, bool overwrite, Findings& findings);

@@ -136,8 +136,7 @@ class CheckpointPlanner {
     }
 
     void open_weights() {
-        std::optional<WeightSet>
-            weights;  // the plan's only once they can be read: else mapping them is noise
+        std::optional<WeightSet> weights;  // mapped only when all of them can be read: else that is noise
         if (llama2c_) {
             plan_.source_form = llama2c_->describe();
             weights = llama2c_weights(*llama2c_);
@@ -174,11 +173,11 @@ class CheckpointPlanner {
             n_weights_ += tensor.rows->n_elements();
             add(tensor.name, std::move(tensor.rows));
         }
-        plan_.source_bytes = source_bytes_of(plan_.tensors);
     }
 
     void add(const std::string& name, RowsPtr rows) {
         targets_.push_back({name, TensorType::F32, rows->shape()});
+        plan_.source_bytes += source_bytes_of(*rows);
         plan_.tensors.push_back({std::move(rows), {}});
     }
 
@@ -191,8 +190,7 @@ class CheckpointPlanner {
         if (plan_.checkpoint && plan_.checkpoint->format() == "llama2.c" && !has_tokenizer(folder_)) {
             fail(
                 "{}: a checkpoint of llama2.c holds no tokenizer, and no tokenizer.model is beside it; name "
-                "the one "
-                "it was trained with, with --tokenizer FILE",
+                "the one it was trained with, with --tokenizer FILE",
                 plan_.source());
         }
         vocabulary_ = read_vocabulary(folder_, n_rows);

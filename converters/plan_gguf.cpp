@@ -45,11 +45,6 @@ Metadata copied_metadata(const GgufHeader& header) {
     return metadata;
 }
 
-bool is_float(TensorType type) {
-    return type == TensorType::F32 || type == TensorType::F16 || type == TensorType::BF16 ||
-           type == TensorType::F64;
-}
-
 std::string first_of(const std::vector<std::string>& names) {
     return names.size() == 1 ? names.front() : fmt::format("{} and {} more", names.front(), names.size() - 1);
 }
@@ -86,6 +81,7 @@ void plan_from_gguf(ConversionPlan& plan) {
                 if (!info(tensor.type).decodable) unreadable.push_back(again.back());
             }
         }
+        plan.source_bytes += source_bytes_of(*source.rows);
         plan.tensors.push_back(std::move(source));
     }
     if (!unreadable.empty()) {
@@ -108,7 +104,6 @@ void plan_from_gguf(ConversionPlan& plan) {
             plan.findings.problem("weights", cost, action);
         }
     }
-    plan.source_bytes = source_bytes_of(plan.tensors);
 
     Metadata metadata = copied_metadata(header);
     metadata.set("general.file_type", recipe.file_type);

@@ -1,7 +1,6 @@
 #pragma once
 // The two ways to a plan, and what they share. Private to the planners.
 #include <cstdint>
-#include <vector>
 
 #include "converters/plan.h"
 
@@ -15,7 +14,5 @@ inline constexpr uint32_t kQuantizationVersion = 2;  // of the block layouts, as
 TensorShape shape_for_recipe(const TensorPlan& tensor);
 /// Ingot's own keys: where the file comes from. `checkpoint` may be null.
 void write_provenance(const Checkpoint* checkpoint, const Recipe& recipe, Metadata& metadata);
-/// Bytes of the checkpoint that these tensors read.
-uint64_t source_bytes_of(const std::vector<TensorSource>& tensors);
 
 }  // namespace ingot::converters

@@ -1,8 +1,6 @@
 #include "converters/stream.h"
 
 #include <tbb/enumerable_thread_specific.h>
-#include <tbb/parallel_pipeline.h>
-#include <tbb/task_arena.h>
 
 #include <algorithm>
 #include <bit>
@@ -12,7 +10,7 @@
 #include "converters/convert.h"
 #include "converters/quantize/plain.h"
 #include "converters/quantize/quantize.h"
-#include "converters/tiles.h"
+#include "converters/tile_pipeline.h"
 #include "format/checksum.h"
 
 namespace ingot::converters {
@@ -34,8 +32,7 @@ struct Work : Tile {
 
 /// Floating-point values are always looked at, so that a NaN is found; blocks of the same type are not.
 bool is_copied(const TensorRows& rows, TensorType type) {
-    const bool plain_float = type == TensorType::F32 || type == TensorType::F16 || type == TensorType::BF16;
-    return !plain_float && rows.n_elements() > 0 && rows.holds(type);
+    return !is_float(type) && rows.n_elements() > 0 && rows.holds(type);
 }
 
 std::vector<Job> ordered(const std::vector<StreamJob>& jobs) {
@@ -62,56 +59,35 @@ std::vector<const TensorRows*> rows_of(const std::vector<Job>& jobs) {
 class Stream {
   public:
     Stream(const std::vector<StreamJob>& jobs, StreamSink& sink, const StreamOptions& options)
-        : sink_(sink),
-          options_(options),
-          jobs_(ordered(jobs)),
-          cursor_(rows_of(jobs_)),
-          ring_(2 * size_t(options.n_threads)) {}
+        : sink_(sink), options_(options), jobs_(ordered(jobs)) {}
 
     void run() {
         for (const Job& job : jobs_) {
             if (job.rows->n_elements() == 0) sink_.finish(job.tensor, job.checksum.hex());
         }
-        tbb::task_arena arena(options_.n_threads);
-        arena.execute([&] {
-            const auto next = tbb::make_filter<void, Work*>(
-                tbb::filter_mode::serial_in_order, [&](tbb::flow_control& flow) { return next_tile(flow); });
-            const auto encode = tbb::make_filter<Work*, Work*>(tbb::filter_mode::parallel,
-                                                               [&](Work* work) { return encode_tile(work); });
-            const auto retire = tbb::make_filter<Work*, void>(tbb::filter_mode::serial_in_order,
-                                                              [&](Work* work) { retire_tile(*work); });
-            tbb::parallel_pipeline(ring_.size(), next & encode & retire);
-        });
-        if (cancelled_) throw Cancelled("interrupted");
+        const bool done = for_each_tile<Work>(
+            rows_of(jobs_), options_.n_threads, options_.cancel, [&](Work& work) { encode_tile(work); },
+            [&](const Work& work) { retire_tile(work); });
+        if (!done) throw Cancelled("interrupted");
     }
 
   private:
-    Work* next_tile(tbb::flow_control& flow) {
-        if (options_.cancel && options_.cancel->load(std::memory_order_relaxed)) cancelled_ = true;
-        // Tiles in flight have consecutive numbers, so their places in this ring differ.
-        Work& work = ring_[n_tiles_++ % ring_.size()];
-        if (!cancelled_ && cursor_.next(work)) return &work;
-        flow.stop();
-        return nullptr;
-    }
-
     /// In parallel: source rows -> float -> encoded, written to their place in the file.
-    Work* encode_tile(Work* work) {
-        const Job& job = jobs_[work->tensor];
-        const uint64_t in_row = row_bytes(job.type, work->first_column);
-        work->encoded.resize(work->n_rows * row_bytes(job.type, work->n_columns));
+    void encode_tile(Work& work) {
+        const Job& job = jobs_[work.tensor];
+        const uint64_t in_row = row_bytes(job.type, work.first_column);
+        work.encoded.resize(work.n_rows * row_bytes(job.type, work.n_columns));
         if (job.copied) {
-            job.rows->copy_blocks(job.type, work->first_row, work->n_rows, work->first_column,
-                                  work->n_columns, work->encoded.data());
+            job.rows->copy_blocks(job.type, work.first_row, work.n_rows, work.first_column, work.n_columns,
+                                  work.encoded.data());
         } else {
             std::vector<float>& values = values_.local();  // (n_rows, n_columns)
-            values.resize(work->n_elements());
-            work->read(*job.rows, values.data());
-            check_finite(*work, values);
-            quantize_rows(job.type, values, work->encoded, work->n_columns);
+            values.resize(work.n_elements());
+            work.read(*job.rows, values.data());
+            check_finite(work, values);
+            quantize_rows(job.type, values, work.encoded, work.n_columns);
         }
-        sink_.write(job.tensor, work->first_row * job.row_bytes + in_row, work->encoded);
-        return work;
+        sink_.write(job.tensor, work.first_row * job.row_bytes + in_row, work.encoded);
     }
 
     void check_finite(const Work& work, const std::vector<float>& values) const {
@@ -160,26 +136,11 @@ class Stream {
     StreamSink& sink_;
     const StreamOptions& options_;
     std::vector<Job> jobs_;
-    TileCursor cursor_;       // over the jobs; of the first stage
-    std::vector<Work> ring_;  // at most 2 × threads tiles are in flight
     tbb::enumerable_thread_specific<std::vector<float>> values_;
-
-    // Of the first stage:
-    size_t n_tiles_ = 0;
-    bool cancelled_ = false;
-    // Of the last stage:
     uint64_t done_bytes_ = 0;  // of the source: tensors that are finished
 };
 
 }  // namespace
-
-uint64_t source_bytes_of(const TensorRows& rows) {
-    std::vector<Extent> extents;
-    rows.append_extents(0, rows.n_rows(), extents);
-    uint64_t total = 0;
-    for (const Extent& extent : extents) total += extent.size_bytes;
-    return total;
-}
 
 void stream_rows(const std::vector<StreamJob>& jobs, StreamSink& sink, const StreamOptions& options) {
     Stream(jobs, sink, options).run();

@@ -41,7 +41,4 @@ struct StreamOptions {
 /// Throws Error naming tensor, row and column on the first NaN or infinity. Memory: threads × tile.
 void stream_rows(const std::vector<StreamJob>& jobs, StreamSink& sink, const StreamOptions& options);
 
-/// Bytes of the source that these rows are made of.
-uint64_t source_bytes_of(const TensorRows& rows);
-
 }  // namespace ingot::converters

@@ -2,8 +2,6 @@
 
 #include <tbb/enumerable_thread_specific.h>
 #include <tbb/info.h>
-#include <tbb/parallel_pipeline.h>
-#include <tbb/task_arena.h>
 
 #include <algorithm>
 #include <chrono>
@@ -11,7 +9,7 @@
 #include <memory>
 
 #include "converters/convert.h"
-#include "converters/tiles.h"
+#include "converters/tile_pipeline.h"
 #include "format/decode.h"
 #include "format/gguf.h"
 
@@ -78,35 +76,19 @@ class Comparison {
                const VerificationOptions& options)
         : plan_(plan), options_(options), sums_(plan.tensors.size()) {
         for (const std::string& path : outputs) files_.push_back(std::make_unique<GgufFile>(path));
-        std::vector<const TensorRows*> all, ordered;
+        std::vector<const TensorRows*> all;
         for (const TensorSource& tensor : plan.tensors) all.push_back(tensor.rows.get());
         order_ = reading_order(all);
-        for (const size_t tensor : order_) ordered.push_back(all[tensor]);
-        cursor_ = std::make_unique<TileCursor>(std::move(ordered));
         for (size_t i = 0; i < plan.tensors.size(); ++i) written_.push_back(&find_written(i));
     }
 
     std::vector<TensorError> run(int n_threads) {
-        ring_.resize(2 * size_t(n_threads));
-        tbb::task_arena arena(n_threads);
-        arena.execute([&] {
-            const auto next = tbb::make_filter<void, Work*>(
-                tbb::filter_mode::serial_in_order, [&](tbb::flow_control& flow) -> Work* {
-                    if (options_.cancel && options_.cancel->load(std::memory_order_relaxed))
-                        cancelled_ = true;
-                    Work& work = ring_[n_tiles_++ % ring_.size()];
-                    if (!cancelled_ && cursor_->next(work)) return &work;
-                    flow.stop();
-                    return nullptr;
-                });
-            const auto compare_one = tbb::make_filter<Work*, Work*>(
-                tbb::filter_mode::parallel, [&](Work* work) { return compare_tile(work); });
-            // In order, so that sums do not depend on the number of threads.
-            const auto sum = tbb::make_filter<Work*, void>(tbb::filter_mode::serial_in_order,
-                                                           [&](Work* work) { sum_tile(*work); });
-            tbb::parallel_pipeline(ring_.size(), next & compare_one & sum);
-        });
-        if (cancelled_) throw Cancelled("interrupted; the files are written, but were not all compared");
+        std::vector<const TensorRows*> ordered;
+        for (const size_t tensor : order_) ordered.push_back(plan_.tensors[tensor].rows.get());
+        const bool done = for_each_tile<Work>(
+            std::move(ordered), n_threads, options_.cancel, [&](Work& work) { compare_tile(work); },
+            [&](const Work& work) { sum_tile(work); });  // in order: no sum depends on the number of threads
+        if (!done) throw Cancelled("interrupted; the files are written, but were not all compared");
         std::vector<TensorError> errors;
         for (size_t i = 0; i < sums_.size(); ++i) errors.push_back(error_of(i));
         return errors;
@@ -124,23 +106,22 @@ class Comparison {
         return *found;
     }
 
-    Work* compare_tile(Work* work) {
-        const size_t tensor = order_[work->tensor];
+    void compare_tile(Work& work) {
+        const size_t tensor = order_[work.tensor];
         const TensorRows& rows = *plan_.tensors[tensor].rows;
         const TensorInfo& written = *written_[tensor];
         const GgufFile& file = *files_[plan_.tensors[tensor].file];
         auto& [expected, found] = buffers_.local();
-        expected.resize(work->n_elements());
-        found.resize(work->n_elements());
-        work->read(rows, expected.data());
-        const uint64_t begin = work->first_row * row_bytes(written.type, rows.row_elements()) +
-                               row_bytes(written.type, work->first_column);
-        const auto bytes = file.tensor_bytes(written).subspan(
-            begin, work->n_rows * row_bytes(written.type, work->n_columns));
+        expected.resize(work.n_elements());
+        found.resize(work.n_elements());
+        work.read(rows, expected.data());
+        const uint64_t begin = work.first_row * row_bytes(written.type, rows.row_elements()) +
+                               row_bytes(written.type, work.first_column);
+        const auto bytes =
+            file.tensor_bytes(written).subspan(begin, work.n_rows * row_bytes(written.type, work.n_columns));
         decode_row(written.type, bytes.data(), found.data(), found.size());
         file.file().dont_need(size_t(bytes.data() - file.bytes().data()), bytes.size());
-        work->sums = compare(expected, found, written.type);
-        return work;
+        work.sums = compare(expected, found, written.type);
     }
 
     void sum_tile(const Work& work) {
@@ -178,13 +159,9 @@ class Comparison {
     std::vector<std::unique_ptr<GgufFile>> files_;
     std::vector<const TensorInfo*> written_;  // by tensor of the plan
     std::vector<size_t> order_;               // reading order -> tensor of the plan
-    std::unique_ptr<TileCursor> cursor_;
-    std::vector<Work> ring_;
-    std::vector<Sums> sums_;  // by tensor of the plan
+    std::vector<Sums> sums_;                  // by tensor of the plan
     tbb::enumerable_thread_specific<std::pair<std::vector<float>, std::vector<float>>> buffers_;
-    size_t n_tiles_ = 0;
     uint64_t done_bytes_ = 0;
-    bool cancelled_ = false;
 };
 
 }  // namespace

@@ -167,6 +167,14 @@ RowsPtr computed_rows(std::string name, std::vector<uint64_t> shape, std::vector
     return std::make_shared<ComputedRows>(std::move(name), std::move(shape), std::move(values));
 }
 
+uint64_t source_bytes_of(const TensorRows& rows) {
+    std::vector<Extent> extents;
+    rows.append_extents(0, rows.n_rows(), extents);
+    uint64_t total = 0;
+    for (const Extent& extent : extents) total += extent.size_bytes;
+    return total;
+}
+
 std::vector<float> read_all(const TensorRows& rows) {
     std::vector<float> values(rows.n_elements());
     rows.read(0, rows.n_rows(), values.data());

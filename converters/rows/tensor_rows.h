@@ -65,11 +65,15 @@ class TensorRows {
 
 using RowsPtr = std::shared_ptr<const TensorRows>;
 
-/// A tensor as it is stored, its rows put in order. Reading one whose block layout cannot be decoded is an Error; copying its bytes
-/// is not. Throws Error when its elements have no TensorType (see SourceTensor::unreadable).
+/// A tensor as it is stored, its rows put in order. Reading one whose block layout cannot be decoded is an
+/// Error; copying its bytes is not. Throws Error when its elements have no TensorType (see
+/// SourceTensor::unreadable).
 RowsPtr plain_rows(const SourceTensor& tensor);
 /// Values that no checkpoint holds; `values` has the shape's number of elements.
 RowsPtr computed_rows(std::string name, std::vector<uint64_t> shape, std::vector<float> values);
+
+/// Bytes of the checkpoint that these rows are made of.
+uint64_t source_bytes_of(const TensorRows& rows);
 
 /// All values; for tensors that are small.
 std::vector<float> read_all(const TensorRows& rows);

@@ -4,15 +4,6 @@
 
 namespace ingot::converters {
 
-namespace {
-
-bool is_float(TensorType type) {
-    return type == TensorType::F32 || type == TensorType::F16 || type == TensorType::BF16 ||
-           type == TensorType::F64;
-}
-
-}  // namespace
-
 WeightSet::WeightSet(const Checkpoint& checkpoint) {
     for (const SourceTensor& tensor : checkpoint.tensors()) {
         Weight weight{tensor.name, nullptr, {}};

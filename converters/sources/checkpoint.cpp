@@ -4,6 +4,11 @@
 
 namespace ingot::converters {
 
+bool is_float(TensorType type) {
+    return type == TensorType::F32 || type == TensorType::F16 || type == TensorType::BF16 ||
+           type == TensorType::F64;
+}
+
 uint64_t SourceTensor::n_rows() const {
     // The product of all dimensions was found to fit into 64 bits when the source was opened.
     uint64_t rows = 1;

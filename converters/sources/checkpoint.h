@@ -14,6 +14,9 @@
 
 namespace ingot::converters {
 
+/// F32, F16, BF16 and F64: numbers by themselves, neither integers nor blocks.
+bool is_float(TensorType type);
+
 /// One tensor as the source stores it.
 struct SourceTensor {
     std::string name;
@@ -52,9 +55,6 @@ class Checkpoint {
 /// names, or else pytorch_model.bin, or the shards of pytorch_model.bin.index.json. Throws Error naming the
 /// missing or malformed file.
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& folder);
-inline std::unique_ptr<Checkpoint> open_safetensors(const std::string& folder) {  // its name before PyTorch's
-    return open_checkpoint(folder);
-}
 /// One file, safetensors or PyTorch as its content says.
 std::unique_ptr<Checkpoint> open_weights_file(const std::string& path);
 /// A GGUF file as a source of tensors, and of metadata.

@@ -5,8 +5,8 @@
 #include <cmath>
 
 #include "converters/architectures/mapping.h"
-#include "converters/rows/transforms.h"
 #include "converters/architectures/model_config.h"
+#include "converters/rows/transforms.h"
 #include "format/error.h"
 #include "tests/catch.h"
 #include "tests/converters/checkpoint_files.h"
@@ -41,7 +41,7 @@ std::string mapping_error(const TinyModel& model, const std::function<void(std::
     std::vector<Tensor> tensors = model.tensors();
     tamper(tensors);
     write_file(folder / "model.safetensors", safetensors_file(tensors));
-    const auto checkpoint = open_safetensors(folder.path().string());
+    const auto checkpoint = open_checkpoint(folder.path().string());
     try {
         map_tensors(config_of(model), WeightSet(*checkpoint));
     } catch (const Error& error) {
@@ -65,7 +65,7 @@ TinyModel qwen2() {
 
 TEST_CASE("Every tensor of the demo checkpoint is mapped, none is left out") {
     const std::string folder = INGOT_SOURCE_DIR "/tests/data/tolstoy-5m";
-    const auto checkpoint = open_safetensors(folder);
+    const auto checkpoint = open_checkpoint(folder);
     const Mapping mapping =
         map_tensors(read_model_config(Json::read_file(folder + "/config.json")), WeightSet(*checkpoint));
     CHECK(mapping.tensors.size() == 56);
@@ -83,7 +83,7 @@ TEST_CASE("Every tensor of the demo checkpoint is mapped, none is left out") {
 TEST_CASE("Qwen2 has biases and no interleaving; Mistral is a llama with a window") {
     const TemporaryFolder folder;
     qwen2().write(folder);
-    const auto checkpoint = open_safetensors(folder.path().string());
+    const auto checkpoint = open_checkpoint(folder.path().string());
     const Mapping mapping = map_tensors(config_of(qwen2()), WeightSet(*checkpoint));
     CHECK(mapping.tensors.size() == checkpoint->tensors().size());
     CHECK(std::ranges::all_of(mapping.tensors, [](const MappedTensor& tensor) {
@@ -133,7 +133,8 @@ TEST_CASE("Missing, misshapen, unknown and unreadable tensors are all reported a
     CHECK_THAT(error, ContainsSubstring("missing: model.norm.weight"));
     CHECK_THAT(error,
                ContainsSubstring("v_proj.weight has shape [64, 32], but config.json implies [32, 64]"));
-    CHECK_THAT(error, ContainsSubstring("down_proj.weight has elements of type F8_E4M3, expected floating-point weights"));
+    CHECK_THAT(error, ContainsSubstring(
+                          "down_proj.weight has elements of type F8_E4M3, expected floating-point weights"));
     CHECK_THAT(error, ContainsSubstring("unknown tensor: model.layers.0.mlp.experts.0.weight"));
 }
 
@@ -187,7 +188,7 @@ TEST_CASE("Row 40: dimensions that make no sense are errors") {
             write_hyperparameters(model, json, metadata);
             const TemporaryFolder folder;
             write_file(folder / "model.safetensors", safetensors_file(TinyModel().tensors()));
-            map_tensors(model, WeightSet(*open_safetensors(folder.path().string())));
+            map_tensors(model, WeightSet(*open_checkpoint(folder.path().string())));
         } catch (const Error& error) {
             return std::string(error.what());
         }

@@ -89,7 +89,7 @@ std::string find_name(const std::string& gguf) {
 void compare_with_source(const std::string& folder, const std::string& path, uint64_t q_heads,
                          uint64_t k_heads) {
     const GgufFile file(path);
-    const auto checkpoint = open_safetensors(folder);
+    const auto checkpoint = open_checkpoint(folder);
     CHECK(file.header().tensors().size() == checkpoint->tensors().size());
     for (const TensorInfo& tensor : file.header().tensors()) {
         INFO(tensor.name);

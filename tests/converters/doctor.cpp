@@ -49,8 +49,8 @@ TEST_CASE("A checkpoint without faults has no problems, and its needs are known"
     CHECK(diagnosis.ok());
     CHECK(plan.family == "Llama");
     CHECK_THAT(plan.source_form, ContainsSubstring("safetensors, 1 file, BF16"));
-    CHECK(diagnosis.needed_disk_bytes == plan.output_bytes());
-    CHECK(diagnosis.available_disk_bytes > 0);
+    CHECK(diagnosis.disk.needed_bytes == plan.output_bytes());
+    CHECK(diagnosis.disk.available_bytes > 0u);
     CHECK(diagnosis.needed_memory_bytes > 0);
     CHECK(needed_memory_bytes(plan, 8) > needed_memory_bytes(plan, 4));
     CHECK(folder.names().size() == 5);  // nothing was written
