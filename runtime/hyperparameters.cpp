@@ -78,6 +78,7 @@ void read_experts(const GgufHeader& header, const Keys& keys, Hyperparameters& m
 
     rule.n_groups = keys.count("expert_group_count", kMaxExperts, 1);
     rule.n_groups_used = keys.count("expert_group_used_count", kMaxExperts, 1);
+    // As DeepSeek-V2 (softmax) and V3 (sigmoid) do it; the file has no key for it.
     rule.group_score = rule.gating == Gating::Softmax ? GroupScore::Largest : GroupScore::SumOfTwoLargest;
     if (rule.n_experts % rule.n_groups != 0 || rule.n_groups_used > rule.n_groups ||
         rule.n_used > rule.n_experts / rule.n_groups * rule.n_groups_used) {

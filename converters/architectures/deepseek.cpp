@@ -132,6 +132,18 @@ static constexpr auto kMistral4Tensors = [] {
     return tensors;
 }();
 
+/// Experts may be limited to those of some groups: in DeepSeek-V2 the groups that have the best experts, in
+/// V3 those whose two best have the largest sum.
+enum class Groups { None, BestExpert, TwoBestExperts };
+
+static Groups groups_of(const Json& config) {
+    if (config.get_uint("n_group").value_or(1) <= 1 || !config.get_uint("topk_group")) return Groups::None;
+    if (config.get_string("model_type") == "deepseek_v3") return Groups::TwoBestExperts;
+    const std::string method = config.get_string("topk_method").value_or("greedy");
+    if (method == "group_limited_greedy") return Groups::BestExpert;
+    return method == "noaux_tc" ? Groups::TwoBestExperts : Groups::None;
+}
+
 static void refine(const Json& config, ModelConfig& model) {
     model.latent = {.query_rank = config.get_uint("q_lora_rank").value_or(0),
                     .kv_rank = require_dimension(config, "kv_lora_rank"),
@@ -148,11 +160,10 @@ static void refine(const Json& config, ModelConfig& model) {
         model.layers[i].n_kv_heads = 1;
         model.layers[i].experts = model.experts.n > 0 && i >= n_dense;
     }
-    const std::string method = config.get_string("topk_method").value_or("greedy");
-    if (method == "group_limited_greedy" && config.get_uint("n_group").value_or(1) > 1) {
+    if (groups_of(config) == Groups::BestExpert) {
         model.warnings.push_back(
-            fmt::format("{}: experts are chosen within groups (group_limited_greedy); llama.cpp chooses "
-                        "among all of them",
+            fmt::format("{}: experts are chosen within the groups that hold the best ones "
+                        "(group_limited_greedy); llama.cpp ranks groups by their two best experts together",
                         config.where()));
     }
 }
@@ -189,12 +200,14 @@ static void deepseek_keys(const ModelConfig& model, const Json& config, Hyperpar
     if (scores != "sigmoid" && scores != "softmax")
         fail("{}: \"scoring_func\" is \"{}\"; expected softmax or sigmoid", config.where(), scores);
     keys.set_uint("expert_gating_func", scores == "sigmoid" ? kSigmoid : kSoftmax);
-    const bool grouped = type == "deepseek_v3" || config.get_string("topk_method") == "noaux_tc";
-    const auto groups = config.get_uint("n_group"), used = config.get_uint("topk_group");
-    if (grouped && groups && used && *groups > 1) {
-        keys.set_uint("expert_group_count", *groups);
-        keys.set_uint("expert_group_used_count", *used);
-    }
+    const Groups groups = groups_of(config);
+    if (groups == Groups::None) return;
+    // There is no key for how groups are ranked: readers know it from the scores.
+    if ((groups == Groups::BestExpert) != (scores == "softmax"))
+        fail("{}: \"topk_method\" group_limited_greedy goes with softmax, noaux_tc with sigmoid; found {}",
+             config.where(), scores);
+    keys.set_uint("expert_group_count", config.get_uint("n_group").value());
+    keys.set_uint("expert_group_used_count", config.get_uint("topk_group").value());
 }
 
 static constexpr NumberRule kNumbers[] = {kContext, kEpsilon};
@@ -213,6 +226,8 @@ extern const Family kDeepSeek2{.name = "DeepSeek-V2",
 static void mistral4_keys(const ModelConfig& model, const Json& config, Hyperparameters& keys) {
     write_latent(model, config, keys);
     keys.set_uint("expert_gating_func", kSoftmax);
+    if (const uint64_t n_groups = config.get_uint("n_group").value_or(1); n_groups > 1)
+        fail("{}: \"n_group\" is {}; only 1 is known in this family", config.where(), n_groups);
     const Json* rope = config.get_object("rope_parameters");
     const auto beta = rope ? rope->get_number("llama_4_scaling_beta") : std::nullopt;
     if (!beta) return;

@@ -42,7 +42,7 @@ class Mapped {
         std::vector<Tensor> list;
         for (const auto& [name, shape] : tensors) list.push_back(random_tensor(name, shape));
         write_file(folder_ / "model.safetensors", safetensors_file(list));
-        checkpoint_ = open_safetensors(folder_.path().string());
+        checkpoint_ = open_checkpoint(folder_.path().string());
         model_ = read_model_config(json);
         write_hyperparameters(model_, json, metadata_);
         mapping_ = map_tensors(model_, WeightSet(*checkpoint_));
@@ -426,6 +426,17 @@ TEST_CASE(
     CHECK(mapped.key<uint32_t>("deepseek2.attention.key_length_mla") == 8u);
     CHECK(mapped.key<uint32_t>("deepseek2.attention.head_count_kv") == 1u);
     CHECK(mapped.key<uint32_t>("deepseek2.leading_dense_block_count") == 1u);
+
+    const std::string groups = R"("n_group":2,"topk_group":1,)";
+    CHECK_FALSE(
+        Mapped("DeepseekV2ForCausalLM", members + groups, tensors).has_key("deepseek2.expert_group_count"));
+    const Mapped grouped("DeepseekV2ForCausalLM",
+                         members + groups + R"("topk_method":"group_limited_greedy",)", tensors);
+    CHECK(grouped.key<uint32_t>("deepseek2.expert_group_count") == 2u);
+    CHECK(grouped.key<uint32_t>("deepseek2.expert_group_used_count") == 1u);
+    CHECK(grouped.key<uint32_t>("deepseek2.expert_gating_func") == 1u);
+    CHECK_THAT(error_of("DeepseekV2ForCausalLM", members + groups + R"("topk_method":"noaux_tc",)", tensors),
+               ContainsSubstring("noaux_tc with sigmoid"));
     std::erase_if(tensors, [](const auto& tensor) {
         return tensor.first.find("layers.1.mlp.gate") != std::string::npos;
     });
@@ -553,7 +564,7 @@ TEST_CASE("An unknown class is offered the families that its tensors match") {
         std::vector<Tensor> tensors;
         for (const auto& [name, shape] : shapes) tensors.push_back(random_tensor(name, shape));
         write_file(folder / "model.safetensors", safetensors_file(tensors));
-        const auto checkpoint = open_safetensors(folder.path().string());
+        const auto checkpoint = open_checkpoint(folder.path().string());
         std::vector<std::string> names;
         for (const Family* family : find_matching_families(WeightSet(*checkpoint)))
             names.emplace_back(family->name);

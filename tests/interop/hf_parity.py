@@ -34,6 +34,7 @@ CONTEXT = 64  # tokens: what llama.cpp is asked for; it rounds up to 256
 LLAMA_DIFFERS = {
     "gptj": "the architecture has a name there, but does not run",
     "gptoss": "the ends of YaRN's ramp are rounded, which this checkpoint does not ask for (`truncate: false`)",
+    "deepseek2-groups": "groups of experts are ranked by their two best, as DeepSeek-V3's",
     "llama4-chunks": "chunks and their tempering are fixed at 8192 tokens",
     "mistral-window": "the architecture `llama` has no sliding window",
     "phi3-window": "the sliding window of `phi3` is switched off",

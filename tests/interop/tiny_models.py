@@ -156,6 +156,11 @@ FAMILIES |= {
         "routed_scaling_factor": 1.0,
         "rope_parameters": rope("yarn", factor=4.0, mscale=0.707, mscale_all_dim=0.707,
                                 original_max_position_embeddings=32)}),
+    "deepseek2-groups": ("deepseek_v2", BASE | {
+        "num_attention_heads": 4, "num_key_value_heads": 4, "q_lora_rank": 48, "kv_lora_rank": 64,
+        "qk_nope_head_dim": 32, "qk_rope_head_dim": 16, "v_head_dim": 32, "n_routed_experts": 16,
+        "num_experts_per_tok": 3, "n_shared_experts": 1, "moe_intermediate_size": 64, "first_k_dense_replace": 1,
+        "routed_scaling_factor": 4.0, "topk_method": "group_limited_greedy", "n_group": 4, "topk_group": 2}),
     "deepseek3": ("deepseek_v3", BASE | {
         "num_attention_heads": 4, "num_key_value_heads": 4, "q_lora_rank": 48, "kv_lora_rank": 64,
         "qk_nope_head_dim": 32, "qk_rope_head_dim": 16, "v_head_dim": 32, "n_routed_experts": 8,
