@@ -226,20 +226,26 @@ TEST_CASE("rows give the same bytes however a tensor is split") {
 }
 
 TEST_CASE("every instruction set gives the same bytes") {
-    if (fit::best_isa() == fit::Isa::Baseline) return;  // nothing to compare with
     const std::vector<float> data[] = {gaussian(), heavy_tailed(), with_outliers()};
-    std::vector<float> w(kRow * kRows);
+    const std::vector<float> equal(kRow * kRows, 1.0f);
+    std::vector<float> uneven(equal);
     const auto columns = importance();
-    for (uint64_t i = 0; i < w.size(); ++i) w[i] = columns[i % kRow];
+    for (uint64_t i = 0; i < uneven.size(); ++i) uneven[i] = columns[i % kRow];
     for (const Plain& layout : kLayouts)
-        for (const auto& x : data) {
-            INFO(name(layout.type));
-            std::vector<std::byte> baseline(row_bytes(layout.type, x.size())), best(baseline.size());
-            const uint64_t n_blocks = x.size() / info(layout.type).block_elements;
-            fit::find_fit(layout.type, fit::Isa::Baseline)(x.data(), w.data(), n_blocks, baseline.data());
-            fit::find_fit(layout.type, fit::best_isa())(x.data(), w.data(), n_blocks, best.data());
-            CHECK(baseline == best);
-        }
+        for (const auto& x : data)
+            for (const auto& w : {equal, uneven}) {
+                const uint64_t n_blocks = x.size() / info(layout.type).block_elements;
+                const auto fitted = [&](fit::Isa isa) {
+                    std::vector<std::byte> bytes(row_bytes(layout.type, x.size()));
+                    fit::find_fit(layout.type, isa)(x.data(), w.data(), n_blocks, bytes.data());
+                    return bytes;
+                };
+                const auto baseline = fitted(fit::Isa::Baseline);
+                for (int isa = 1; isa <= int(fit::best_isa()); ++isa) {
+                    INFO(name(layout.type) << ", instruction set " << isa);
+                    CHECK(fitted(fit::Isa(isa)) == baseline);
+                }
+            }
 }
 
 TEST_CASE("zeros come back as zeros") {

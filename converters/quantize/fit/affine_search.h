@@ -17,8 +17,9 @@ struct LevelSums {
 
 /// Sums that the levels do not change.
 struct GroupSums {
-    float w = 0;  // Σ w
-    float x = 0;  // Σ w x
+    float w = 0;   // Σ w
+    float x = 0;   // Σ w x
+    float xx = 0;  // Σ w x²
 };
 
 template <int kElements>
@@ -28,7 +29,7 @@ INGOT_INLINE GroupSums group_sums(const Group<kElements>& group) {
         w += load(group.w + i);
         x += load(group.wx + i);
     }
-    return {sum(w), sum(x)};
+    return {sum(w), sum(x), squares(group)};
 }
 
 /// Levels nearest to (x - offset) * inverse.
@@ -45,18 +46,36 @@ INGOT_INLINE LevelSums level_sums(const Group<kElements>& group, float inverse, 
     return {sum(l), sum(ll), sum(xl)};
 }
 
-/// Σ w (x - (scale * level + offset))² with the levels nearest to x, for eight stored pairs at once, one in
-/// each lane: the errors of what a reader decodes.
-template <int kMost, int kElements>
-INGOT_INLINE Lanes affine_errors(const Group<kElements>& group, Lanes scale, Lanes offset) {
-    const Lanes inverse = inverse_or_zero(scale);
-    Lanes error{};
-    for (int i = 0; i < kElements; ++i) {
-        const Lanes level = nearest_integer((group.x[i] - offset) * inverse, 0, kMost);
-        const Lanes difference = group.x[i] - (level * scale + offset);
-        error += group.w[i] * (difference * difference);
+/// Σ w (x - offset)²: the error where the scale is zero.
+template <class V>
+INGOT_INLINE V flat_errors(const GroupSums& totals, V offset) {
+    return larger(totals.xx + offset * (offset * totals.w - 2.0f * totals.x), V{});
+}
+
+/// Σ w (x - (scale * level + offset))² with the levels nearest to x: the errors of what a reader decodes.
+template <class V, int kMost, int kElements, size_t n>
+INGOT_INLINE Candidates<n> affine_errors(const Group<kElements>& group, const GroupSums& totals,
+                                         const Candidates<n>& scales, const Candidates<n>& offsets) {
+    using W = LanesFor<V, n>;
+    constexpr size_t kWidth = sizeof(W) / sizeof(float), kVectors = n / kWidth;
+    W scale[kVectors], offset[kVectors], inverse[kVectors], error[kVectors];
+    for (size_t k = 0; k < kVectors; ++k) {
+        scale[k] = load<W>(scales.data() + kWidth * k);
+        offset[k] = load<W>(offsets.data() + kWidth * k);
+        inverse[k] = inverse_or_zero(scale[k]);
+        error[k] = W{};
     }
-    return error;
+    for (int i = 0; i < kElements; ++i)
+        for (size_t k = 0; k < kVectors; ++k) {
+            const W scaled = (group.x[i] - offset[k]) * inverse[k];
+            const W miss = scaled - nearest_integer(scaled, 0, kMost);
+            error[k] += (group.w[i] * miss) * miss;
+        }
+    Candidates<n> errors;
+    for (size_t k = 0; k < kVectors; ++k)
+        store(errors.data() + kWidth * k,
+              scale[k] != 0.0f ? error[k] * (scale[k] * scale[k]) : flat_errors(totals, offset[k]));
+    return errors;
 }
 
 template <int kMost, int kElements>
@@ -101,12 +120,7 @@ struct Solution {
 /// Pairs of numbers to try, one in each lane.
 template <size_t kPairs>
 struct Pairs {
-    static constexpr int kVectors = kPairs / kLanes;
-    static_assert(kPairs % kLanes == 0);
-    std::array<float, kPairs> firsts, seconds;
-
-    [[gnu::always_inline]] Lanes first(int vector) const { return load(firsts.data() + kLanes * vector); }
-    [[gnu::always_inline]] Lanes second(int vector) const { return load(seconds.data() + kLanes * vector); }
+    Candidates<kPairs> first, second;
 };
 
 /// Each of some numbers with each of others.
@@ -114,18 +128,20 @@ template <size_t kFirst, size_t kSecond>
 constexpr Pairs<kFirst * kSecond> all_pairs(const float (&first)[kFirst], const float (&second)[kSecond]) {
     Pairs<kFirst * kSecond> pairs{};
     for (size_t i = 0; i < kFirst * kSecond; ++i) {
-        pairs.firsts[i] = first[i / kSecond];
-        pairs.seconds[i] = second[i % kSecond];
+        pairs.first[i] = first[i / kSecond];
+        pairs.second[i] = second[i % kSecond];
     }
     return pairs;
 }
 
 /// The scale and offset that serve the group best when they may be any numbers. Each lane tries one pair of
 /// ends.
-template <class Layout, bool kBelowZero, int kElements>
+template <class V, class Layout, bool kBelowZero, int kElements>
 INGOT_INLINE Affine best_affine(const Group<kElements>& group, const GroupSums& totals, Range range) {
     constexpr int kMost = Layout::kMost;
-    constexpr int kVectors = Layout::kEnds.kVectors;
+    constexpr size_t n = Layout::kEnds.first.size();
+    using W = LanesFor<V, n>;
+    constexpr size_t kWidth = sizeof(W) / sizeof(float), kVectors = n / kWidth;
     if (kBelowZero && range.low > 0) range.low = 0;
     Affine best;
     if (!(range.high > range.low)) {  // a constant
@@ -133,30 +149,39 @@ INGOT_INLINE Affine best_affine(const Group<kElements>& group, const GroupSums& 
         return best;
     }
     const float width = range.high - range.low;
-    Lanes inverse[kVectors], offset[kVectors], l[kVectors], ll[kVectors], xl[kVectors];
-    for (int k = 0; k < kVectors; ++k) {
-        const Lanes below = Layout::kEnds.first(k);
-        const Lanes span = below + Layout::kEnds.second(k) + float(kMost);
+    W inverse[kVectors], offset[kVectors], l[kVectors], ll[kVectors], xl[kVectors];
+    for (size_t k = 0; k < kVectors; ++k) {
+        const W below = load<W>(Layout::kEnds.first.data() + kWidth * k);
+        const W span = below + load<W>(Layout::kEnds.second.data() + kWidth * k) + float(kMost);
         inverse[k] = span / width;
         offset[k] = range.low + below * width / span;
-        l[k] = ll[k] = xl[k] = Lanes{};
+        l[k] = ll[k] = xl[k] = W{};
     }
     for (int i = 0; i < kElements; ++i)
-        for (int k = 0; k < kVectors; ++k) {
-            const Lanes level = nearest_integer((group.x[i] - offset[k]) * inverse[k], 0, kMost);
-            const Lanes weighted = group.w[i] * level;
+        for (size_t k = 0; k < kVectors; ++k) {
+            const W level = nearest_integer((group.x[i] - offset[k]) * inverse[k], 0, kMost);
+            const W weighted = group.w[i] * level;
             l[k] += weighted;
             ll[k] += weighted * level;
             xl[k] += group.wx[i] * level;
         }
 
-    best.gain = -INFINITY;
-    for (int k = 0; k < kVectors; ++k) {
-        const Solution<kBelowZero, Lanes> fitted(totals, l[k], ll[k], xl[k]);
-        for (int i = 0; i < kLanes; ++i)
-            if (fitted.gain[i] > best.gain)
-                best = {fitted.scale[i], fitted.offset[i], fitted.gain[i], {l[k][i], ll[k][i], xl[k][i]}};
+    Candidates<n> costs, scales, offsets, all_l, all_ll, all_xl;
+    for (size_t k = 0; k < kVectors; ++k) {
+        const Solution<kBelowZero, W> fitted(totals, l[k], ll[k], xl[k]);
+        const W gain = ll[k] > 0.0f ? fitted.gain : W{};
+        store(costs.data() + kWidth * k, larger(totals.xx - gain, W{}));
+        store(scales.data() + kWidth * k, fitted.scale);
+        store(offsets.data() + kWidth * k, fitted.offset);
+        store(all_l.data() + kWidth * k, l[k]);
+        store(all_ll.data() + kWidth * k, ll[k]);
+        store(all_xl.data() + kWidth * k, xl[k]);
     }
+    const int first = least(costs);
+    best.scale = scales[first];
+    best.offset = offsets[first];
+    best.sums = {all_l[first], all_ll[first], all_xl[first]};
+    best.gain = best.scale * best.sums.xl + best.offset * totals.x;
     // Rounding again at the fitted scale and offset can only lower the error (Lloyd's iteration).
     for (int round = 0; round < Layout::kLloydRounds; ++round) {
         const LevelSums sums = level_sums<kMost>(group, inverse_or_zero(best.scale), best.offset);

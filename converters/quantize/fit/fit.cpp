@@ -6,10 +6,16 @@ namespace ingot::converters::fit {
 
 Isa best_isa() {
 #if defined(__x86_64__)
-    static const bool has_avx2 = __builtin_cpu_supports("avx2");
-    if (has_avx2) return Isa::Avx2;
-#endif
+    static const Isa best = [] {
+        if (!__builtin_cpu_supports("avx2")) return Isa::Baseline;
+        const bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+        return wide ? Isa::Avx512 : Isa::Avx2;
+    }();
+    return best;
+#else
     return Isa::Baseline;
+#endif
 }
 
 Fit find_fit(TensorType type, Isa isa) {

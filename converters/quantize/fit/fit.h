@@ -11,8 +11,8 @@ namespace ingot::converters::fit {
 /// values, and positive weights of their squared errors.
 using Fit = void (*)(const float* x, const float* weights, uint64_t n_blocks, std::byte* blocks);
 
-/// The instruction sets that the searches are compiled for.
-enum class Isa { Baseline, Avx2 };
+/// The instruction sets that the searches are compiled for, each with all that the ones before it have.
+enum class Isa { Baseline, Avx2, Avx512 };
 /// The best that this machine has.
 Isa best_isa();
 

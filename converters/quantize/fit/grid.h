@@ -12,7 +12,10 @@ namespace ingot::converters::fit {
 template <int kLow, int kHigh>
 struct EvenGrid {
     /// The grid value nearest to each lane.
-    INGOT_INLINE Lanes nearest(Lanes v) { return nearest_integer(v, kLow, kHigh); }
+    template <class V>
+    INGOT_INLINE V nearest(V v) {
+        return nearest_integer(v, kLow, kHigh);
+    }
     /// Their quants, counted from 0.
     INGOT_INLINE IntLanes codes(Lanes v) { return nearest_bits(v, kLow, kHigh) - (kRoundBits + kLow); }
 };
@@ -40,13 +43,15 @@ struct UnevenGrid {
     }();
 
     /// Rounding 2v - 1/2 down to the entry: ties of the rounding lie between entries, where either will do.
-    INGOT_INLINE IntLanes entries(Lanes v) {
+    template <class V>
+    INGOT_INLINE Integers<V> entries(V v) {
         return nearest_bits(v * 2.0f - 0.5f, 2 * kLow, 2 * kHigh) - (kRoundBits + 2 * kLow);
     }
-    INGOT_INLINE Lanes nearest(Lanes v) {
-        const IntLanes entry = entries(v);
-        Lanes result;
-        for (int i = 0; i < kLanes; ++i) result[i] = kNearest[entry[i]];
+    template <class V>
+    INGOT_INLINE V nearest(V v) {
+        const Integers<V> entry = entries(v);
+        V result;
+        for (size_t i = 0; i < sizeof v / sizeof(float); ++i) result[i] = kNearest[entry[i]];
         return result;
     }
     INGOT_INLINE IntLanes codes(Lanes v) {
@@ -60,13 +65,16 @@ struct UnevenGrid {
 /// Twice the values of a four-bit float: 0, 1, 2, 3, 4, 6, 8, 12 and their negatives.
 struct Fp4Grid {
     /// How far grid values lie apart around each magnitude.
-    INGOT_INLINE Lanes spacing(Lanes magnitudes) {
-        return magnitudes < 4.0f ? all(1.0f) : magnitudes < 8.0f ? all(2.0f) : all(4.0f);
+    template <class V>
+    INGOT_INLINE V spacing(V magnitudes) {
+        const V four = 4.0f - V{}, two = 2.0f - V{}, one = 1.0f - V{};
+        return magnitudes < 4.0f ? one : magnitudes < 8.0f ? two : four;
     }
-    INGOT_INLINE Lanes nearest(Lanes v) {
-        const Lanes magnitudes = smaller(magnitude(v), all(12.0f));
-        const Lanes step = spacing(magnitudes);
-        const Lanes level = ((magnitudes / step + kRound) - kRound) * step;
+    template <class V>
+    INGOT_INLINE V nearest(V v) {
+        const V magnitudes = smaller(magnitude(v), 12.0f - V{});
+        const V step = spacing(magnitudes);
+        const V level = ((magnitudes / step + kRound) - kRound) * step;
         return v < 0.0f ? -level : level;
     }
     /// Sign, exponent and fraction bits; no zero has a sign.

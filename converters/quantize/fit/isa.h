@@ -8,24 +8,27 @@
 
 namespace ingot::converters::fit {
 
-#define INGOT_FIT_FOR(target_, function, ...)                                                            \
+#define INGOT_FIT_FOR(target_, function, search, layout, lanes)                                          \
     target_ static void function(const float* x, const float* w, uint64_t n_blocks, std::byte* blocks) { \
-        __VA_ARGS__(x, w, n_blocks, blocks);                                                             \
+        search<layout, lanes>(x, w, n_blocks, blocks);                                                   \
     }
 
-/// INGOT_FIT(name, search): defines Fit name(Isa).
+/// INGOT_FIT(name, search, layout): defines Fit name(Isa), which is search<layout, V> with the lanes V that
+/// try candidates.
 #if defined(__x86_64__)
-#define INGOT_FIT(name, ...)                                         \
-    INGOT_FIT_FOR(, name##_baseline, __VA_ARGS__)                    \
-    INGOT_FIT_FOR([[gnu::target("avx2")]], name##_avx2, __VA_ARGS__) \
-    Fit name(Isa isa) {                                              \
-        return isa == Isa::Avx2 ? name##_avx2 : name##_baseline;     \
+#define INGOT_FIT(name, search, layout)                                                                 \
+    INGOT_FIT_FOR(, name##_baseline, search, layout, Lanes)                                             \
+    INGOT_FIT_FOR([[gnu::target("avx2")]], name##_avx2, search, layout, Lanes)                          \
+    INGOT_FIT_FOR([[gnu::target("avx512f,avx512bw,avx512dq,avx512vl")]], name##_avx512, search, layout, \
+                  WideLanes)                                                                            \
+    Fit name(Isa isa) {                                                                                 \
+        return isa == Isa::Avx512 ? name##_avx512 : isa == Isa::Avx2 ? name##_avx2 : name##_baseline;   \
     }
 #else
-#define INGOT_FIT(name, ...)                      \
-    INGOT_FIT_FOR(, name##_baseline, __VA_ARGS__) \
-    Fit name(Isa) {                               \
-        return name##_baseline;                   \
+#define INGOT_FIT(name, search, layout)                     \
+    INGOT_FIT_FOR(, name##_baseline, search, layout, Lanes) \
+    Fit name(Isa) {                                         \
+        return name##_baseline;                             \
     }
 #endif
 

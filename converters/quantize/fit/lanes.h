@@ -1,9 +1,13 @@
 #pragma once
-// Eight floats side by side, and the few operations that the searches need. The compiler lowers them to
-// whatever the instruction set has; eight lanes and one order of summation give the same bits on every
-// machine. Everything is inlined by force: each search is compiled for several instruction sets (isa.h).
+// Eight floats side by side, or sixteen, and the few operations that the searches need. The compiler lowers
+// them to whatever the instruction set has. Everything is inlined by force: each search is compiled for
+// several instruction sets (isa.h).
+//
+// The bits are the same on every machine: sums across the lanes are always of eight in one order, and sixteen
+// lanes serve only where each of them tries a candidate of its own.
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 namespace ingot::converters::fit {
 
@@ -14,28 +18,69 @@ typedef int32_t IntLanes __attribute__((vector_size(32)));
 typedef uint8_t ByteLanes __attribute__((vector_size(8)));
 inline constexpr int kLanes = 8;
 
+typedef float WideLanes __attribute__((vector_size(64)));
+typedef int32_t WideIntLanes __attribute__((vector_size(64)));
+
+/// The integers as wide as a vector of floats.
+template <class V>
+struct IntegersOf;
+template <>
+struct IntegersOf<Lanes> {
+    using Type = IntLanes;
+};
+template <>
+struct IntegersOf<WideLanes> {
+    using Type = WideIntLanes;
+};
+template <class V>
+using Integers = typename IntegersOf<V>::Type;
+
+/// What tries `n` candidates at once: as many of V's lanes as divide them.
+template <class V, int n>
+using LanesFor = std::conditional_t<n % (sizeof(V) / sizeof(float)) == 0, V, Lanes>;
+
 INGOT_INLINE Lanes all(float value) {
     return value - Lanes{};
 }  // minus zero: folds to a broadcast
 
-INGOT_INLINE Lanes load(const float* source) {
-    Lanes lanes;
+template <class V = Lanes>
+INGOT_INLINE V load(const float* source) {
+    V lanes;
     std::memcpy(&lanes, source, sizeof lanes);
     return lanes;
 }
 
-INGOT_INLINE void store(float* destination, Lanes lanes) {
+template <class V>
+INGOT_INLINE void store(float* destination, V lanes) {
     std::memcpy(destination, &lanes, sizeof lanes);
 }
 
-INGOT_INLINE Lanes smaller(Lanes a, Lanes b) {
+template <class V>
+INGOT_INLINE V smaller(V a, V b) {
     return a < b ? a : b;
 }
-INGOT_INLINE Lanes larger(Lanes a, Lanes b) {
+template <class V>
+INGOT_INLINE V larger(V a, V b) {
     return a > b ? a : b;
 }
-INGOT_INLINE Lanes magnitude(Lanes v) {
-    return Lanes(IntLanes(v) & 0x7fffffff);
+template <class V>
+INGOT_INLINE V magnitude(V v) {
+    return V(Integers<V>(v) & 0x7fffffff);
+}
+
+/// Of integers. Lane by lane: where these are inlined, the compiler finds the instruction that does it; from
+/// a comparison of vectors it would make two, as not every machine has it.
+template <class V>
+INGOT_INLINE V smaller_integers(V a, V b) {
+    V result;
+    for (size_t i = 0; i < sizeof a / sizeof(int32_t); ++i) result[i] = a[i] < b[i] ? a[i] : b[i];
+    return result;
+}
+template <class V>
+INGOT_INLINE V larger_integers(V a, V b) {
+    V result;
+    for (size_t i = 0; i < sizeof a / sizeof(int32_t); ++i) result[i] = a[i] > b[i] ? a[i] : b[i];
+    return result;
 }
 
 /// 1.5 * 2^23: a float this large has no fraction bits, so adding it rounds to the nearest integer (ties to
@@ -44,14 +89,16 @@ inline constexpr float kRound = 0x1.8p23f;
 inline constexpr int32_t kRoundBits = 0x4b400000;
 
 /// The nearest of the integers low ... high, in the low bits of the lanes, above kRoundBits. Any v but NaN.
-INGOT_INLINE IntLanes nearest_bits(Lanes v, int low, int high) {
-    IntLanes bits = IntLanes(v + kRound);
-    bits = bits > kRoundBits + low ? bits : IntLanes{} + (kRoundBits + low);
-    return bits < kRoundBits + high ? bits : IntLanes{} + (kRoundBits + high);
+template <class V>
+INGOT_INLINE Integers<V> nearest_bits(V v, int low, int high) {
+    using I = Integers<V>;
+    return smaller_integers(larger_integers(I(v + kRound), I{} + (kRoundBits + low)),
+                            I{} + (kRoundBits + high));
 }
 
-INGOT_INLINE Lanes nearest_integer(Lanes v, int low, int high) {
-    return Lanes(nearest_bits(v, low, high)) - kRound;
+template <class V>
+INGOT_INLINE V nearest_integer(V v, int low, int high) {
+    return V(nearest_bits(v, low, high)) - kRound;
 }
 
 INGOT_INLINE float nearest_integer(float v, int low, int high) {

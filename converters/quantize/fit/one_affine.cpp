@@ -21,7 +21,7 @@ struct Q5_1 {
     static constexpr auto kEnds = all_pairs({-0.3f, 0.1f, 0.6f, 1.2f}, {-0.3f, 0.1f, 0.6f, 1.2f});
 };
 
-template <class Layout>
+template <class Layout, class V>
 INGOT_INLINE void fit_one_affine(const float* x, const float* w, uint64_t n_blocks, std::byte* out) {
     using Block = typename Layout::Block;
     for (uint64_t b = 0; b < n_blocks; ++b, x += 32, w += 32, out += sizeof(Block)) {
@@ -39,20 +39,15 @@ INGOT_INLINE void fit_one_affine(const float* x, const float* w, uint64_t n_bloc
         }
         const GroupSums sums = group_sums(centred);
         const Affine free =
-            best_affine<Layout, false>(centred, sums, {ends.low - middle, ends.high - middle});
+            best_affine<V, Layout, false>(centred, sums, {ends.low - middle, ends.high - middle});
 
         Block block{};
         // Both numbers are rounded to halves, which moves levels: the neighbours may decode better.
-        constexpr float kUlp = 0x1p-11f;  // of a half, between this and twice this of its value
-        const Lanes scale_steps = {0, 0, 0, -kUlp, kUlp, -kUlp, kUlp, -1};
-        const Lanes offset_steps = {0, -kUlp, kUlp, 0, 0, kUlp, -kUlp, 0};
-        const float free_offset = free.offset + middle;
-        const Lanes scales = nearest_halves(free.scale + free.scale * scale_steps);
-        Lanes offsets = free_offset + free_offset * offset_steps;
-        offsets[kLanes - 1] =
-            sums.x / sums.w + middle;  // beside a scale of zero: when scales are too small for halves
-        offsets = nearest_halves(offsets);
-        const int best = least_lane(affine_errors<Layout::kMost>(group, scales, offsets));
+        Candidates<8> scales = neighbouring_halves<8>(free.scale, {0, 0, 0, -1, 1, -1, 1, 0});
+        Candidates<8> offsets = neighbouring_halves<8>(free.offset + middle, {0, -1, 1, 0, 0, 1, -1, 0});
+        scales[7] = 0;  // when scales are too small for halves
+        offsets[7] = nearest_halves(all(sums.x / sums.w + middle))[0];
+        const int best = least(affine_errors<V, Layout::kMost>(group, group_sums(group), scales, offsets));
         block.d = finite_half(scales[best]);
         block.min = finite_half(offsets[best]);
         uint8_t codes[32];
@@ -64,7 +59,7 @@ INGOT_INLINE void fit_one_affine(const float* x, const float* w, uint64_t n_bloc
 
 }  // namespace
 
-INGOT_FIT(fit_q4_1, fit_one_affine<Q4_1>)
-INGOT_FIT(fit_q5_1, fit_one_affine<Q5_1>)
+INGOT_FIT(fit_q4_1, fit_one_affine, Q4_1)
+INGOT_FIT(fit_q5_1, fit_one_affine, Q5_1)
 
 }  // namespace ingot::converters::fit

@@ -36,28 +36,22 @@ struct Q8_0 {
 
 /// The scale, a half, that decodes with the least error. What is best for levels fitted to an unrounded scale
 /// is not so for the levels that the stored one leads to, so eight halves are tried.
-template <class Grid>
-INGOT_INLINE uint16_t best_half(const Group<32>& group, Lanes scales) {
-    const Lanes halves = nearest_halves(scales);
-    return finite_half(halves[least_lane(scale_errors<Grid>(group, halves))]);
-}
-
-template <class Layout>
-INGOT_INLINE uint16_t fit_scale(const Group<32>& group, float extreme_value) {
+template <class Layout, class V>
+INGOT_INLINE float fit_scale(const Group<32>& group, float extreme_value) {
     using Grid = typename Layout::Grid;
+    Candidates<8> halves;
     if constexpr (std::is_same_v<Layout, Q8_0>) {
         // With 255 levels there is nothing to gain from clipping more than half a level.
         const Lanes targets = {127.0f, 126.4f, 126.7f, 126.85f, 127.15f, 127.3f, 127.45f, 127.6f};
-        return best_half<Grid>(group, extreme_value / targets);
+        store(halves.data(), nearest_halves(extreme_value / targets));
     } else {
-        const float free = best_scale<Grid>(group, extreme_value, Layout::kTargets).best_scale();
-        constexpr float kUlp = 0x1p-11f;  // of a half, between this and twice this of its value
-        const Lanes steps = {0, -3 * kUlp, -2 * kUlp, -kUlp, kUlp, 2 * kUlp, 3 * kUlp, 4 * kUlp};
-        return best_half<Grid>(group, free + free * steps);
+        const float free = best_scale<V, Grid>(group, extreme_value, Layout::kTargets).best_scale();
+        halves = neighbouring_halves<8>(free, {0, -3, -2, -1, 1, 2, 3, 4});
     }
+    return halves[least(scale_errors<V, Grid>(group, halves))];
 }
 
-template <class Layout>
+template <class Layout, class V>
 INGOT_INLINE void fit_one_scale(const float* x, const float* w, uint64_t n_blocks, std::byte* out) {
     using Block = typename Layout::Block;
     for (uint64_t b = 0; b < n_blocks; ++b, x += 32, w += 32, out += sizeof(Block)) {
@@ -66,9 +60,10 @@ INGOT_INLINE void fit_one_scale(const float* x, const float* w, uint64_t n_block
         const float extreme_value = extreme(range(group));
 
         Block block{};
-        if (extreme_value != 0) block.d = fit_scale<Layout>(group, extreme_value);
+        const float scale = extreme_value != 0 ? fit_scale<Layout, V>(group, extreme_value) : 0.0f;
+        block.d = finite_half(scale);
         uint8_t codes[32];
-        store_codes<typename Layout::Grid>(group, half_to_float(block.d), codes);
+        store_codes<typename Layout::Grid>(group, scale, codes);
         pack_codes(codes, block);
         std::memcpy(out, &block, sizeof block);
     }
@@ -76,9 +71,9 @@ INGOT_INLINE void fit_one_scale(const float* x, const float* w, uint64_t n_block
 
 }  // namespace
 
-INGOT_FIT(fit_q4_0, fit_one_scale<Q4_0>)
-INGOT_FIT(fit_q5_0, fit_one_scale<Q5_0>)
-INGOT_FIT(fit_q8_0, fit_one_scale<Q8_0>)
-INGOT_FIT(fit_iq4_nl, fit_one_scale<IQ4_NL>)
+INGOT_FIT(fit_q4_0, fit_one_scale, Q4_0)
+INGOT_FIT(fit_q5_0, fit_one_scale, Q5_0)
+INGOT_FIT(fit_q8_0, fit_one_scale, Q8_0)
+INGOT_FIT(fit_iq4_nl, fit_one_scale, IQ4_NL)
 
 }  // namespace ingot::converters::fit

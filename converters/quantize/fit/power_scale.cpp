@@ -9,6 +9,11 @@
 namespace ingot::converters::fit {
 namespace {
 
+struct MXFP4 {
+    using Block = BlockMXFP4;
+    using Grid = Fp4Grid;
+};
+
 /// Powers of two whose inverse is a normal float too. Twice the four-bit floats are integers (see mxfp4.h).
 constexpr int kLeastExponent = 3, kMostExponent = 253;
 
@@ -16,6 +21,7 @@ INGOT_INLINE float power(int exponent) {
     return std::bit_cast<float>(uint32_t(exponent - 1) << 23);  // 2^(exponent - 128)
 }
 
+template <class Grid, class V>
 INGOT_INLINE int fit_exponent(const Group<32>& group, float largest_magnitude) {
     // 8 <= largest / power < 16 decides on an exponent. One more serves the largest element better and the
     // others worse; fewer clip it.
@@ -24,21 +30,23 @@ INGOT_INLINE int fit_exponent(const Group<32>& group, float largest_magnitude) {
     IntLanes exponents = fitting + steps;
     exponents = exponents > kLeastExponent ? exponents : IntLanes{} + kLeastExponent;
     exponents = exponents < kMostExponent ? exponents : IntLanes{} + kMostExponent;
-    const Lanes scales = Lanes((exponents - 1) << 23);
-    return exponents[least_lane(scale_errors<Fp4Grid>(group, scales))];
+    Candidates<8> scales;
+    store(scales.data(), Lanes((exponents - 1) << 23));
+    return exponents[least(scale_errors<V, Grid>(group, scales))];
 }
 
+template <class Layout, class V>
 INGOT_INLINE void fit_power_scale(const float* x, const float* w, uint64_t n_blocks, std::byte* out) {
-    for (uint64_t b = 0; b < n_blocks; ++b, x += 32, w += 32, out += sizeof(BlockMXFP4)) {
+    for (uint64_t b = 0; b < n_blocks; ++b, x += 32, w += 32, out += sizeof(typename Layout::Block)) {
         Group<32> group;
         load_group(x, w, group);
         const float largest_magnitude = std::fabs(extreme(range(group)));
 
-        BlockMXFP4 block{};
+        typename Layout::Block block{};
         if (largest_magnitude != 0) {
-            block.exponent = uint8_t(fit_exponent(group, largest_magnitude));
+            block.exponent = uint8_t(fit_exponent<typename Layout::Grid, V>(group, largest_magnitude));
             uint8_t codes[32];
-            store_codes<Fp4Grid>(group, power(block.exponent), codes);
+            store_codes<typename Layout::Grid>(group, power(block.exponent), codes);
             pack_codes(codes, block);
         }
         std::memcpy(out, &block, sizeof block);
@@ -47,6 +55,6 @@ INGOT_INLINE void fit_power_scale(const float* x, const float* w, uint64_t n_blo
 
 }  // namespace
 
-INGOT_FIT(fit_mxfp4, fit_power_scale)
+INGOT_FIT(fit_mxfp4, fit_power_scale, MXFP4)
 
 }  // namespace ingot::converters::fit
