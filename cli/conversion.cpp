@@ -82,20 +82,6 @@ void add_self_test(ConversionPlan& plan) {
 
 }  // namespace
 
-std::string recipe_names() {
-    std::string text;
-    size_t line = 0;
-    for (const Recipe& recipe : recipes()) {
-        if (line + recipe.name.size() > 76) {
-            text += "\n ";
-            line = 0;
-        }
-        text += fmt::format(" {}", recipe.name);
-        line += recipe.name.size() + 1;
-    }
-    return text;
-}
-
 uint64_t parse_size(const std::string& text) {
     struct Unit {
         std::string_view name;
@@ -132,13 +118,6 @@ CLI::Validator size_validator() {
 }
 
 void add_conversion_options(CLI::App& command, ConversionOptions& options) {
-    const auto known_type = [](const std::string& text) {
-        if (find_recipe(text)) return std::string();
-        return fmt::format("{} is no type; choose one of{}", text, recipe_names());
-    };
-    command.add_option("-t,--type", options.type, "What to store the weights in; see below")
-        ->type_name("TYPE")
-        ->check(CLI::Validator(known_type, "", "type"));
     command.add_flag("--check", options.check, "Only look for what is in the way, and name all of it");
     command.add_flag("--dry-run", options.dry_run, "Show what would be written, and write nothing");
     command.add_flag("--verify", options.verify, "Then compare what was written with the source");
@@ -158,7 +137,7 @@ void add_conversion_options(CLI::App& command, ConversionOptions& options) {
 
 void run_conversion(const ConversionOptions& options, const char* label) {
     ConvertRequest request = options.request;
-    request.recipe = find_recipe(options.type);
+    apply_recipe_options(options.recipe, request);
     if (!options.split_size.empty()) request.max_file_bytes = parse_size(options.split_size);
     ConversionPlan plan = plan_conversion(request);
     add_self_test(plan);
@@ -167,6 +146,7 @@ void run_conversion(const ConversionOptions& options, const char* label) {
 
     if (options.verify && !options.dry_run) check_sources(plan, plan.findings);
     plan.findings.throw_if_problems(plan.source());
+    if (!options.recipe.save_file.empty()) save_recipe(plan.request, options.recipe.save_file);
     ConversionReport report{plan, output, {}, {}};
     if (options.dry_run) {
         check_output(plan, output, options.force);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cli/command.h"
+#include "cli/recipe_options.h"
 #include "converters/request.h"
 
 namespace ingot::cli {
@@ -12,7 +13,7 @@ namespace ingot::cli {
 struct ConversionOptions {
     converters::ConvertRequest request;  // all but the recipe
     std::string output;                  // empty: the default name, in the current folder
-    std::string type = "Q4_K_M";
+    RecipeOptions recipe;
     std::vector<std::string> adapters;  // --lora: "DIR" or "DIR:scale"
     std::string split_size;             // "2G"; empty: one file
     int n_threads = 0;
@@ -23,12 +24,9 @@ struct ConversionOptions {
     bool json = false;
 };
 
-/// Adds -t, --check, --dry-run, --verify, --force, --json, --threads, --metadata and --split-max-size. An
-/// unknown type or a size that is none is a usage error.
+/// Adds --check, --dry-run, --verify, --force, --json, --threads, --metadata and --split-max-size. A size
+/// that is none is a usage error.
 void add_conversion_options(CLI::App& command, ConversionOptions& options);
-
-/// "F32 F16 BF16 Q8_0 …", in lines for a footer of --help.
-std::string recipe_names();
 
 /// "500M" and "2G" mean 10^6 and 10^9 as other tools have it, "512MiB" and "4.5GiB" powers of two; plain
 /// numbers are bytes. Throws Error for anything else, and for zero.

@@ -5,6 +5,7 @@
 #include <map>
 #include <tuple>
 
+#include "converters/quantize/name_pattern.h"
 #include "format/error.h"
 #include "format/json_writer.h"
 
@@ -26,14 +27,6 @@ struct Group {
     uint64_t n_tensors = 0;
     uint64_t size_bytes = 0;
 };
-
-std::string without_layer(const std::string& name) {
-    constexpr std::string_view kPrefix = "blk.";
-    if (!name.starts_with(kPrefix)) return name;
-    const size_t end = name.find_first_not_of("0123456789", kPrefix.size());
-    if (end == kPrefix.size() || end == std::string::npos) return name;
-    return "blk.*" + name.substr(end);
-}
 
 std::vector<Group> groups_of(const ConversionPlan& plan) {
     std::vector<Group> groups;
@@ -288,16 +281,33 @@ std::string plan_text(const ConversionPlan& plan, const Painter& paint) {
                    fmt::format("{}", fmt::join(group.shape, " × ")), group.source_type,
                    std::string(name(group.type)), human_bytes(group.size_bytes)});
     }
-    return table.text(paint);
+    Table types({{"types", Table::kLeft, Tone::Key},
+                 {"tensors", Table::kRight},
+                 {"weights", Table::kRight},
+                 {"bits each", Table::kRight},
+                 {"bytes", Table::kRight},
+                 {"share", Table::kRight}});
+    const std::vector<TypeTotal> totals = totals_by_type(plan);
+    uint64_t all_bytes = 0;
+    for (const TypeTotal& total : totals) all_bytes += total.size_bytes;
+    for (const TypeTotal& total : totals) {
+        types.add({std::string(name(total.type)), fmt::format("{}", total.n_tensors),
+                   human_count(total.n_elements), fmt::format("{:.4g}", info(total.type).bits_per_element()),
+                   human_bytes(total.size_bytes),
+                   fmt::format("{:.1f} %", 100 * double(total.size_bytes) / double(all_bytes))});
+    }
+    return table.text(paint) + "\n" + types.text(paint);
 }
 
 std::string summary_text(const ConversionReport& report, const Painter& paint) {
     const ConversionPlan& plan = report.plan;
     const uint64_t output_bytes = plan.output_bytes();
     Table facts({{"", Table::kLeft, Tone::Key}, {""}});
-    facts.add({"type", plan.request.vocab_only ? "vocabulary only"
-                                               : fmt::format("{}, {:.2f} bits per weight", plan.recipe().name,
-                                                             plan.bits_per_weight())});
+    facts.add({"type",
+               plan.request.vocab_only
+                   ? "vocabulary only"
+                   : fmt::format("{}{}, {:.2f} bits per weight", plan.recipe().name,
+                                 plan.request.rules.empty() ? "" : " with changes", plan.bits_per_weight())});
     facts.add({"weights",
                fmt::format("{} in {}", human_count(plan.n_elements), plural(plan.tensors.size(), "tensor"))});
     facts.add({"bytes", fmt::format("{} → {}{}", human_bytes(plan.source_bytes), human_bytes(output_bytes),

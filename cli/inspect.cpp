@@ -67,6 +67,7 @@ std::string tokenizer_text(const Summary& summary) {
 std::string origin_text(const Summary& summary) {
     std::string text = fmt::format("Ingot {}", escaped(summary.ingot_version));
     if (!summary.recipe.empty()) text += fmt::format(", recipe {}", escaped(summary.recipe));
+    if (!summary.recipe_changes.empty()) text += " with changes (ingot.recipe.json)";
     if (summary.source_format.empty()) return text;
     text += fmt::format(", from {}", escaped(summary.source_format));
     if (summary.source_files.size() == 1) text += fmt::format(" ({})", escaped(summary.source_files[0]));

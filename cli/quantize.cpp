@@ -13,8 +13,8 @@ void add_quantize(CLI::App& program) {
     command->add_option("-o,--output", options->output, "GGUF file to write")
         ->required()
         ->type_name("OUT.gguf");
+    add_recipe_options(*command, options->recipe);
     add_conversion_options(*command, *options);
-    command->get_option("--type")->required();
     command->add_flag("--allow-requantize", options->request.allow_requantize,
                       "Accept weights that are quantized already; their rounding errors stay");
     command->footer("TYPE is one of (in any case)\n " + recipe_names() +

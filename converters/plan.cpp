@@ -5,6 +5,7 @@
 #include <system_error>
 
 #include "converters/planners.h"
+#include "converters/quantize/recipe_file.h"
 #include "converters/sources/llama2c.h"
 #include "format/error.h"
 #include "format/ingot_keys.h"
@@ -65,9 +66,13 @@ TensorShape shape_for_recipe(const TensorPlan& tensor) {
     return shape;
 }
 
-void write_provenance(const Checkpoint* checkpoint, const Recipe& recipe, Metadata& metadata) {
+void write_provenance(const Checkpoint* checkpoint, const ConvertRequest& request, Metadata& metadata) {
     metadata.set(std::string(keys::kVersion), INGOT_VERSION);
-    metadata.set(std::string(keys::kRecipe), recipe.name);
+    metadata.set(std::string(keys::kRecipe), request.recipe->name);
+    if (!request.rules.empty()) {
+        const RecipeText text{request.recipe, request.rules, request.recipe_note};
+        metadata.set(std::string(keys::kRecipeText), recipe_json(text));
+    }
     if (!checkpoint) return;
     std::vector<std::string> names;
     std::vector<uint64_t> sizes;

@@ -203,18 +203,20 @@ class CheckpointPlanner {
             shapes.push_back(shape_for_recipe(targets_[i]));
         const ModelShape shape{plan_.architecture,        uint32_t(model_->n_layers),   0,
                                uint32_t(model_->n_heads), uint32_t(model_->n_kv_heads), model_->tied_output};
-        const std::vector<TypeChoice> choices = choose_types(plan_.recipe(), shape, shapes);
+        const std::vector<TypeChoice> choices =
+            choose_types(plan_.recipe(), plan_.request.rules, shape, shapes, findings_);
         for (size_t i = 0; i < choices.size(); ++i) {
             targets_[n_generated_ + i].type = choices[i].type;
             plan_.tensors[n_generated_ + i].fallback_reason = choices[i].fallback_reason;
         }
-        if (plan_.recipe().name == kKeptMxfp4) keep_mxfp4();
+        if (plan_.recipe().name == kKeptMxfp4) keep_mxfp4(choices);
     }
 
-    void keep_mxfp4() {
+    void keep_mxfp4(const std::vector<TypeChoice>& choices) {
         size_t n_kept = 0;
         for (size_t i = n_generated_; i < targets_.size(); ++i) {
-            if (!plan_.tensors[i].rows->holds(TensorType::MXFP4)) continue;
+            if (choices[i - n_generated_].by_rule || !plan_.tensors[i].rows->holds(TensorType::MXFP4))
+                continue;
             targets_[i].type = TensorType::MXFP4;
             plan_.tensors[i].fallback_reason.clear();
             ++n_kept;
@@ -240,7 +242,7 @@ class CheckpointPlanner {
             metadata.set("general.quantization_version", kQuantizationVersion);
         }
         write_vocabulary(*vocabulary_, metadata);
-        write_provenance(plan_.checkpoint.get(), plan_.recipe(), metadata);
+        write_provenance(plan_.checkpoint.get(), plan_.request, metadata);
         metadata.set(std::string(keys::kSourceConfigChecksum),
                      MetadataValue(xxh3_128_hex(std::as_bytes(std::span(config_text_)))));
         if (config_text_.size() <= kMaxStoredConfigBytes)

@@ -37,9 +37,9 @@ ModelShape shape_of(const GgufHeader& header) {
 Metadata copied_metadata(const GgufHeader& header) {
     Metadata metadata;
     for (const KeyValue& entry : header.metadata()) {
-        const bool replaced = entry.key == keys::kChecksums || entry.key == keys::kSourceFormat ||
-                              entry.key == keys::kSourceFiles || entry.key == keys::kSourceSizes ||
-                              entry.key.starts_with("split.");
+        const bool replaced = entry.key == keys::kChecksums || entry.key == keys::kRecipeText ||
+                              entry.key == keys::kSourceFormat || entry.key == keys::kSourceFiles ||
+                              entry.key == keys::kSourceSizes || entry.key.starts_with("split.");
         if (!replaced) metadata.set(std::string(entry.key), Metadata::copy_of(entry.value));
     }
     return metadata;
@@ -67,7 +67,8 @@ void plan_from_gguf(ConversionPlan& plan) {
         targets.push_back({tensor.name, tensor.type, tensor.shape});
     }
     for (const TensorPlan& target : targets) shapes.push_back(shape_for_recipe(target));
-    const std::vector<TypeChoice> choices = choose_types(recipe, shape_of(header), shapes);
+    const std::vector<TypeChoice> choices =
+        choose_types(recipe, plan.request.rules, shape_of(header), shapes, plan.findings);
     std::vector<std::string> again, unreadable;
     for (size_t i = 0; i < targets.size(); ++i) {
         const SourceTensor& tensor = checkpoint.tensors()[i];
@@ -108,7 +109,7 @@ void plan_from_gguf(ConversionPlan& plan) {
     Metadata metadata = copied_metadata(header);
     metadata.set("general.file_type", recipe.file_type);
     metadata.set("general.quantization_version", kQuantizationVersion);
-    write_provenance(&checkpoint, recipe, metadata);
+    write_provenance(&checkpoint, plan.request, metadata);
     plan.findings.attempt("metadata", [&] {
         apply_metadata_file(plan.request.metadata_file, metadata);
         plan.lay_out(std::move(metadata), std::move(targets));

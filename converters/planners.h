@@ -13,6 +13,6 @@ inline constexpr uint32_t kQuantizationVersion = 2;  // of the block layouts, as
 
 TensorShape shape_for_recipe(const TensorPlan& tensor);
 /// Ingot's own keys: where the file comes from. `checkpoint` may be null.
-void write_provenance(const Checkpoint* checkpoint, const Recipe& recipe, Metadata& metadata);
+void write_provenance(const Checkpoint* checkpoint, const ConvertRequest& request, Metadata& metadata);
 
 }  // namespace ingot::converters

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "converters/quantize/recipe.h"
+#include "converters/quantize/type_rules.h"
 #include "converters/sources/lora.h"
 
 namespace ingot::converters {
@@ -13,6 +13,8 @@ struct ConvertRequest {
     std::string source;     // a checkpoint's folder, a file of llama2.c, or a GGUF file
     std::string tokenizer;  // --tokenizer: a file or folder in place of the checkpoint's own; or empty
     const Recipe* recipe = nullptr;
+    TypeRules rules;          // what the user wants otherwise than the recipe
+    std::string recipe_note;  // stored with the rules: where they come from
     std::string family;                   // --as: takes the place of what config.json says; empty: it decides
     std::vector<AdapterChoice> adapters;  // merged in this order
     std::string metadata_file;      // JSON whose members are set in, or taken from, the metadata; or empty

@@ -20,6 +20,8 @@ inline constexpr std::string_view kSourceConfigChecksum = "ingot.source.config_x
 inline constexpr std::string_view kSourceConfig = "ingot.source.config";
 /// string: the recipe's name, "Q4_K_M".
 inline constexpr std::string_view kRecipe = "ingot.recipe";
+/// string: JSON, what the user changed of that recipe; absent when it was nothing. SPEC.md, section 3.
+inline constexpr std::string_view kRecipeText = "ingot.recipe.json";
 /// The checkpoint's own tokenizer, step by step; SPEC.md, section 3, says what each step does.
 /// string: what turns pieces of text into tokens: "bpe", "sentencepiece_bpe", "unigram", "word_piece",
 /// "word_level". Where it is absent, the tokenizer.ggml.* keys say it all.

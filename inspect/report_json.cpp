@@ -118,6 +118,7 @@ void write_summary(JsonWriter& json, const Summary& summary) {
 
     write_text(json, "ingot_version", summary.ingot_version);
     write_text(json, "recipe", summary.recipe);
+    write_text(json, "recipe_changes", summary.recipe_changes);
     json.member("checksums", summary.has_checksums);
     json.end_object();
 }

@@ -148,6 +148,7 @@ Summary summarize(const GgufHeader& header, uint64_t file_size_bytes) {
 
     summary.ingot_version = keys.text(keys::kVersion);
     summary.recipe = keys.text(keys::kRecipe);
+    summary.recipe_changes = keys.text(keys::kRecipeText);
     summary.source_format = keys.text(keys::kSourceFormat);
     summary.source_files = keys.texts(keys::kSourceFiles);
     summary.has_checksums = header.find(keys::kChecksums) != nullptr;

@@ -54,6 +54,7 @@ struct Summary {
 
     // What Ingot noted when it wrote the file.
     std::string_view ingot_version, recipe, source_format;
+    std::string_view recipe_changes;  // JSON: what the user wanted otherwise than the recipe
     std::vector<std::string_view> source_files;
     bool has_checksums = false;
 

@@ -157,12 +157,6 @@ bool contains(std::string_view text, std::string_view part) {
     return text.find(part) != text.npos;
 }
 
-bool is_quantizable(const TensorShape& tensor) {
-    if (tensor.n_dims < 2 || !tensor.name.ends_with("weight")) return false;
-    return std::none_of(std::begin(kKeptAsFloat), std::end(kKeptAsFloat),
-                        [&](std::string_view part) { return contains(tensor.name, part); });
-}
-
 Part part_of(std::string_view name) {
     if (name == "output.weight") return Part::Output;
     if (name == "token_embd.weight" || name == "per_layer_token_embd.weight") return Part::TokenEmbedding;
@@ -280,11 +274,13 @@ TypeChoice fit_rows(TensorType wanted, Part part, const Recipe& recipe, uint64_t
             }
         if (!divides(type, row_elements)) type = F16;
     } else if (type == wanted) {
-        return {type, {}};
+        return {type, {}, false};
     }
     if (!divides(type, row_elements)) type = F16;
-    return {type, fmt::format("rows of {} are no multiple of {}: {} instead of {}", row_elements,
-                              info(wanted).block_elements, name(type), name(wanted))};
+    return {type,
+            fmt::format("rows of {} are no multiple of {}: {} instead of {}", row_elements,
+                        info(wanted).block_elements, name(type), name(wanted)),
+            false};
 }
 
 }  // namespace
@@ -300,6 +296,24 @@ const Recipe* find_recipe(std::string_view text) {
     if (upper == "MXFP4_MOE") upper = kKeptMxfp4;
     const auto found = std::ranges::find(kRecipes, std::string_view(upper), &Recipe::name);
     return found == std::end(kRecipes) ? nullptr : found;
+}
+
+bool is_quantizable(const TensorShape& tensor) {
+    if (tensor.n_dims < 2 || !tensor.name.ends_with("weight")) return false;
+    return std::none_of(std::begin(kKeptAsFloat), std::end(kKeptAsFloat),
+                        [&](std::string_view part) { return contains(tensor.name, part); });
+}
+
+std::vector<TypeChoice> choose_pure_types(const Recipe& recipe, const std::vector<TensorShape>& tensors) {
+    std::vector<TypeChoice> choices(tensors.size());
+    for (size_t i = 0; i < tensors.size(); ++i) {
+        if (is_quantizable(tensors[i])) {
+            choices[i] = fit_rows(recipe.base, Part::Other, recipe, tensors[i].row_elements);
+        } else {
+            choices[i].type = F32;
+        }
+    }
+    return choices;
 }
 
 std::vector<TypeChoice> choose_types(const Recipe& recipe, const ModelShape& model,

@@ -48,11 +48,16 @@ struct TensorShape {
 struct TypeChoice {
     TensorType type{};
     std::string fallback_reason;  // "rows of 320 are no multiple of 256: Q5_0 instead of Q4_K"; else empty
+    bool by_rule = false;         // not the mix but the user named it: see type_rules.h
 };
 
 /// The types of all tensors of a model, in the order given. One-dimensional tensors (norms, biases) stay F32.
 /// The mixes follow llama.cpp's of the same name, so that files have the sizes that users expect.
 std::vector<TypeChoice> choose_types(const Recipe& recipe, const ModelShape& model,
                                      const std::vector<TensorShape>& tensors);
+/// The same without the mix's exceptions: its base type for every matrix that it quantizes.
+std::vector<TypeChoice> choose_pure_types(const Recipe& recipe, const std::vector<TensorShape>& tensors);
+/// Whether mixes quantize it at all: a matrix, and none that is too small or too sensitive.
+bool is_quantizable(const TensorShape& tensor);
 
 }  // namespace ingot::converters
