@@ -139,15 +139,22 @@ void run_conversion(const ConversionOptions& options, const char* label) {
     ConvertRequest request = options.request;
     apply_recipe_options(options.recipe, request);
     if (!options.split_size.empty()) request.max_file_bytes = parse_size(options.split_size);
-    ConversionPlan plan = plan_conversion(request);
-    add_self_test(plan);
+    const auto plan_it = [](const ConvertRequest& wanted) {
+        ConversionPlan planned = plan_conversion(wanted);
+        add_self_test(planned);
+        return planned;
+    };
+    ConversionPlan plan = plan_it(request);
+    std::optional<TargetChoice> target;
+    if (options.recipe.target.wanted() && !plan.findings.has_problems() && !options.check)
+        target = choose_types_for(options.recipe.target, plan, plan_it, options.n_threads);
     const std::string output = options.output.empty() ? default_output_name(plan) : options.output;
     if (options.check) return check(plan, output, options);
 
     if (options.verify && !options.dry_run) check_sources(plan, plan.findings);
     plan.findings.throw_if_problems(plan.source());
     if (!options.recipe.save_file.empty()) save_recipe(plan.request, options.recipe.save_file);
-    ConversionReport report{plan, output, {}, {}};
+    ConversionReport report{plan, output, {}, {}, std::move(target)};
     if (options.dry_run) {
         check_output(plan, output, options.force);
     } else {
@@ -167,6 +174,7 @@ void run_conversion(const ConversionOptions& options, const char* label) {
     }
     const Painter paint(stdout);
     std::string text;
+    if (report.target) text += target_text(plan, *report.target, paint) + "\n";
     if (options.dry_run) text += plan_text(plan, paint) + "\n";
     text += summary_text(report, paint);
     if (options.dry_run) text += "\nNothing was written (--dry-run).\n";

@@ -303,11 +303,13 @@ std::string summary_text(const ConversionReport& report, const Painter& paint) {
     const ConversionPlan& plan = report.plan;
     const uint64_t output_bytes = plan.output_bytes();
     Table facts({{"", Table::kLeft, Tone::Key}, {""}});
-    facts.add({"type",
-               plan.request.vocab_only
-                   ? "vocabulary only"
-                   : fmt::format("{}{}, {:.2f} bits per weight", plan.recipe().name,
-                                 plan.request.rules.empty() ? "" : " with changes", plan.bits_per_weight())});
+    facts.add({"type", plan.request.vocab_only
+                           ? "vocabulary only"
+                           : fmt::format("{}{}, {:.2f} bits per weight", plan.mix_name(),
+                                         plan.request.rules.empty()       ? ""
+                                         : !plan.request.mix_name.empty() ? ", chosen tensor by tensor"
+                                                                          : " with changes",
+                                         plan.bits_per_weight())});
     facts.add({"weights",
                fmt::format("{} in {}", human_count(plan.n_elements), plural(plan.tensors.size(), "tensor"))});
     facts.add({"bytes", fmt::format("{} → {}{}", human_bytes(plan.source_bytes), human_bytes(output_bytes),
@@ -393,6 +395,7 @@ std::string report_json(const ConversionReport& report) {
     json.key("warnings").begin_array();
     for (const std::string& warning : plan.findings.messages(Severity::Warning)) json.value(warning);
     json.end_array();
+    if (report.target) write_target(plan, *report.target, json);
     if (report.verification) write_verification(*report.verification, json);
     json.end_object();
     return json.text() + "\n";

@@ -4,9 +4,11 @@
 #include <string>
 
 #include "cli/console.h"
+#include "cli/target.h"
 #include "converters/convert.h"
 #include "converters/doctor.h"
 #include "converters/plan.h"
+#include "converters/quantize/target/target.h"
 #include "converters/verification.h"
 
 namespace ingot::cli {
@@ -17,6 +19,7 @@ struct ConversionReport {
     std::string output;
     std::optional<converters::ConversionResult> result;          // none: nothing was written
     std::optional<converters::VerificationReport> verification;  // --verify
+    std::optional<converters::TargetChoice> target;              // --target-size, --target-bpw
 };
 
 /// --check: what was looked at, what was found.

@@ -10,20 +10,8 @@ using namespace converters;
 
 namespace {
 
-/// A check that passes whatever `parse` does not throw at; its Error becomes a usage error.
-template <typename Parse>
-CLI::Validator parsed_by(Parse parse, const char* what) {
-    return CLI::Validator(
-        [parse](const std::string& text) {
-            try {
-                parse(text);
-            } catch (const Error& error) {
-                return std::string(error.what());
-            }
-            return std::string();
-        },
-        "", what);
-}
+/// With a target, this mix stands in until the types are chosen.
+constexpr const char* kTypeUntilChosen = "Q8_0";
 
 }  // namespace
 
@@ -41,7 +29,8 @@ std::string recipe_names() {
     return text;
 }
 
-void add_recipe_options(CLI::App& command, RecipeOptions& options, const std::string& default_type) {
+void add_recipe_options(CLI::App& command, RecipeOptions& options, bool can_run_source,
+                        const std::string& default_type) {
     const auto known_type = [](const std::string& text) {
         if (find_recipe(text)) return std::string();
         return fmt::format("{} is no type; choose one of{}", text, recipe_names());
@@ -60,16 +49,29 @@ void add_recipe_options(CLI::App& command, RecipeOptions& options, const std::st
     };
     add_type("--output-type", options.output_type, "Of the output matrix (or the embedding serving as it)");
     add_type("--embedding-type", options.embedding_type, "Of the token embedding");
-    command.add_flag("--pure", options.pure, "One type for all matrices, without the mix's exceptions");
+    CLI::Option* pure =
+        command.add_flag("--pure", options.pure, "One type for all matrices, without the mix's exceptions");
     CLI::Option* recipe =
         command.add_option("--recipe", options.recipe_file, "Types as this recipe, or this GGUF, has them");
     recipe->type_name("FILE");
     command.add_option("--save-recipe", options.save_file, "Write the recipe, to be edited and used again")
         ->type_name("FILE");
+    add_target_options(command, options.target, can_run_source);
+    for (const char* target : {"--target-size", "--target-bpw"})
+        command.get_option(target)->excludes(type)->excludes(pure);
     command.parse_complete_callback([&options, default_type] {
+        const TargetOptions& target = options.target;
+        if (!target.wanted() && !(target.types.empty() && target.text_file.empty() && target.n_tokens == 0))
+            throw CLI::RequiredError("--target-size or --target-bpw");
+        if (target.n_tokens > 0 && target.text_file.empty()) throw CLI::RequiredError("--target-text");
         if (!options.type.empty() || !options.recipe_file.empty()) return;
-        if (default_type.empty()) throw CLI::RequiredError("--type or --recipe");
-        options.type = default_type;
+        if (target.wanted()) {
+            options.type = kTypeUntilChosen;
+        } else if (default_type.empty()) {
+            throw CLI::RequiredError("--type, --recipe or a target");
+        } else {
+            options.type = default_type;
+        }
     });
 }
 

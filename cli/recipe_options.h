@@ -4,7 +4,9 @@
 #include <vector>
 
 #include "cli/command.h"
+#include "cli/target.h"
 #include "converters/request.h"
+#include "format/error.h"
 
 namespace ingot::cli {
 
@@ -14,11 +16,28 @@ struct RecipeOptions {
     std::string output_type, embedding_type;
     bool pure = false;
     std::string recipe_file, save_file;
+    TargetOptions target;
 };
 
-/// Adds -t, --tensor-type, --output-type, --embedding-type, --pure, --recipe and --save-recipe. Malformed
-/// types and rules are usage errors. Without `default_type`, a mix must be named somehow.
-void add_recipe_options(CLI::App& command, RecipeOptions& options, const std::string& default_type = {});
+/// Adds -t, --tensor-type, --output-type, --embedding-type, --pure, --recipe, --save-recipe, and those of a
+/// target. Malformed types and rules are usage errors. Without `default_type`, a mix must be named somehow.
+void add_recipe_options(CLI::App& command, RecipeOptions& options, bool can_run_source,
+                        const std::string& default_type = {});
+
+/// A check that passes whatever `parse` does not throw at; its Error becomes a usage error.
+template <typename Parse>
+CLI::Validator parsed_by(Parse parse, const char* what) {
+    return CLI::Validator(
+        [parse](const std::string& text) {
+            try {
+                parse(text);
+            } catch (const Error& error) {
+                return std::string(error.what());
+            }
+            return std::string();
+        },
+        "", what);
+}
 
 /// "F32 F16 BF16 Q8_0 …", in lines for a footer of --help.
 std::string recipe_names();

@@ -90,6 +90,10 @@ const TensorPlan& ConversionPlan::target(size_t tensor) const {
     return file.layout.tensors().at(tensor - file.first_tensor);
 }
 
+std::string ConversionPlan::mix_name() const {
+    return request.mix_name.empty() ? std::string(recipe().name) : request.mix_name;
+}
+
 uint64_t ConversionPlan::output_bytes() const {
     uint64_t total = 0;
     for (const PlannedFile& file : files) total += file.layout.file_size_bytes();
@@ -207,7 +211,7 @@ ConversionPlan plan_gguf(const std::string& path, const Recipe& recipe, bool all
 
 std::string default_output_name(const ConversionPlan& plan) {
     const std::string name = plan.model_name.empty() ? "model" : plan.model_name;
-    return fmt::format("{}-{}.gguf", name, plan.request.vocab_only ? "vocab" : plan.recipe().name);
+    return fmt::format("{}-{}.gguf", name, plan.request.vocab_only ? "vocab" : plan.mix_name());
 }
 
 std::vector<std::string> output_paths(const ConversionPlan& plan, const std::string& output) {

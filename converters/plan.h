@@ -21,6 +21,7 @@ struct TensorSource {
     RowsPtr rows;
     std::string fallback_reason;  // why it has not the type that the recipe wanted; else empty
     uint32_t file = 0;            // into ConversionPlan::files
+    bool is_free = false;         // weights whose type the recipe decides, and no rule of the user's
 };
 
 /// One file to be written: consecutive tensors, from `first_tensor` on.
@@ -47,6 +48,8 @@ struct ConversionPlan {
 
     const std::string& source() const { return request.source; }
     const Recipe& recipe() const { return *request.recipe; }
+    /// "Q4_K_M", or what a mix that was chosen for a target is called.
+    std::string mix_name() const;
     const TensorPlan& target(size_t tensor) const;
     const Metadata& metadata() const { return files.at(0).layout.metadata(); }
     uint64_t output_bytes() const;  // of all files

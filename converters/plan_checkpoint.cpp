@@ -208,6 +208,7 @@ class CheckpointPlanner {
         for (size_t i = 0; i < choices.size(); ++i) {
             targets_[n_generated_ + i].type = choices[i].type;
             plan_.tensors[n_generated_ + i].fallback_reason = choices[i].fallback_reason;
+            plan_.tensors[n_generated_ + i].is_free = is_quantizable(shapes[i]) && !choices[i].by_rule;
         }
         if (plan_.recipe().name == kKeptMxfp4) keep_mxfp4(choices);
     }

@@ -15,6 +15,7 @@ struct ConvertRequest {
     const Recipe* recipe = nullptr;
     TypeRules rules;          // what the user wants otherwise than the recipe
     std::string recipe_note;  // stored with the rules: where they come from
+    std::string mix_name;     // takes the recipe's place in names, where a target chose the types; or empty
     std::string family;                   // --as: takes the place of what config.json says; empty: it decides
     std::vector<AdapterChoice> adapters;  // merged in this order
     std::string metadata_file;      // JSON whose members are set in, or taken from, the metadata; or empty

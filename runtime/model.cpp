@@ -26,7 +26,7 @@ void refuse_shard(const GgufHeader& header) {
 
 }  // namespace
 
-Model::Model(const std::filesystem::path& path, Backend& backend)
+Model::Model(const std::filesystem::path& path, Backend& backend, const Replacement* replacement)
     : file_(path),
       backend_(backend),
       hyperparameters_(with_path(file_,
@@ -34,7 +34,8 @@ Model::Model(const std::filesystem::path& path, Backend& backend)
                                      refuse_shard(file_.header());
                                      return Hyperparameters::from_header(file_.header());
                                  })),
-      weights_(with_path(file_, [&] { return Weights::load(file_, hyperparameters_, backend); })) {}
+      weights_(
+          with_path(file_, [&] { return Weights::load(file_, hyperparameters_, backend, replacement); })) {}
 
 std::unique_ptr<Tokenizer> Model::load_tokenizer() const {
     return with_path(file_, [&] { return Tokenizer::from_header(file_.header()); });

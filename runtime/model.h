@@ -15,7 +15,9 @@ namespace ingot::runtime {
 class Model {
   public:
     /// Throws Error, prefixed with the path. `backend` must outlive the model.
-    Model(const std::filesystem::path& path, Backend& backend);
+    Model(const std::filesystem::path& path, Backend& backend) : Model(path, backend, nullptr) {}
+    /// With one tensor in another type than the file's.
+    Model(const std::filesystem::path& path, Backend& backend, const Replacement* replacement);
 
     const GgufFile& file() const { return file_; }
     const Hyperparameters& hyperparameters() const { return hyperparameters_; }

@@ -16,7 +16,23 @@ std::string shape_of(const TensorInfo& tensor) {
 
 }  // namespace
 
+TensorLoader::TensorLoader(const GgufFile& file, Backend& backend, const Replacement* replacement)
+    : file_(file), backend_(backend), replacement_(replacement) {
+    if (!replacement) return;
+    replaced_ = require(replacement->name);
+    replaced_.type = replacement->type;
+    replaced_.size_bytes = row_bytes(replaced_.type, replaced_.row_elements()) * replaced_.n_rows();
+    if (replacement->bytes.size() != replaced_.size_bytes)
+        fail("tensor {}: its replacement has {} bytes; {} takes {}", replacement->name,
+             replacement->bytes.size(), ingot::name(replaced_.type), replaced_.size_bytes);
+}
+
+std::span<const std::byte> TensorLoader::bytes_of(const TensorInfo& tensor) const {
+    return &tensor == &replaced_ ? replacement_->bytes : file_.tensor_bytes(tensor);
+}
+
 const TensorInfo& TensorLoader::require(const std::string& name) const {
+    if (!replaced_.name.empty() && replaced_.name == name) return replaced_;
     const TensorInfo* tensor = file_.header().find_tensor(name);
     if (tensor == nullptr) fail("tensor {} is missing; the file cannot be run", name);
     return *tensor;
@@ -35,7 +51,7 @@ std::unique_ptr<Weight> TensorLoader::matrix(const std::string& name, int64_t n_
         fail("tensor {}: shape is {}; expected [{}, {}]", name, shape_of(tensor), n_in, n_rows);
     }
     const uint64_t row = row_bytes(tensor.type, uint64_t(n_in));
-    const auto bytes = file_.tensor_bytes(tensor).subspan(size_t(slice.first) * row, size_t(n_out) * row);
+    const auto bytes = bytes_of(tensor).subspan(size_t(slice.first) * row, size_t(n_out) * row);
     try {
         return backend_.load_weight(tensor.type, n_in, n_out, bytes);
     } catch (const Error& error) {
@@ -55,7 +71,7 @@ std::unique_ptr<Weight> TensorLoader::matrices(const std::string& name, int64_t 
              n_matrices);
     }
     try {
-        return backend_.load_weight(tensor.type, n_in, n_out * n_matrices, file_.tensor_bytes(tensor));
+        return backend_.load_weight(tensor.type, n_in, n_out * n_matrices, bytes_of(tensor));
     } catch (const Error& error) {
         fail("tensor {}: {}", name, error.what());
     }
@@ -92,7 +108,7 @@ std::vector<float> TensorLoader::floats(const std::string& name, int64_t n, int6
     std::vector<float> values(static_cast<size_t>(n * n_rows));
     const uint64_t row = row_bytes(tensor.type, uint64_t(n));
     for (int64_t i = 0; i < n_rows; ++i) {
-        decode_row(tensor.type, file_.tensor_bytes(tensor).data() + size_t(i) * row, values.data() + i * n,
+        decode_row(tensor.type, bytes_of(tensor).data() + size_t(i) * row, values.data() + i * n,
                    uint64_t(n));
     }
     return values;

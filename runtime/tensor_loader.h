@@ -13,7 +13,8 @@ namespace ingot::runtime {
 /// found and what was expected.
 class TensorLoader {
   public:
-    TensorLoader(const GgufFile& file, Backend& backend) : file_(file), backend_(backend) {}
+    /// `replacement` may be null.
+    TensorLoader(const GgufFile& file, Backend& backend, const Replacement* replacement);
 
     bool has(const std::string& name) const { return file_.header().find_tensor(name) != nullptr; }
 
@@ -58,9 +59,12 @@ class TensorLoader {
 
   private:
     const TensorInfo& require(const std::string& name) const;
+    std::span<const std::byte> bytes_of(const TensorInfo& tensor) const;
 
     const GgufFile& file_;
     Backend& backend_;
+    const Replacement* replacement_;
+    TensorInfo replaced_;  // the file's entry with the replacement's type, where there is one
 };
 
 }  // namespace ingot::runtime

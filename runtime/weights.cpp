@@ -301,8 +301,9 @@ std::vector<float> slopes_of_heads(const Hyperparameters& model, int64_t n_heads
 
 }  // namespace
 
-Weights Weights::load(const GgufFile& file, const Hyperparameters& model, Backend& backend) {
-    TensorLoader loader(file, backend);
+Weights Weights::load(const GgufFile& file, const Hyperparameters& model, Backend& backend,
+                      const Replacement* replacement) {
+    TensorLoader loader(file, backend, replacement);
     const ModelFamily& family = *model.family;
     Weights weights;
     weights.token_embedding = loader.matrix("token_embd.weight", model.n_vocab, model.n_embd);

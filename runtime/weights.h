@@ -1,5 +1,7 @@
 #pragma once
 #include <memory>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "format/gguf.h"
@@ -110,6 +112,13 @@ struct RopeWeights {
     float magnitude = 1;
 };
 
+/// What stands in a tensor's place while a model is loaded: the same values in another type.
+struct Replacement {
+    std::string name;
+    TensorType type{};
+    std::span<const std::byte> bytes;  // must outlive the model
+};
+
 /// Every tensor that the forward pass reads. Loading checks each one's presence, shape and type before any of
 /// its bytes are used; on the CPU the matrices are views into the mapped file.
 struct Weights {
@@ -131,7 +140,8 @@ struct Weights {
     const Weight& output_matrix() const { return output ? *output.weight : *token_embedding; }
 
     /// Throws Error naming the tensor, what was found and what was expected.
-    static Weights load(const GgufFile& file, const Hyperparameters& model, Backend& backend);
+    static Weights load(const GgufFile& file, const Hyperparameters& model, Backend& backend,
+                        const Replacement* replacement = nullptr);
 };
 
 }  // namespace ingot::runtime
