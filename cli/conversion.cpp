@@ -146,7 +146,7 @@ void run_conversion(const ConversionOptions& options, const char* label) {
     };
     ConversionPlan plan = plan_it(request);
     std::optional<TargetChoice> target;
-    if (options.recipe.target.wanted() && !plan.findings.has_problems() && !options.check)
+    if (options.recipe.target.wanted() && !plan.findings.has_problems())
         target = choose_types_for(options.recipe.target, plan, plan_it, options.n_threads);
     const std::string output = options.output.empty() ? default_output_name(plan) : options.output;
     if (options.check) return check(plan, output, options);

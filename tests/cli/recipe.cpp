@@ -73,7 +73,7 @@ TEST_CASE("a rule that cannot be followed stops everything before it begins") {
     }
     const Outcome no_type = run_ingot({"quantize", demo_model(), "-o", output});
     CHECK(no_type.exit_code == 2);
-    CHECK_THAT(no_type.err, ContainsSubstring("--type or --recipe"));
+    CHECK_THAT(no_type.err, ContainsSubstring("--type, --recipe or a target"));
 }
 
 TEST_CASE("a dry run has the bytes of every type and group and writes nothing") {
@@ -82,7 +82,57 @@ TEST_CASE("a dry run has the bytes of every type and group and writes nothing") 
         run_ingot({"quantize", demo_model(), "-t", "Q4_0", "--pure", "-o", folder / "out.gguf", "--dry-run"});
     CHECK(outcome.exit_code == 0);
     // 5,242,880 weights in matrices, 18 bytes for 32 of them; 13 norms of 256.
-    CHECK_THAT(outcome.out, ContainsSubstring("Q4_0       43  5.24 M        4.5  2.81 MiB") &&
-                                ContainsSubstring("F32        13  3.33 K         32  13.0 KiB"));
+    CHECK_THAT(outcome.out, ContainsSubstring("Q4_0        43   5.24 M        4.5  2.81 MiB") &&
+                                ContainsSubstring("F32         13   3.33 K         32  13.0 KiB"));
     CHECK_FALSE(std::filesystem::exists(folder / "out.gguf"));
+}
+
+TEST_CASE("a target chooses types for a size, with a text or without, and its recipe is replayed") {
+    const TemporaryFolder folder;
+    const std::string by_error = folder / "a.gguf", by_divergence = folder / "b.gguf",
+                      again = folder / "c.gguf";
+    const std::string text = folder / "text.txt", recipe = folder / "recipe.json";
+    write_file(
+        text,
+        "The prince looked at her and said that the whole army had been in disorder since the morning.");
+    const Outcome first = run_ingot({"quantize", demo_model(), "--target-size", "3MB", "--target-types",
+                                     "Q3_K,Q4_K,Q6_K", "-o", by_error});
+    INFO(first.err);
+    REQUIRE(first.exit_code == 0);
+    CHECK_THAT(first.out, ContainsSubstring("proven to be the least") && ContainsSubstring("chosen"));
+    CHECK(std::filesystem::file_size(by_error) <= 3'000'000);
+    CHECK(std::filesystem::file_size(by_error) > 2'950'000);
+
+    const Outcome second =
+        run_ingot({"quantize", demo_model(), "--target-size", "3MB", "--target-types", "Q3_K,Q4_K,Q6_K",
+                   "--target-text", text, "--save-recipe", recipe, "-o", by_divergence, "--json"});
+    INFO(second.err);
+    REQUIRE(second.exit_code == 0);
+    CHECK_THAT(second.out,
+               ContainsSubstring("\"measured\": \"divergence\"") && ContainsSubstring("\"curve\""));
+    CHECK(run_ingot({"quantize", demo_model(), "--recipe", recipe, "-o", again}).exit_code == 0);
+    CHECK(read_file(again) == read_file(by_divergence));
+    CHECK_THAT(read_file(recipe), ContainsSubstring("chosen for at most 3,000,000 bytes"));
+}
+
+TEST_CASE("targets that cannot be are refused") {
+    const TemporaryFolder folder;
+    const std::string output = folder / "out.gguf";
+    const Outcome small =
+        run_ingot({"quantize", demo_model(), "--target-bpw", "1", "--target-types", "Q4_0", "-o", output});
+    CHECK(small.exit_code == 1);
+    CHECK_THAT(small.err, ContainsSubstring("too few"));
+    using Arguments = std::vector<std::string>;
+    for (const Arguments& wrong :
+         {Arguments{"--target-size", "3MB", "-t", "Q4_0"},
+          Arguments{"--target-size", "3MB", "--target-bpw", "4"}, Arguments{"--target-size", "much"},
+          Arguments{"--target-bpw", "-1"}, Arguments{"--target-types", "Q4_0"},
+          Arguments{"--target-bpw", "4", "--pure"},
+          Arguments{"--target-bpw", "4", "--target-types", "Q4_K_M"},
+          Arguments{"-t", "Q4_0", "--target-text", "x"}}) {
+        Arguments all = {"quantize", demo_model(), "-o", output};
+        all.insert(all.end(), wrong.begin(), wrong.end());
+        CHECK(run_ingot(all).exit_code == 2);
+    }
+    CHECK_FALSE(std::filesystem::exists(output));
 }
