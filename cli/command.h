@@ -13,6 +13,7 @@ void add_verify(CLI::App& program);
 void add_run(CLI::App& program);
 void add_tokenize(CLI::App& program);
 void add_perplexity(CLI::App& program);
+void add_imatrix(CLI::App& program);
 void add_bench(CLI::App& program);
 
 /// Thrown by a callback that wants an exit code without a message (130: interrupted).

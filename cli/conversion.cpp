@@ -60,6 +60,13 @@ VerificationReport compare(const ConversionPlan& plan, const ConversionResult& r
     }
 }
 
+/// Before the work starts: hours may follow.
+void print_warnings(const ConversionPlan& plan) {
+    const Painter paint(stderr);
+    for (const std::string& warning : plan.findings.messages(Severity::Warning))
+        fmt::print(stderr, "ingot: {} {}\n", paint(Tone::Warning, "warning:"), warning);
+}
+
 void check(const ConversionPlan& plan, const std::string& output, const ConversionOptions& options) {
     const Diagnosis diagnosis = examine(plan, output, options.force, options.n_threads);
     print_out(options.json ? check_json(plan, output, diagnosis)
@@ -126,6 +133,11 @@ void add_conversion_options(CLI::App& command, ConversionOptions& options) {
         ->type_name("SIZE")
         ->check(size_validator());
     command
+        .add_option("--imatrix", options.request.importance_files,
+                    "Importance matrix (ingot imatrix, llama-imatrix); several given add up")
+        ->type_name("FILE")
+        ->allow_extra_args(false);
+    command
         .add_option("--metadata", options.request.metadata_file, "JSON whose members become metadata keys")
         ->type_name("FILE");
     command.add_option("--threads", options.n_threads, "Threads; all processors if not given")
@@ -153,6 +165,7 @@ void run_conversion(const ConversionOptions& options, const char* label) {
 
     if (options.verify && !options.dry_run) check_sources(plan, plan.findings);
     plan.findings.throw_if_problems(plan.source());
+    if (!options.json) print_warnings(plan);
     if (!options.recipe.save_file.empty()) save_recipe(plan.request, options.recipe.save_file);
     ConversionReport report{plan, output, {}, {}, std::move(target)};
     if (options.dry_run) {
@@ -168,10 +181,6 @@ void run_conversion(const ConversionOptions& options, const char* label) {
         return;
     }
 
-    const Painter paint_error(stderr);
-    for (const std::string& warning : plan.findings.messages(Severity::Warning)) {
-        fmt::print(stderr, "ingot: {} {}\n", paint_error(Tone::Warning, "warning:"), warning);
-    }
     const Painter paint(stdout);
     std::string text;
     if (report.target) text += target_text(plan, *report.target, paint) + "\n";

@@ -327,6 +327,12 @@ std::string summary_text(const ConversionReport& report, const Painter& paint) {
                                               result->n_resumed, plural(plan.tensors.size(), "tensor"))});
         }
     }
+    if (plan.importance) {
+        const auto n = std::ranges::count_if(
+            plan.tensors, [](const TensorSource& tensor) { return tensor.importance != nullptr; });
+        facts.add({"importance", fmt::format("of {}, from {}", plural(uint64_t(n), "tensor"),
+                                             fmt::join(plan.request.importance_files, ", "))});
+    }
     for (const auto& [reason, n_tensors] : fallbacks_of(plan)) {
         facts.add({"fallback", fmt::format("{}: {}", plural(n_tensors, "tensor"), reason)});
     }

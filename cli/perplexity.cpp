@@ -2,22 +2,20 @@
 #include "runtime/perplexity.h"
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <memory>
 
 #include "cli/console.h"
 #include "cli/model_options.h"
 #include "cli/signals.h"
+#include "cli/text_input.h"
 #include "format/error.h"
 #include "format/json_writer.h"
 #include "format/output_file.h"
-#include "runtime/tokenizer/tokenizer.h"
 
 namespace ingot::cli {
 namespace {
 
-constexpr int64_t kDefaultContext = 512;  // tokens
 constexpr int kInterrupted = 130;
 
 struct Options {
@@ -25,56 +23,11 @@ struct Options {
     std::string text_file;
     std::string ids_file;
     std::string logits_file;
-    int64_t n_context = 0;  // 0: kDefaultContext, or the model's when that is less
+    int64_t n_context = 0;  // 0: kDefaultChunk, or the model's when that is less
     bool per_token = false;
     bool json = false;
     DeviceOptions device;
 };
-
-// Numbers apart by white space, commas or brackets: a JSON array will do.
-std::vector<runtime::Token> parse_ids(const std::string& path, std::string_view text) {
-    std::vector<runtime::Token> ids;
-    const auto is_separator = [](char c) {
-        return std::string_view(" \t\r\n,[]").find(c) != std::string_view::npos;
-    };
-    for (size_t at = 0; at < text.size();) {
-        if (is_separator(text[at])) {
-            ++at;
-            continue;
-        }
-        runtime::Token id = 0;
-        const auto [end, error] = std::from_chars(text.data() + at, text.data() + text.size(), id);
-        const size_t next = size_t(end - text.data());
-        if (error != std::errc() || (next < text.size() && !is_separator(text[next]))) {
-            fail("{}: byte {} begins no token id; expected whole numbers apart by spaces, lines or commas",
-                 path, at);
-        }
-        ids.push_back(id);
-        at = next;
-    }
-    return ids;
-}
-
-struct Input {
-    std::vector<runtime::Token> tokens;
-    std::optional<runtime::Token> bos;  // begins every chunk, when the model adds one
-};
-
-Input read_input(const runtime::Model& model, const Options& options) {
-    Input input;
-    const std::unique_ptr<runtime::Tokenizer> tokenizer =
-        options.ids_file.empty() || model.file().header().find("tokenizer.ggml.model")
-            ? model.load_tokenizer()
-            : nullptr;
-    if (tokenizer && tokenizer->add_bos) input.bos = tokenizer->bos;
-    if (!options.ids_file.empty()) {
-        input.tokens = parse_ids(options.ids_file, read_text(options.ids_file));
-    } else {
-        input.tokens = tokenizer->encode(read_text(options.text_file), false, false);
-        if (input.bos) input.tokens.insert(input.tokens.begin(), *input.bos);
-    }
-    return input;
-}
 
 void print_json(const Options& options, const runtime::Perplexity& result, int64_t n_context,
                 double seconds) {
@@ -153,17 +106,10 @@ void run_perplexity(const Options& options) {
     const auto backend = open_device(options.device);
     const runtime::Model model(options.file, *backend);
     if (!options.logits_file.empty()) {
-        return write_logits(model, parse_ids(options.ids_file, read_text(options.ids_file)), options);
+        return write_logits(model, read_token_ids(options.ids_file), options);
     }
-    const Input input = read_input(model, options);
-    const Painter paint(stderr);
-
-    const int64_t trained = model.hyperparameters().n_context;
-    const int64_t n_context = options.n_context > 0 ? options.n_context : std::min(kDefaultContext, trained);
-    if (n_context > trained) {
-        fmt::print(stderr, "ingot: {} a context of {} exceeds the {} that the model was trained for\n",
-                   paint(Tone::Warning, "warning:"), n_context, trained);
-    }
+    const TextInput input = read_text_input(model, options.text_file, options.ids_file);
+    const int64_t n_context = chunk_length(model, options.n_context);
 
     runtime::PerplexityOptions measure;
     measure.n_context = n_context;

@@ -34,7 +34,7 @@ void stream_rest(const ConversionPlan& plan, ModelWriter& writer, int n_threads,
     uint64_t left_bytes = 0;  // of the source
     for (size_t i = 0; i < plan.tensors.size(); ++i) {
         if (writer.is_done(i)) continue;
-        jobs.push_back({i, plan.tensors[i].rows.get(), plan.target(i).type});
+        jobs.push_back({i, plan.tensors[i].rows.get(), plan.target(i).type, plan.tensors[i].importance});
         left_bytes += source_bytes_of(*jobs.back().rows);
     }
     const uint64_t skipped_bytes = plan.source_bytes - std::min(plan.source_bytes, left_bytes);

@@ -5,6 +5,7 @@
 #include <system_error>
 
 #include "converters/planners.h"
+#include "converters/quantize/importance.h"
 #include "converters/quantize/recipe_file.h"
 #include "converters/sources/llama2c.h"
 #include "format/error.h"
@@ -176,6 +177,7 @@ ConversionPlan plan_conversion(const ConvertRequest& request) {
     if (!request.recipe) fail("a conversion without a type");
     ConversionPlan plan;
     plan.request = request;
+    read_importance(plan);
     if (fs::is_directory(request.source)) {
         plan_from_checkpoint(plan);
     } else if (request.source.ends_with(".gguf")) {
@@ -187,6 +189,7 @@ ConversionPlan plan_conversion(const ConvertRequest& request) {
         fail("{}: {}; expected the folder of a checkpoint (config.json, *.safetensors, tokenizer files)",
              request.source, fs::exists(request.source) ? "not a folder" : "no such folder");
     }
+    assign_importance(plan);
     return plan;
 }
 

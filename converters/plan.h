@@ -12,6 +12,7 @@
 #include "converters/rows/tensor_rows.h"
 #include "converters/sources/checkpoint.h"
 #include "format/gguf_writer.h"
+#include "format/imatrix.h"
 
 namespace ingot::converters {
 
@@ -22,6 +23,7 @@ struct TensorSource {
     std::string fallback_reason;  // why it has not the type that the recipe wanted; else empty
     uint32_t file = 0;            // into ConversionPlan::files
     bool is_free = false;         // weights whose type the recipe decides, and no rule of the user's
+    const ImportanceEntry* importance = nullptr;  // of its columns; or null
 };
 
 /// One file to be written: consecutive tensors, from `first_tensor` on.
@@ -36,6 +38,7 @@ struct ConversionPlan {
     Findings findings;
     std::unique_ptr<Checkpoint> checkpoint;  // owns what `tensors` read from; null without weights
     std::vector<std::shared_ptr<const Checkpoint>> adapters;  // own what was merged in
+    std::shared_ptr<const ImportanceMatrix> importance;       // all of them added up, or null
     std::string family;        // "Llama": the rules that applied; empty for a GGUF
     std::string architecture;  // general.architecture
     std::string source_form;   // "safetensors, 2 files, BF16"

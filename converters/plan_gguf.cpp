@@ -39,7 +39,8 @@ Metadata copied_metadata(const GgufHeader& header) {
     for (const KeyValue& entry : header.metadata()) {
         const bool replaced = entry.key == keys::kChecksums || entry.key == keys::kRecipeText ||
                               entry.key == keys::kSourceFormat || entry.key == keys::kSourceFiles ||
-                              entry.key == keys::kSourceSizes || entry.key.starts_with("split.");
+                              entry.key == keys::kSourceSizes || entry.key == keys::kImportanceChecksums ||
+                              entry.key.starts_with("quantize.imatrix.") || entry.key.starts_with("split.");
         if (!replaced) metadata.set(std::string(entry.key), Metadata::copy_of(entry.value));
     }
     return metadata;

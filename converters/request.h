@@ -18,6 +18,7 @@ struct ConvertRequest {
     std::string mix_name;     // takes the recipe's place in names, where a target chose the types; or empty
     std::string family;                   // --as: takes the place of what config.json says; empty: it decides
     std::vector<AdapterChoice> adapters;  // merged in this order
+    std::vector<std::string> importance_files;  // importance matrices, to be added up
     std::string metadata_file;      // JSON whose members are set in, or taken from, the metadata; or empty
     bool vocab_only = false;        // everything but the tensors
     bool allow_requantize = false;  // a GGUF whose weights are quantized already

@@ -85,9 +85,30 @@ class Stream {
             values.resize(work.n_elements());
             work.read(*job.rows, values.data());
             check_finite(work, values);
-            quantize_rows(job.type, values, work.encoded, work.n_columns);
+            quantize(work, values);
         }
         sink_.write(job.tensor, work.first_row * job.row_bytes + in_row, work.encoded);
+    }
+
+    /// Rows of different matrices (experts) have columns of different importance.
+    void quantize(Work& work, std::span<const float> values) const {
+        const Job& job = jobs_[work.tensor];
+        const std::vector<uint64_t>& shape = job.rows->shape();
+        const uint64_t rows_of_matrix = job.importance && shape.size() > 2 ? shape[1] : job.rows->n_rows();
+        const std::span<std::byte> encoded(work.encoded);
+        const uint64_t encoded_row_bytes = encoded.size() / work.n_rows;
+        for (uint64_t row = 0; row < work.n_rows;) {
+            const uint64_t matrix = (work.first_row + row) / rows_of_matrix;
+            const uint64_t n =
+                std::min(work.n_rows - row, (matrix + 1) * rows_of_matrix - work.first_row - row);
+            std::span<const float> importance;
+            if (job.importance) importance = job.importance->columns(matrix, job.rows->row_elements());
+            if (!importance.empty()) importance = importance.subspan(work.first_column, work.n_columns);
+            quantize_rows(job.type, values.subspan(row * work.n_columns, n * work.n_columns),
+                          encoded.subspan(row * encoded_row_bytes, n * encoded_row_bytes), work.n_columns,
+                          importance);
+            row += n;
+        }
     }
 
     void check_finite(const Work& work, const std::vector<float>& values) const {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "converters/rows/tensor_rows.h"
+#include "format/imatrix.h"
 
 namespace ingot::converters {
 
@@ -16,7 +17,8 @@ namespace ingot::converters {
 struct StreamJob {
     size_t tensor = 0;  // the sink's name for it
     const TensorRows* rows = nullptr;
-    TensorType type{};  // it is written as
+    TensorType type{};                            // it is written as
+    const ImportanceEntry* importance = nullptr;  // of its columns; or null
 };
 
 /// Takes what the pipeline makes.

@@ -164,7 +164,7 @@ ImportanceMatrix parse_binary(std::span<const std::byte> file) {
         for (float& sum : entry.sums) sum *= float(matrix.chunk_size);
         check_values(tensor, entry.sums, "value");
         entry.counts = {n_chunks * matrix.chunk_size};
-        matrix.add(tensor, entry);
+        matrix.add(tensor, std::move(entry));
     }
     // Files of the first versions end here; later ones go on with the chunks and the text's name.
     if (reader.remaining() > 0) matrix.n_chunks = reader.number(0, "the number of chunks");
@@ -186,6 +186,11 @@ bool ImportanceEntry::fits(uint64_t n_columns, uint64_t n_matrices) const {
            (counts.size() == 1 || counts.size() == n_matrices);
 }
 
+std::span<const float> ImportanceEntry::columns(uint64_t matrix, uint64_t n_columns) const {
+    if (counts[counts.size() == 1 ? 0 : matrix] == 0) return {};
+    return std::span(sums).subspan(matrix * n_columns, n_columns);
+}
+
 std::vector<float> ImportanceEntry::mean_squares() const {
     std::vector<float> means(sums.size());
     const size_t n_columns = counts.empty() ? 0 : sums.size() / counts.size();
@@ -202,10 +207,10 @@ const ImportanceEntry* ImportanceMatrix::find(std::string_view tensor) const {
     return at == entries_.end() ? nullptr : &at->second;
 }
 
-void ImportanceMatrix::add(std::string_view tensor, const ImportanceEntry& entry) {
+void ImportanceMatrix::add(std::string_view tensor, ImportanceEntry entry) {
     const auto at = entries_.find(tensor);
     if (at == entries_.end()) {
-        entries_.emplace(tensor, entry);
+        entries_.emplace(tensor, std::move(entry));
         return;
     }
     ImportanceEntry& sum = at->second;

@@ -19,6 +19,8 @@ struct ImportanceEntry {
 
     /// Whether it can be that of a tensor of these rows.
     bool fits(uint64_t n_columns, uint64_t n_matrices) const;
+    /// The sums of one matrix, (n_columns): a view. Empty when it had no input.
+    std::span<const float> columns(uint64_t matrix, uint64_t n_columns) const;
     /// The mean square of each column, (n_matrices, n_columns); zeros for a matrix that had no input.
     std::vector<float> mean_squares() const;
 };
@@ -36,7 +38,7 @@ class ImportanceMatrix {
     const ImportanceEntry* find(std::string_view tensor) const;
     /// Adds an entry, or adds its sums and counts to those of the same name. Throws Error when the two have
     /// different shapes.
-    void add(std::string_view tensor, const ImportanceEntry& entry);
+    void add(std::string_view tensor, ImportanceEntry entry);
     /// Adds all of `other`, as though both texts had been one.
     void add(const ImportanceMatrix& other);
 

@@ -22,6 +22,8 @@ inline constexpr std::string_view kSourceConfig = "ingot.source.config";
 inline constexpr std::string_view kRecipe = "ingot.recipe";
 /// string: JSON, what the user changed of that recipe; absent when it was nothing. SPEC.md, section 3.
 inline constexpr std::string_view kRecipeText = "ingot.recipe.json";
+/// array of string: XXH3-128 of the bytes of each importance matrix that the weights were quantized with.
+inline constexpr std::string_view kImportanceChecksums = "ingot.imatrix.xxh3_128";
 /// The checkpoint's own tokenizer, step by step; SPEC.md, section 3, says what each step does.
 /// string: what turns pieces of text into tokens: "bpe", "sentencepiece_bpe", "unigram", "word_piece",
 /// "word_level". Where it is absent, the tokenizer.ggml.* keys say it all.

@@ -1,0 +1,79 @@
+#pragma once
+// A backend that shows what the model's matrices are multiplied by. It stands in front of another one, so
+// that a pass which nobody watches costs nothing more.
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "runtime/backend.h"
+#include "runtime/model.h"
+
+namespace ingot::runtime {
+
+/// Inputs of one tensor's matrices: row i of x was multiplied by matrix matrices[i].
+struct ProductInput {
+    std::string_view tensor;            // its name in the file
+    std::span<const float> x;           // (n_rows, n_in)
+    int64_t n_in;                       // elements of a row
+    int64_t n_matrices;                 // experts, or heads that have one each
+    std::span<const int32_t> matrices;  // (n_rows); empty: there is one matrix, and all rows met it
+};
+
+class ProductObserver {
+  public:
+    virtual ~ProductObserver() = default;
+    /// Before the product is computed. Called from one thread, in the order of the products.
+    virtual void on_product(const ProductInput& input) = 0;
+};
+
+/// Passes everything on to `inner`, which must outlive it. A tensor of which several weights are slices
+/// (fused queries, keys and values) is shown once.
+class ObservedBackend final : public Backend {
+  public:
+    explicit ObservedBackend(Backend& inner) : inner_(inner) {}
+
+    /// Starts to show what `model`, which was loaded on this backend, multiplies; null ends it.
+    void observe(const Model& model, ProductObserver* observer);
+
+    std::string description() const override { return inner_.description(); }
+    std::unique_ptr<Weight> load_weight(TensorType type, int64_t n_in, int64_t n_out,
+                                        std::span<const std::byte> bytes) override;
+    void matmul(const Buffer& x, int64_t n_tokens, std::span<const Projection> projections) override;
+    void matmul_experts(const Buffer& x, bool x_has_slots, int64_t n_tokens, const ExpertChoice& choice,
+                        std::span<const Projection> projections) override;
+
+    // clang-format off
+    std::unique_ptr<Buffer> allocate(size_t size_bytes) override { return inner_.allocate(size_bytes); }
+    void upload(std::span<const std::byte> source, Buffer& destination) override { inner_.upload(source, destination); }
+    void download(const Buffer& source, std::span<std::byte> destination) override { inner_.download(source, destination); }
+    void embed_rows(const Weight& table, std::span<const Token> tokens, Buffer& y) override { inner_.embed_rows(table, tokens, y); }
+    void copy_rows(const Buffer& x, std::span<const int32_t> rows, int64_t n, Buffer& y) override { inner_.copy_rows(x, rows, n, y); }
+    void copy_columns(const Buffer& x, Columns from, int64_t n_rows, int64_t n, Buffer& y, Columns to) override { inner_.copy_columns(x, from, n_rows, n, y, to); }
+    void norm(const Norm& norm, const Buffer& x, int64_t n_rows, Buffer& y) override { inner_.norm(norm, x, n_rows, y); }
+    void activate(Activation activation, const Buffer& gate, const Buffer* up, int64_t n, Buffer& y) override { inner_.activate(activation, gate, up, n, y); }
+    void map(Elementwise function, float value, int64_t n, Buffer& x) override { inner_.map(function, value, n, x); }
+    void scale_rows(const Buffer& x, const Buffer& scales, int64_t n_rows, int64_t n, int64_t n_repeats, Buffer& y) override { inner_.scale_rows(x, scales, n_rows, n, n_repeats, y); }
+    void add(const Buffer& x, int64_t n, Buffer& y) override { inner_.add(x, n, y); }
+    void rope(const Rope& rope, std::span<const int32_t> positions, int64_t n_heads, int64_t head_dim, Buffer& x) override { inner_.rope(rope, positions, n_heads, head_dim, x); }
+    void write_cache(const Buffer& x, std::span<const int32_t> positions, int64_t n, CacheType type, Buffer& cache) override { inner_.write_cache(x, positions, n, type, cache); }
+    void attention(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions, const HeadGeometry& heads, Buffer& y) override { inner_.attention(q, cache, positions, heads, y); }
+    void convolve(const Buffer& x, const Buffer& weight, int64_t n_tokens, int64_t n, int64_t n_taps, bool fresh, Buffer& state, Buffer& y) override { inner_.convolve(x, weight, n_tokens, n, n_taps, fresh, state, y); }
+    void delta_net(const DeltaHeads& heads, const DeltaInputs& inputs, int64_t n_tokens, bool fresh, Buffer& state, Buffer& y) override { inner_.delta_net(heads, inputs, n_tokens, fresh, state, y); }
+    void route(const RoutingRule& rule, const Buffer& logits, int64_t n_tokens, Buffer& experts, Buffer& weights) override { inner_.route(rule, logits, n_tokens, experts, weights); }
+    void combine(const Buffer& x, const Buffer& weights, int64_t n_tokens, int64_t n_used, int64_t n, Buffer& y) override { inner_.combine(x, weights, n_tokens, n_used, n, y); }
+    // clang-format on
+
+  private:
+    /// Downloads n floats of `x` into x_, once a call.
+    std::span<const float> fetch(const Buffer& x, int64_t n);
+
+    Backend& inner_;
+    ProductObserver* observer_ = nullptr;
+    std::unordered_map<const Weight*, const std::byte*> begins_;   // where each weight's bytes are
+    std::unordered_map<const Weight*, std::string_view> tensors_;  // those that begin a tensor
+    std::vector<float> x_;                                         // of one product
+    std::vector<int32_t> experts_;                                 // likewise
+};
+
+}  // namespace ingot::runtime
