@@ -30,6 +30,7 @@ bool score_chunk(ForwardPass& forward, std::span<const Token> chunk, int64_t chu
             const auto logits = forward.logits().subspan(size_t(i * n_vocab), size_t(n_vocab));
             const Token next = chunk[size_t(begin + i + 1)];
             scores.push_back({chunk_begin + begin + i + 1, next, negative_log_likelihood(logits, next)});
+            if (options.on_score) options.on_score(logits, scores.back());
         }
     }
     return true;

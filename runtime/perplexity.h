@@ -9,6 +9,12 @@
 
 namespace ingot::runtime {
 
+struct TokenScore {
+    int64_t index;  // in the text's tokens
+    Token token;
+    double negative_log_likelihood;  // nats
+};
+
 /// How well a model predicts a text, in llama.cpp's convention, so that numbers compare: the tokens are cut
 /// into chunks of the context length (a shorter rest is dropped), the first token of each chunk is replaced
 /// by BOS when the model adds one, and of each chunk the predictions in its second half are scored.
@@ -16,14 +22,10 @@ struct PerplexityOptions {
     int64_t n_context = 512;   // tokens of a chunk
     std::optional<Token> bos;  // replaces the first token of each chunk
     const std::atomic<bool>* cancel = nullptr;
+    /// Called for every scored token with the logits (n_vocab) that predicted it, in order.
+    std::function<void(std::span<const float> logits, const TokenScore& score)> on_score;
     /// Called after each chunk with the number done, of all, and the perplexity so far.
     std::function<void(int64_t n_done, int64_t n_chunks, double perplexity)> on_progress;
-};
-
-struct TokenScore {
-    int64_t index;  // in the text's tokens
-    Token token;
-    double negative_log_likelihood;  // nats
 };
 
 struct Perplexity {
