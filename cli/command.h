@@ -14,6 +14,7 @@ void add_run(CLI::App& program);
 void add_tokenize(CLI::App& program);
 void add_perplexity(CLI::App& program);
 void add_imatrix(CLI::App& program);
+void add_measure(CLI::App& program);
 void add_bench(CLI::App& program);
 
 /// Thrown by a callback that wants an exit code without a message (130: interrupted).

@@ -328,9 +328,10 @@ std::string summary_text(const ConversionReport& report, const Painter& paint) {
         }
     }
     if (plan.importance) {
-        const auto n = std::ranges::count_if(
-            plan.tensors, [](const TensorSource& tensor) { return tensor.importance != nullptr; });
-        facts.add({"importance", fmt::format("of {}, from {}", plural(uint64_t(n), "tensor"),
+        uint64_t n = 0;
+        for (size_t i = 0; i < plan.tensors.size(); ++i)
+            n += plan.tensors[i].importance && info(plan.target(i).type).quantized;
+        facts.add({"importance", fmt::format("of {}, from {}", plural(n, "tensor"),
                                              fmt::join(plan.request.importance_files, ", "))});
     }
     for (const auto& [reason, n_tensors] : fallbacks_of(plan)) {

@@ -67,6 +67,7 @@ int run(int argc, char** argv) {
     add_tokenize(program);
     add_perplexity(program);
     add_imatrix(program);
+    add_measure(program);
     add_bench(program);
     for (CLI::App* command : program.get_subcommands({})) command->fallthrough();  // --color after a command
     program.require_subcommand(0, 1);

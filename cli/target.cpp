@@ -11,6 +11,7 @@
 #include "cli/progress.h"
 #include "cli/signals.h"
 #include "converters/convert.h"
+#include "converters/quantize/importance.h"
 #include "converters/quantize/name_pattern.h"
 #include "format/error.h"
 #include "runtime/divergence.h"
@@ -89,6 +90,9 @@ TargetChoice choose_types_for(const TargetOptions& options, ConversionPlan& plan
         sensitivity.types.clear();
         for (const std::string& type : options.types) sensitivity.types.push_back(parse_target_type(type));
     }
+    sensitivity.importance = [&](size_t tensor, uint64_t row) {
+        return importance_of_row(plan, tensor, row);
+    };
     sensitivity.n_threads = n_threads;
     sensitivity.cancel = &interrupted;
     std::optional<SourceRunner> runner;

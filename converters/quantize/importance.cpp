@@ -89,16 +89,16 @@ void assign_importance(ConversionPlan& plan) {
     for (size_t i = 0; i < plan.tensors.size(); ++i) {
         const TensorPlan& tensor = plan.target(i);
         TensorSource& source = plan.tensors[i];
-        if (!info(tensor.type).quantized || source.rows->holds(tensor.type)) continue;
-        ++n_quantized;
         const ImportanceEntry* entry = plan.importance->find(tensor.name);
         const Matrices matrices(tensor);
+        if (entry && entry->fits(matrices.n_columns, matrices.n)) source.importance = entry;
+        if (!info(tensor.type).quantized || source.rows->holds(tensor.type)) continue;
+        ++n_quantized;
         if (!entry) {
             if (!may_lack_importance(tensor.name)) missing.push_back(tensor.name);
-        } else if (!entry->fits(matrices.n_columns, matrices.n)) {
+        } else if (!source.importance) {
             misfits.push_back(misfit(tensor, *entry));
         } else {
-            source.importance = entry;
             ++n_assigned;
             const auto n_unseen = std::ranges::count(entry->counts, uint64_t(0));
             if (n_unseen > 0)
@@ -125,6 +125,13 @@ void assign_importance(ConversionPlan& plan) {
                                   "it with more text, or add another matrix",
                                   list_of(partial)));
     if (n_assigned > 0) write_metadata(plan, n_assigned);
+}
+
+std::span<const float> importance_of_row(const ConversionPlan& plan, size_t tensor, uint64_t row) {
+    const ImportanceEntry* entry = plan.tensors[tensor].importance;
+    if (!entry) return {};
+    const std::vector<uint64_t>& shape = plan.target(tensor).shape;
+    return entry->columns(shape.size() > 2 ? row / shape[1] : 0, shape[0]);
 }
 
 }  // namespace ingot::converters

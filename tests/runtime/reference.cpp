@@ -31,7 +31,7 @@ ReferenceInfo info_with(int64_t top_k) {
 }
 
 std::vector<Token> text() {
-    std::vector<Token> tokens(size_t(kChunks * kContext));
+    std::vector<Token> tokens(static_cast<size_t>(kChunks * kContext));
     for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = Token(i * 7 % kVocabulary);
     return tokens;
 }
@@ -41,7 +41,7 @@ using Logits = std::vector<std::vector<float>>;  // (positions, vocabulary)
 Logits random_logits(uint32_t seed, float spread) {
     std::mt19937 random(seed);
     std::normal_distribution<float> normal(0, spread);
-    Logits logits(size_t(kPositions), std::vector<float>(size_t(kVocabulary)));
+    Logits logits(static_cast<size_t>(kPositions), std::vector<float>(static_cast<size_t>(kVocabulary)));
     for (auto& row : logits)
         for (float& value : row) value = normal(random);
     return logits;
