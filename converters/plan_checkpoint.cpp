@@ -214,18 +214,12 @@ class CheckpointPlanner {
     }
 
     void keep_mxfp4(const std::vector<TypeChoice>& choices) {
-        size_t n_kept = 0;
         for (size_t i = n_generated_; i < targets_.size(); ++i) {
             if (choices[i - n_generated_].by_rule || !plan_.tensors[i].rows->holds(TensorType::MXFP4))
                 continue;
             targets_[i].type = TensorType::MXFP4;
             plan_.tensors[i].fallback_reason.clear();
-            ++n_kept;
         }
-        if (n_kept == 0 && !plan_.request.vocab_only)
-            fail(
-                "no weight of the checkpoint is stored as MXFP4, so none can be kept so; choose another "
-                "type");
     }
 
     Metadata metadata() {

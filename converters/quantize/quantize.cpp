@@ -66,15 +66,17 @@ std::vector<float> normalized(std::span<const float> importance) {
     return weights;
 }
 
-/// Without importance all elements count alike, except in two layouts with a minimum, where large values
-/// count for more: √(mean square of the stretch + x²), to a mean of about one. Measured on the shipped model,
-/// this has the lower divergence for Q2_K, and for Q4_1 the lower perplexity at the same divergence;
-/// elsewhere it loses.
-bool favours_large_values(TensorType type) {
-    return type == TensorType::Q2_K || type == TensorType::Q4_1;
+/// Elements of a column count alike, except in two layouts with a minimum, where large values count for more:
+/// √(mean square of the stretch + x²), to a mean of about one. Measured on the shipped model, this has the
+/// lower divergence for Q2_K, and without importance for Q4_1 the lower perplexity at the same divergence;
+/// elsewhere it loses (bench/results/quantize.md).
+bool favours_large_values(TensorType type, bool has_importance) {
+    return type == TensorType::Q2_K || (type == TensorType::Q4_1 && !has_importance);
 }
 
-void weigh_by_magnitude(std::span<const float> row, std::vector<float>& weights) {
+/// `columns` is empty or the importance of each column.
+void weigh_by_magnitude(std::span<const float> row, std::span<const float> columns,
+                        std::vector<float>& weights) {
     constexpr uint64_t kStretch = 256;
     for (uint64_t begin = 0; begin < row.size(); begin += kStretch) {
         const std::span<const float> stretch = row.subspan(begin, std::min(kStretch, row.size() - begin));
@@ -83,7 +85,8 @@ void weigh_by_magnitude(std::span<const float> row, std::vector<float>& weights)
         const double mean = squares / double(stretch.size());
         for (uint64_t i = 0; i < stretch.size(); ++i) {
             const double square = double(stretch[i]) * double(stretch[i]);
-            weights[begin + i] = mean == 0 ? 1.0f : float(std::sqrt((mean + square) / (2 * mean)));
+            const float magnitude = mean == 0 ? 1.0f : float(std::sqrt((mean + square) / (2 * mean)));
+            weights[begin + i] = columns.empty() ? magnitude : magnitude * columns[begin + i];
         }
     }
 }
@@ -124,9 +127,9 @@ void quantize_rows(TensorType type, std::span<const float> source, std::span<std
         fail("{} cannot be written yet; see `ingot convert --help` for the types that can", name(type));
     check_finite(source, row_elements, type);
 
-    std::vector<float> weights = normalized(importance);
-    const bool by_magnitude = weights.empty() && favours_large_values(type);
-    if (weights.empty()) weights.assign(row_elements, 1.0f);
+    const std::vector<float> columns = normalized(importance);
+    const bool by_magnitude = favours_large_values(type, !columns.empty());
+    std::vector<float> weights = columns.empty() ? std::vector<float>(row_elements, 1.0f) : columns;
     const uint64_t n_blocks = row_elements / info(type).block_elements;
     std::vector<float> clamped;
     for (uint64_t r = 0; r < n_rows; ++r) {
@@ -136,7 +139,7 @@ void quantize_rows(TensorType type, std::span<const float> source, std::span<std
             for (float& value : clamped) value = std::clamp(value, -kLargestMagnitude, kLargestMagnitude);
             row = clamped;
         }
-        if (by_magnitude) weigh_by_magnitude(row, weights);
+        if (by_magnitude) weigh_by_magnitude(row, columns, weights);
         fit_blocks(row.data(), weights.data(), n_blocks, destination.data() + r * bytes_per_row);
     }
 }

@@ -32,7 +32,9 @@ constexpr Recipe kRecipes[] = {
     {"Q2_K", Q2_K, 10, " 3.2 bits: large loss, when nothing else fits"},
     {"Q2_K_S", Q2_K, 21, " 3.0 bits: larger loss; wants an importance matrix"},
     {kKeptMxfp4, Q8_0, 38,
-     " 4.3 bits: matrices that the checkpoint has as MXFP4 stay so, others become Q8_0"},
+     " 4.3 bits: experts, or all matrices of a model without any; kept where the checkpoint has MXFP4"},
+    {"TQ2_0", TQ2_0, 37, " 2.1 bits: for models trained with ternary weights"},
+    {"TQ1_0", TQ1_0, 36, " 1.7 bits: for models trained with ternary weights"},
     {"Q5_1", Q5_1, 9, " 6.0 bits: older layout, prefer Q5_K_M"},
     {"Q5_0", Q5_0, 8, " 5.6 bits: older layout, prefer Q5_K_S"},
     {"Q4_1", Q4_1, 3, " 5.1 bits: older layout, prefer Q4_K_M"},
@@ -118,7 +120,8 @@ constexpr std::string_view kEightExpertsRaiseAttnOutput[] = {"Q2_K",   "Q3_K_S",
 
 /// What takes the place of a layout whose blocks do not divide the rows.
 constexpr std::pair<TensorType, TensorType> kSmallerBlocks[] = {
-    {Q2_K, Q4_0}, {Q3_K, Q4_0}, {Q4_K, Q5_0}, {Q5_K, Q5_1}, {Q6_K, Q8_0}, {IQ4_XS, IQ4_NL},
+    {Q2_K, Q4_0}, {Q3_K, Q4_0},     {Q4_K, Q5_0},  {Q5_K, Q5_1},
+    {Q6_K, Q8_0}, {IQ4_XS, IQ4_NL}, {TQ1_0, Q4_0}, {TQ2_0, Q4_0},
 };
 
 /// Matrices too small or too sensitive to quantize, by a part of their name.
@@ -251,10 +254,17 @@ TensorType wanted_type(const Recipe& recipe, Part part, Place place, const Model
             return falcon ? by_rules(kFalconMix, recipe, part, place, model)
                           : by_rules(kMix, recipe, part, place, model);
         case Part::TokenEmbedding:
+            return recipe.base == TQ1_0 || recipe.base == TQ2_0 ? Q4_K : recipe.base;
         case Part::Other:
             break;
     }
     return recipe.base;
+}
+
+/// MXFP4 is for experts, of which a matrix holds many; a model without any has it in all its layers.
+TensorType mxfp4_or_base(const Recipe& recipe, Part part, const TensorShape& tensor, bool has_experts) {
+    const bool in_layers = part != Part::Output && part != Part::TokenEmbedding;
+    return (has_experts ? tensor.n_dims > 2 : in_layers) ? MXFP4 : recipe.base;
 }
 
 bool divides(TensorType type, uint64_t row_elements) {
@@ -326,6 +336,7 @@ std::vector<TypeChoice> choose_types(const Recipe& recipe, const ModelShape& mod
 
     const auto n_values =
         std::ranges::count_if(tensors, [](const auto& t) { return part_of(t.name) == Part::AttnValue; });
+    const bool has_experts = std::ranges::any_of(tensors, [](const auto& t) { return t.n_dims > 2; });
     int64_t i_value = 0;
     int64_t i_down = 0;
 
@@ -351,7 +362,9 @@ std::vector<TypeChoice> choose_types(const Recipe& recipe, const ModelShape& mod
             place = {model.n_experts > 1 && layer >= 0 ? layer : i_down, model.n_layers};
             ++i_down;
         }
-        choices[i] = fit_rows(wanted_type(recipe, part, place, model), part, recipe, tensor.row_elements);
+        const TensorType wanted = recipe.name == kKeptMxfp4 ? mxfp4_or_base(recipe, part, tensor, has_experts)
+                                                            : wanted_type(recipe, part, place, model);
+        choices[i] = fit_rows(wanted, part, recipe, tensor.row_elements);
     }
     return choices;
 }

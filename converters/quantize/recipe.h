@@ -18,8 +18,8 @@ struct Recipe {
     std::string_view summary;  // one line for --help: bits per weight, when to use it
 };
 
-/// The recipe that keeps bits: tensors whose rows hold MXFP4 (see TensorRows::holds) get that type, which the
-/// caller knows; choose_types() gives the others' type.
+/// The recipe that keeps bits: tensors whose rows hold MXFP4 (see TensorRows::holds) get that type too, which
+/// the caller knows.
 inline constexpr std::string_view kKeptMxfp4 = "MXFP4";
 
 std::span<const Recipe> recipes();

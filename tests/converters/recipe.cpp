@@ -85,10 +85,10 @@ TEST_CASE("a recipe is found by its name in any case") {
 
 TEST_CASE("file types are the numbers that readers know") {
     const std::map<std::string_view, uint32_t> expected = {
-        {"F32", 0},     {"F16", 1},     {"Q4_0", 2},    {"Q4_1", 3},    {"Q8_0", 7},
-        {"Q5_0", 8},    {"Q5_1", 9},    {"Q2_K", 10},   {"Q3_K_S", 11}, {"Q3_K_M", 12},
-        {"Q3_K_L", 13}, {"Q4_K_S", 14}, {"Q4_K_M", 15}, {"Q5_K_S", 16}, {"Q5_K_M", 17},
-        {"Q6_K", 18},   {"Q2_K_S", 21}, {"IQ4_NL", 25}, {"IQ4_XS", 30}, {"BF16", 32},  {"MXFP4", 38}};
+        {"F32", 0},     {"F16", 1},     {"Q4_0", 2},    {"Q4_1", 3},    {"Q8_0", 7},    {"Q5_0", 8},
+        {"Q5_1", 9},    {"Q2_K", 10},   {"Q3_K_S", 11}, {"Q3_K_M", 12}, {"Q3_K_L", 13}, {"Q4_K_S", 14},
+        {"Q4_K_M", 15}, {"Q5_K_S", 16}, {"Q5_K_M", 17}, {"Q6_K", 18},   {"Q2_K_S", 21}, {"IQ4_NL", 25},
+        {"IQ4_XS", 30}, {"BF16", 32},   {"TQ1_0", 36},  {"TQ2_0", 37},  {"MXFP4", 38}};
     CHECK(recipes().size() == expected.size());
     for (const Recipe& recipe : recipes()) {
         INFO(recipe.name);
@@ -120,6 +120,26 @@ TEST_CASE("the output matrix gets Q6_K, and so does a tied embedding") {
         CHECK(untied.at("token_embd.weight").type == find_recipe(recipe)->base);
     }
     CHECK(llama().choose("Q8_0").at("token_embd.weight").type == Q8_0);
+}
+
+TEST_CASE("MXFP4 is for experts, and for all layers of a model without any") {
+    Model model = llama();
+    CHECK(model.choose("MXFP4").at("blk.3.ffn_up.weight").type == MXFP4);
+    CHECK(model.choose("MXFP4").at("token_embd.weight").type == Q8_0);
+    CHECK(model.choose("MXFP4").at("blk.3.attn_norm.weight").type == F32);
+    model.add("blk.3.ffn_up_exps.weight", 3, 256, 768 * 4);
+    CHECK(model.choose("MXFP4").at("blk.3.ffn_up_exps.weight").type == MXFP4);
+    CHECK(model.choose("MXFP4").at("blk.3.attn_q.weight").type == Q8_0);
+}
+
+TEST_CASE("ternary recipes keep more of the embedding, and fall back where their blocks do not fit") {
+    for (const auto& [recipe, type] : {std::pair("TQ1_0", TQ1_0), std::pair("TQ2_0", TQ2_0)}) {
+        const auto types = llama(6, 256, 768, 8, 4, false).choose(recipe);
+        CHECK(types.at("blk.0.ffn_down.weight").type == type);
+        CHECK(types.at("token_embd.weight").type == Q4_K);
+        CHECK(types.at("output.weight").type == Q6_K);
+        CHECK(llama(2, 320, 640, 5, 5).choose(recipe).at("blk.0.attn_q.weight").type == Q4_0);
+    }
 }
 
 TEST_CASE("in the medium mixes the sensitive layers get Q6_K") {
