@@ -75,7 +75,7 @@ TEST_CASE("every family: each matrix has its columns and the tokens that met it,
 }
 
 TEST_CASE("the first layer's queries are multiplied by normed embeddings") {
-    const SmallFile file(small_model("qwen2"));
+    const SmallFile file(small_model("llama"));
     const ImportanceMatrix matrix = measured(file, kChunk).matrix;
     const GgufFile gguf(file.path());
     const std::vector<float> embedding = floats(gguf, "token_embd.weight");
@@ -99,7 +99,7 @@ TEST_CASE("the first layer's queries are multiplied by normed embeddings") {
 }
 
 TEST_CASE("two chunks are the sum of each, and BOS begins both") {
-    const SmallFile file(small_model("qwen2"));
+    const SmallFile file(small_model("llama"));
     ImportanceOptions options;
     options.bos = 1;
     const ImportanceMatrix both = measured(file, 2 * kChunk, 1, options).matrix;
@@ -114,7 +114,7 @@ TEST_CASE("two chunks are the sum of each, and BOS begins both") {
 }
 
 TEST_CASE("where the embedding serves as the output, its columns are the output's") {
-    SmallModel small = small_model("qwen2");
+    SmallModel small = small_model("llama");
     std::erase_if(small.tensors, [](const auto& tensor) { return tensor.name == "output.weight"; });
     const ImportanceMatrix matrix = measured(SmallFile(small), kChunk).matrix;
     CHECK(matrix.find("output.weight") == nullptr);
@@ -123,7 +123,7 @@ TEST_CASE("where the embedding serves as the output, its columns are the output'
 }
 
 TEST_CASE("interrupted, the chunks until then are kept; nothing is seen without an observer") {
-    const SmallFile file(small_model("qwen2"));
+    const SmallFile file(small_model("llama"));
     const std::atomic<bool> cancel = true;
     ImportanceOptions options;
     options.cancel = &cancel;
