@@ -218,7 +218,7 @@ void run_bench(const Options& options) {
     Facts facts;
     facts.load_seconds = seconds_since(start);
     facts.file = path.string();
-    facts.size_bytes = model.file().bytes().size();
+    facts.size_bytes = model.file().size_bytes();
     facts.architecture = model.hyperparameters().family->name;
     facts.device = backend->description();
     for (const TensorInfo& tensor : model.file().header().tensors()) facts.n_parameters += tensor.n_elements;
@@ -242,7 +242,7 @@ void run_bench(const Options& options) {
 void add_bench(CLI::App& program) {
     auto options = std::make_shared<Options>();
     CLI::App* command = program.add_subcommand("bench", "Measure the speed of prompt and generation");
-    command->add_option("FILE", options->file, "GGUF file")->type_name("");
+    command->add_option("FILE", options->file, "GGUF file, or any shard")->type_name("");
     const auto count = [&](const char* name, int64_t& value, const char* help, int64_t least) {
         command->add_option(name, value, help)->check(in_range(least, 1 << 20))->type_name("N");
     };

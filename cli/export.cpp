@@ -87,7 +87,9 @@ void run_export(const Options& options) {
 void add_export(CLI::App& program) {
     auto options = std::make_shared<Options>();
     CLI::App* command = program.add_subcommand("export", "Turn a GGUF file into a Hugging Face checkpoint");
-    command->add_option("FILE", options->request.source, "GGUF file to read")->required()->type_name("");
+    command->add_option("FILE", options->request.source, "GGUF file to read, or any shard")
+        ->required()
+        ->type_name("");
     command->add_option("DIR", options->request.folder, "Folder to write the checkpoint to")
         ->required()
         ->type_name("");

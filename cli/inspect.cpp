@@ -8,7 +8,7 @@
 
 #include "cli/command.h"
 #include "cli/console.h"
-#include "format/gguf.h"
+#include "format/gguf_model.h"
 #include "inspect/report_json.h"
 #include "inspect/value_text.h"
 
@@ -23,6 +23,7 @@ using inspect::Summary;
 struct Options {
     std::string file;
     bool json = false, metadata = false, tensors = false, full = false;
+    bool only_shard = false;
 };
 
 // --- The summary -------------------------------------------------------------------------------------------
@@ -94,9 +95,12 @@ std::string facts_text(const Summary& summary, const Painter& paint) {
                                              plural(summary.n_tensors, "tensor"))});
         facts.add({"bits per weight", fmt::format("{:.2f}", summary.bits_per_weight())});
     }
-    facts.add({"file size", fmt::format("{} ({} bytes)", human_bytes(summary.file_size_bytes),
-                                        grouped(summary.file_size_bytes))});
-    if (summary.n_shards && *summary.n_shards > 1 && summary.shard) {
+    const bool is_whole_split = summary.n_shards && *summary.n_shards > 1 && !summary.shard;
+    facts.add(
+        {"file size", fmt::format("{} ({} bytes{})", human_bytes(summary.file_size_bytes),
+                                  grouped(summary.file_size_bytes),
+                                  is_whole_split ? fmt::format(" in {} shards", *summary.n_shards) : "")});
+    if (summary.shard) {
         facts.add({"shard", fmt::format("{} of {}; the figures here are this shard's", *summary.shard + 1,
                                         *summary.n_shards)});
     }
@@ -175,32 +179,38 @@ std::string shape_text(const TensorInfo& tensor) {
     return tensor.n_dims == 0 ? "scalar" : text;
 }
 
-std::string tensors_text(const GgufHeader& header, const Painter& paint) {
-    Table table({{"#", Table::kRight, Tone::Dim},
-                 {"tensor", Table::kLeft, Tone::Key},
-                 {"type"},
-                 {"shape", Table::kRight},
-                 {"bytes", Table::kRight},
-                 {"offset", Table::kRight, Tone::Dim}});
+std::string tensors_text(const GgufModel& model, const Painter& paint) {
+    const bool is_split = model.files().size() > 1;
+    std::vector<Table::Column> columns = {{"#", Table::kRight, Tone::Dim},
+                                          {"tensor", Table::kLeft, Tone::Key},
+                                          {"type"},
+                                          {"shape", Table::kRight},
+                                          {"bytes", Table::kRight},
+                                          {"offset", Table::kRight, Tone::Dim}};
+    if (is_split) columns.push_back({"shard", Table::kRight, Tone::Dim});
+    Table table(columns);
     size_t index = 0;
-    for (const TensorInfo& tensor : header.tensors()) {
-        table.add({fmt::format("{}", index++), escaped(tensor.name), std::string(name(tensor.type)),
-                   shape_text(tensor), grouped(tensor.size_bytes), grouped(tensor.offset)});
+    for (const TensorInfo& tensor : model.header().tensors()) {
+        std::vector<std::string> cells = {fmt::format("{}", index++),     escaped(tensor.name),
+                                          std::string(name(tensor.type)), shape_text(tensor),
+                                          grouped(tensor.size_bytes),     grouped(tensor.offset)};
+        if (is_split) cells.push_back(fmt::format("{}", tensor.shard + 1));
+        table.add(cells);
     }
     return table.text(paint);
 }
 
-std::string report_text(const GgufFile& file, const Options& options) {
+std::string report_text(const GgufModel& model, const Options& options) {
     const Painter paint(stdout);
-    const GgufHeader& header = file.header();
-    const Summary summary = inspect::summarize(header, file.bytes().size());
+    const GgufHeader& header = model.header();
+    const Summary summary = inspect::summarize(model);
     const size_t columns = terminal_columns(stdout);
     const bool everything = !options.metadata && !options.tensors;
     const auto heading = [&](const std::string& title) { return "\n" + paint(Tone::Heading, title) + "\n"; };
 
     std::string text;
     if (everything) {
-        text += paint(Tone::Heading, title_text(summary, escaped(file.path().filename().string()))) + "\n\n";
+        text += paint(Tone::Heading, title_text(summary, escaped(model.path().filename().string()))) + "\n\n";
         text += facts_text(summary, paint);
         if (!summary.types.empty())
             text += heading("Bytes by tensor type") + types_text(summary, paint, columns);
@@ -211,17 +221,18 @@ std::string report_text(const GgufFile& file, const Options& options) {
     }
     if ((everything && summary.n_tensors > 0) || options.tensors) {
         if (everything || options.metadata) text += heading("Tensors");
-        text += tensors_text(header, paint);
+        text += tensors_text(model, paint);
     }
     return text;
 }
 
 void run_inspect(const Options& options) {
-    const GgufFile file(options.file);
-    if (!options.json) return print_out(report_text(file, options));
+    const GgufModel model(options.file,
+                          options.only_shard ? GgufModel::Shards::OnlyThis : GgufModel::Shards::All);
+    if (!options.json) return print_out(report_text(model, options));
     const bool everything = !options.metadata && !options.tensors;
     JsonWriter json;
-    inspect::write_report(json, file,
+    inspect::write_report(json, model,
                           {.summary = everything,
                            .metadata = everything || options.metadata,
                            .tensors = everything || options.tensors,
@@ -235,11 +246,12 @@ void add_inspect(CLI::App& program) {
     auto options = std::make_shared<Options>();
     CLI::App* command =
         program.add_subcommand("inspect", "Show what is in a GGUF file: model, metadata, tensors");
-    command->add_option("FILE", options->file, "GGUF file; only its header is read")->required();
+    command->add_option("FILE", options->file, "GGUF file, or any shard; only headers are read")->required();
     command->add_flag("--json", options->json, "JSON, in the stable form that README describes");
     command->add_flag("--metadata", options->metadata, "Only the metadata");
     command->add_flag("--tensors", options->tensors, "Only the tensors");
     command->add_flag("--full", options->full, "Long arrays and texts whole (vocabulary, chat template)");
+    command->add_flag("--shard", options->only_shard, "Only this file of a split model");
     command->footer(
         "Examples:\n"
         "  ingot inspect model.gguf\n"

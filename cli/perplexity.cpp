@@ -253,7 +253,7 @@ void add_perplexity(CLI::App& program) {
     auto options = std::make_shared<Options>();
     CLI::App* command =
         program.add_subcommand("perplexity", "Measure how well a model predicts a text (lower is better)");
-    command->add_option("FILE", options->file, "GGUF file")->required()->type_name("");
+    command->add_option("FILE", options->file, "GGUF file, or any shard")->required()->type_name("");
     CLI::Option* text =
         command->add_option("-f,--text", options->text_file, "Text to predict; - is standard input");
     CLI::Option* ids = command->add_option("--token-ids", options->ids_file,

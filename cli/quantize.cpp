@@ -9,7 +9,9 @@ void add_quantize(CLI::App& program) {
     auto options = std::make_shared<ConversionOptions>();
     CLI::App* command =
         program.add_subcommand("quantize", "Store the weights of a GGUF file in another type");
-    command->add_option("IN", options->request.source, "GGUF file to read")->required()->type_name("");
+    command->add_option("IN", options->request.source, "GGUF file to read, or any shard")
+        ->required()
+        ->type_name("");
     command->add_option("-o,--output", options->output, "GGUF file to write")
         ->required()
         ->type_name("OUT.gguf");

@@ -109,7 +109,7 @@ void run_model(const Options& options) {
 void add_run(CLI::App& program) {
     auto options = std::make_shared<Options>();
     CLI::App* command = program.add_subcommand("run", "Generate text with a model");
-    command->add_option("FILE", options->file, "GGUF file")->required()->type_name("");
+    command->add_option("FILE", options->file, "GGUF file, or any shard")->required()->type_name("");
     command->add_option("SOURCE", options->source, "- reads the prompt from standard input")
         ->check(CLI::IsMember({"-"}).description(""))
         ->type_name("");

@@ -9,7 +9,7 @@
 #include "cli/console.h"
 #include "cli/model_options.h"
 #include "format/error.h"
-#include "format/gguf.h"
+#include "format/gguf_model.h"
 #include "format/json_writer.h"
 #include "runtime/tokenizer/tokenizer.h"
 
@@ -81,7 +81,7 @@ void print_each(const Tokenizer& tokenizer, const Options& options) {
 }
 
 void tokenize(const Options& options) {
-    const GgufFile file(options.file);
+    const GgufModel file(options.file);
     std::unique_ptr<Tokenizer> tokenizer;
     try {
         tokenizer = Tokenizer::from_header(file.header());
@@ -108,7 +108,8 @@ void tokenize(const Options& options) {
 void add_tokenize(CLI::App& program) {
     const auto options = std::make_shared<Options>();
     CLI::App* command = program.add_subcommand("tokenize", "Text to token ids, or back");
-    command->add_option("FILE", options->file, "GGUF file; one with only a vocabulary will do")->required();
+    command->add_option("FILE", options->file, "GGUF file, or any shard; one with only a vocabulary will do")
+        ->required();
     CLI::Option* prompt = command->add_option("-p,--prompt", options->prompt, "The text");
     CLI::Option* file =
         command->add_option("-f,--file", options->prompt_file, "File with the text; - or nothing: stdin");

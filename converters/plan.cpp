@@ -9,6 +9,7 @@
 #include "converters/quantize/recipe_file.h"
 #include "converters/sources/llama2c.h"
 #include "format/error.h"
+#include "format/gguf_model.h"
 #include "format/ingot_keys.h"
 #include "format/output_file.h"
 
@@ -17,8 +18,6 @@ namespace ingot::converters {
 namespace fs = std::filesystem;
 
 namespace {
-
-constexpr std::string_view kShardSuffix = ".gguf";
 
 fs::path folder_of(const fs::path& output) {
     return output.has_parent_path() ? output.parent_path() : fs::path(".");
@@ -149,9 +148,10 @@ void ConversionPlan::lay_out(Metadata metadata, std::vector<TensorPlan> targets)
         for (size_t i = firsts[number]; i < end; ++i) tensors[i].file = uint32_t(number);
         for (const TensorPlan& tensor : files.back().layout.tensors()) n_elements += tensor.n_elements;
     }
-    if (firsts.size() > UINT16_MAX) {
+    if (firsts.size() > kMaxShards) {
         findings.problem("--split-max-size",
-                         fmt::format("{} files would be needed, at most 65535 are possible", firsts.size()),
+                         fmt::format("{} files would be needed, at most {} are possible",
+                                     grouped(firsts.size()), grouped(kMaxShards)),
                          "choose a larger size");
     }
     for (const PlannedFile& file : files) {
@@ -219,12 +219,10 @@ std::string default_output_name(const ConversionPlan& plan) {
 
 std::vector<std::string> output_paths(const ConversionPlan& plan, const std::string& output) {
     if (plan.files.size() <= 1) return {output};
-    const std::string prefix =
-        output.ends_with(kShardSuffix) ? output.substr(0, output.size() - kShardSuffix.size()) : output;
+    std::string_view prefix = output;
+    if (prefix.ends_with(".gguf")) prefix.remove_suffix(5);
     std::vector<std::string> paths;
-    for (size_t i = 1; i <= plan.files.size(); ++i) {
-        paths.push_back(fmt::format("{}-{:05}-of-{:05}{}", prefix, i, plan.files.size(), kShardSuffix));
-    }
+    for (size_t i = 0; i < plan.files.size(); ++i) paths.push_back(shard_name(prefix, i, plan.files.size()));
     return paths;
 }
 

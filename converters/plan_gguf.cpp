@@ -1,6 +1,5 @@
 // From a GGUF file to a plan: the same model in another encoding.
 #include <algorithm>
-#include <filesystem>
 
 #include "converters/metadata_file.h"
 #include "converters/planners.h"
@@ -59,7 +58,7 @@ void plan_from_gguf(ConversionPlan& plan) {
     plan.checkpoint = std::move(opened);
     plan.architecture = header.get_string("general.architecture").value_or("");
     plan.source_form = "gguf";
-    plan.model_name = std::filesystem::path(plan.source()).stem().string();
+    plan.model_name = checkpoint.model_name();
     const Recipe& recipe = plan.recipe();
 
     std::vector<TensorPlan> targets;

@@ -11,7 +11,7 @@
 #include "converters/convert.h"
 #include "converters/tile_pipeline.h"
 #include "format/decode.h"
-#include "format/gguf.h"
+#include "format/gguf_model.h"
 
 namespace ingot::converters {
 
@@ -74,8 +74,7 @@ class Comparison {
   public:
     Comparison(const ConversionPlan& plan, const std::vector<std::string>& outputs,
                const VerificationOptions& options)
-        : plan_(plan), options_(options), sums_(plan.tensors.size()) {
-        for (const std::string& path : outputs) files_.push_back(std::make_unique<GgufFile>(path));
+        : plan_(plan), options_(options), model_(outputs.at(0)), sums_(plan.tensors.size()) {
         std::vector<const TensorRows*> all;
         for (const TensorSource& tensor : plan.tensors) all.push_back(tensor.rows.get());
         order_ = reading_order(all);
@@ -97,11 +96,10 @@ class Comparison {
   private:
     const TensorInfo& find_written(size_t tensor) const {
         const TensorPlan& target = plan_.target(tensor);
-        const GgufFile& file = *files_.at(plan_.tensors[tensor].file);
-        const TensorInfo* found = file.header().find_tensor(target.name);
+        const TensorInfo* found = model_.header().find_tensor(target.name);
         if (!found || found->type != target.type || found->n_elements != target.n_elements) {
             fail("{}: tensor {} is not there as it was planned; the file was changed since",
-                 file.path().string(), target.name);
+                 model_.path().string(), target.name);
         }
         return *found;
     }
@@ -110,7 +108,7 @@ class Comparison {
         const size_t tensor = order_[work.tensor];
         const TensorRows& rows = *plan_.tensors[tensor].rows;
         const TensorInfo& written = *written_[tensor];
-        const GgufFile& file = *files_[plan_.tensors[tensor].file];
+        const GgufFile& file = model_.file_of(written);
         auto& [expected, found] = buffers_.local();
         expected.resize(work.n_elements());
         found.resize(work.n_elements());
@@ -156,7 +154,7 @@ class Comparison {
 
     const ConversionPlan& plan_;
     const VerificationOptions& options_;
-    std::vector<std::unique_ptr<GgufFile>> files_;
+    const GgufModel model_;
     std::vector<const TensorInfo*> written_;  // by tensor of the plan
     std::vector<size_t> order_;               // reading order -> tensor of the plan
     std::vector<Sums> sums_;                  // by tensor of the plan

@@ -115,6 +115,7 @@ struct TensorInfo {
     uint64_t n_elements = 0;
     uint64_t offset = 0;      // bytes from the start of the file
     uint64_t size_bytes = 0;  // without padding
+    uint32_t shard = 0;       // of a split model, which file: see GgufModel
 
     uint64_t row_elements() const { return shape[0]; }
     uint64_t n_rows() const { return shape[0] == 0 ? 0 : n_elements / shape[0]; }
@@ -153,6 +154,7 @@ class GgufHeader {
     std::vector<int64_t> ints(std::string_view key) const;
 
   private:
+    friend class GgufModel;
     friend class GgufParser;
     uint32_t version_ = 0;
     uint32_t alignment_ = kDefaultAlignment;
@@ -163,7 +165,7 @@ class GgufHeader {
     NameIndex tensor_index_;
 };
 
-/// A mapped GGUF file. Views of the header stay valid while it lives. Thread-safe once constructed.
+/// One mapped GGUF file; a model may be split into several (GgufModel). Views of the header stay valid while it lives. Thread-safe once constructed.
 /// Errors are prefixed with the file's path.
 class GgufFile {
   public:

@@ -139,10 +139,11 @@ void write_metadata(JsonWriter& json, const GgufHeader& header, size_t max_eleme
     json.end_object();
 }
 
-void write_tensors(JsonWriter& json, const GgufHeader& header) {
+void write_tensors(JsonWriter& json, const GgufModel& model) {
     json.begin_array();
-    for (const TensorInfo& tensor : header.tensors()) {
+    for (const TensorInfo& tensor : model.header().tensors()) {
         json.begin_object(JsonWriter::kOneLine).member("name", tensor.name);
+        if (model.files().size() > 1) json.member("shard", tensor.shard);
         json.member("type", name(tensor.type)).key("shape").begin_array();
         for (uint32_t i = 0; i < tensor.n_dims; ++i) json.value(tensor.shape[i]);
         json.end_array().member("elements", tensor.n_elements);
@@ -153,20 +154,23 @@ void write_tensors(JsonWriter& json, const GgufHeader& header) {
 
 }  // namespace
 
-void write_report(JsonWriter& json, const GgufFile& file, const ReportParts& parts) {
+void write_report(JsonWriter& json, const GgufModel& model, const ReportParts& parts) {
     const size_t max_elements = parts.full ? size_t(-1) : kShortArray;
-    json.begin_object().member("ingot_inspect", kReportVersion).member("file", file.path().string());
+    json.begin_object().member("ingot_inspect", kReportVersion).member("file", model.path().string());
+    json.key("files").begin_array();
+    for (const GgufFile& file : model.files()) json.value(file.path().string());
+    json.end_array();
     if (parts.summary) {
         json.key("summary");
-        write_summary(json, summarize(file.header(), file.bytes().size()));
+        write_summary(json, summarize(model));
     }
     if (parts.metadata) {
         json.key("metadata");
-        write_metadata(json, file.header(), max_elements);
+        write_metadata(json, model.header(), max_elements);
     }
     if (parts.tensors) {
         json.key("tensors");
-        write_tensors(json, file.header());
+        write_tensors(json, model);
     }
     json.end_object();
 }

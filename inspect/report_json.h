@@ -1,5 +1,5 @@
 #pragma once
-#include "format/gguf.h"
+#include "format/gguf_model.h"
 #include "format/json_writer.h"
 #include "inspect/summary.h"
 
@@ -17,6 +17,6 @@ struct ReportParts {
 inline constexpr size_t kShortArray = 8;
 
 /// The document that `ingot inspect --json` prints; README describes its members.
-void write_report(JsonWriter& json, const GgufFile& file, const ReportParts& parts);
+void write_report(JsonWriter& json, const GgufModel& model, const ReportParts& parts);
 
 }  // namespace ingot::inspect

@@ -116,8 +116,8 @@ Summary summarize(const GgufHeader& header, uint64_t file_size_bytes) {
         summary.tensor_bytes += share.size_bytes;
         summary.n_parameters += share.n_elements;
     }
-    summary.shard = keys.number("split.no");
     summary.n_shards = keys.number("split.count");
+    if (summary.n_shards && *summary.n_shards > 1) summary.shard = keys.number("split.no");
 
     summary.architecture = keys.text("general.architecture");
     summary.name = keys.text("general.name");
@@ -152,6 +152,12 @@ Summary summarize(const GgufHeader& header, uint64_t file_size_bytes) {
     summary.source_format = keys.text(keys::kSourceFormat);
     summary.source_files = keys.texts(keys::kSourceFiles);
     summary.has_checksums = header.find(keys::kChecksums) != nullptr;
+    return summary;
+}
+
+Summary summarize(const GgufModel& model) {
+    Summary summary = summarize(model.header(), model.size_bytes());
+    if (model.files().size() > 1) summary.shard.reset();
     return summary;
 }
 

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "format/gguf.h"
+#include "format/gguf_model.h"
 
 namespace ingot::inspect {
 
@@ -27,17 +27,18 @@ struct PerLayer {
 /// Missing or mistyped metadata leaves a field empty: the inspector must show odd files, not refuse them.
 /// Texts are views into the header's bytes.
 struct Summary {
-    // The file.
+    // The file, or all shards; version, alignment and header are the first one's.
     uint64_t file_size_bytes = 0;
     uint32_t version = 0;
     uint32_t alignment = 0;     // bytes
     uint64_t header_bytes = 0;  // where tensor data starts
     uint64_t n_metadata = 0;
     uint64_t n_tensors = 0;
-    uint64_t tensor_bytes = 0;                // without padding
-    uint64_t n_parameters = 0;                // elements of all tensors
-    std::vector<TypeShare> types;             // most bytes first
-    std::optional<uint64_t> shard, n_shards;  // shard counts from 0
+    uint64_t tensor_bytes = 0;         // without padding
+    uint64_t n_parameters = 0;         // elements of all tensors
+    std::vector<TypeShare> types;      // most bytes first
+    std::optional<uint64_t> n_shards;  // that the model was split into
+    std::optional<uint64_t> shard;     // the only one that is looked at, counted from 0
 
     // The model.
     std::string_view architecture, name;
@@ -64,6 +65,7 @@ struct Summary {
 
 /// Cost: linear in the header.
 Summary summarize(const GgufHeader& header, uint64_t file_size_bytes);
+Summary summarize(const GgufModel& model);
 
 /// The name that users know for a value of general.file_type: 15 -> "Q4_K_M"; empty when unknown.
 std::string_view file_type_name(uint64_t file_type);

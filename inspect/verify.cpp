@@ -20,9 +20,12 @@ bool is_checksum(std::string_view text) {
     return text.size() == kHexDigits && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
-/// The list in the file, one checksum per tensor.
-std::vector<std::string_view> read_checksums(const GgufFile& file, const Value& value) {
+/// The list in a file, one checksum per tensor; empty when it has none.
+std::vector<std::string_view> read_checksums(const GgufFile& file) {
     const auto& tensors = file.header().tensors();
+    const Value* found = file.header().find(keys::kChecksums);
+    if (!found) return {};
+    const Value& value = *found;
     if (value.type() != ValueType::Array || value.element_type() != ValueType::String) {
         fail("{}: metadata {} must be an array of strings, one checksum per tensor; it is {} {}",
              file.path().string(), keys::kChecksums, value.type() == ValueType::Array ? "an array of" : "a",
@@ -53,16 +56,21 @@ std::vector<std::string_view> read_checksums(const GgufFile& file, const Value& 
 
 }  // namespace
 
-Verification verify(const GgufFile& file, int n_threads, const std::function<void(uint64_t bytes)>& progress,
-                    const std::atomic<bool>* stop) {
+Verification verify(const GgufModel& model, int n_threads,
+                    const std::function<void(uint64_t bytes)>& progress, const std::atomic<bool>* stop) {
     Verification result;
-    const auto& tensors = file.header().tensors();
-    const Value* value = file.header().find(keys::kChecksums);
-    if (!value) return result;
-    result.has_checksums = true;
-    const std::vector<std::string_view> expected = read_checksums(file, *value);
+    const auto& tensors = model.header().tensors();
+    std::vector<std::string_view> expected;  // by tensor; empty where its file has no checksums
+    for (const GgufFile& file : model.files()) {
+        const std::vector<std::string_view> own = read_checksums(file);
+        result.has_checksums = result.has_checksums || file.header().find(keys::kChecksums);
+        expected.insert(expected.end(), own.begin(), own.end());
+        expected.resize(expected.size() + file.header().tensors().size() - own.size());
+    }
+    if (!result.has_checksums) return result;
+    result.n_unchecked = uint64_t(std::ranges::count(expected, std::string_view()));
 
-    // Threads take the next tensor in the file's order, so that a disk reads forwards.
+    // Threads take the next tensor in the files' order, so that a disk reads forwards.
     std::atomic<size_t> next = 0;
     std::atomic<uint64_t> done_bytes = 0;
     std::mutex mutex;  // guards result and failure
@@ -71,8 +79,9 @@ Verification verify(const GgufFile& file, int n_threads, const std::function<voi
 
     const auto check_one = [&](size_t index) {
         const TensorInfo& tensor = tensors[index];
+        if (expected[index].empty()) return;
         StreamingChecksum streaming;
-        auto rest = file.tensor_bytes(tensor);
+        auto rest = model.tensor_bytes(tensor);
         while (!rest.empty()) {
             if (stopped()) return;
             const auto piece = rest.first(std::min<uint64_t>(rest.size(), kPieceBytes));
@@ -88,6 +97,7 @@ Verification verify(const GgufFile& file, int n_threads, const std::function<voi
         if (found == expected[index]) return;
         result.damaged.push_back({.index = index,
                                   .name = std::string(tensor.name),
+                                  .shard = tensor.shard,
                                   .offset = tensor.offset,
                                   .size_bytes = tensor.size_bytes,
                                   .expected = std::string(expected[index]),
@@ -111,7 +121,7 @@ Verification verify(const GgufFile& file, int n_threads, const std::function<voi
         work();
     }  // joined here
     if (failure) std::rethrow_exception(failure);
-    result.stopped = result.n_checked < tensors.size();
+    result.stopped = result.n_checked + result.n_unchecked < tensors.size();
     std::sort(result.damaged.begin(), result.damaged.end(),
               [](const DamagedTensor& a, const DamagedTensor& b) { return a.index < b.index; });
     return result;

@@ -6,15 +6,16 @@
 #include <string>
 #include <vector>
 
-#include "format/gguf.h"
+#include "format/gguf_model.h"
 
 namespace ingot::inspect {
 
 /// A tensor whose bytes are not the ones that were written.
 struct DamagedTensor {
-    size_t index = 0;  // in the file's list of tensors
+    size_t index = 0;  // in the model's list of tensors
     std::string name;
-    uint64_t offset = 0;  // bytes from the start of the file
+    uint32_t shard = 0;   // of a split model: which file
+    uint64_t offset = 0;  // bytes from the start of that file
     uint64_t size_bytes = 0;
     std::string expected;  // checksum in the file; see pending
     std::string found;     // checksum of the bytes as they are
@@ -24,17 +25,19 @@ struct DamagedTensor {
 struct Verification {
     bool has_checksums = false;  // without them, only the extents were checked (by parsing the header)
     uint64_t n_checked = 0;      // tensors
+    uint64_t n_unchecked = 0;    // tensors of shards without checksums, where other shards have some
     uint64_t checked_bytes = 0;
     bool stopped = false;                // `stop` was raised before the end
-    std::vector<DamagedTensor> damaged;  // in the file's order
+    std::vector<DamagedTensor> damaged;  // in the model's order
 
     bool ok() const { return damaged.empty() && !stopped; }
 };
 
-/// Compares every tensor with its checksum in `ingot.checksum.xxh3_128`, on `n_threads` threads (0: all that
-/// the machine has). `progress`, where given, receives the bytes done so far, from several threads. Reads the
-/// whole file. Throws Error when the list of checksums is malformed or does not fit the tensors.
-Verification verify(const GgufFile& file, int n_threads = 0,
+/// Compares every tensor with its checksum in its file's `ingot.checksum.xxh3_128`, on `n_threads` threads
+/// (0: all that the machine has). `progress`, where given, receives the bytes done so far, from several
+/// threads. Reads everything. Throws Error when the list of checksums is malformed or does not fit the
+/// tensors.
+Verification verify(const GgufModel& model, int n_threads = 0,
                     const std::function<void(uint64_t bytes)>& progress = {},
                     const std::atomic<bool>* stop = nullptr);
 

@@ -2,7 +2,7 @@
 #include <filesystem>
 #include <memory>
 
-#include "format/gguf.h"
+#include "format/gguf_model.h"
 #include "runtime/backend.h"
 #include "runtime/hyperparameters.h"
 #include "runtime/tokenizer/tokenizer.h"
@@ -10,8 +10,8 @@
 
 namespace ingot::runtime {
 
-/// A model ready to run: the mapped file, its geometry, its weights on a device. Immutable; but its backend
-/// serves one forward pass at a time.
+/// A model ready to run: the mapped file or its shards, its geometry, its weights on a device. Immutable; but
+/// its backend serves one forward pass at a time.
 class Model {
   public:
     /// Throws Error, prefixed with the path. `backend` must outlive the model.
@@ -19,7 +19,7 @@ class Model {
     /// With one tensor in another type than the file's.
     Model(const std::filesystem::path& path, Backend& backend, const Replacement* replacement);
 
-    const GgufFile& file() const { return file_; }
+    const GgufModel& file() const { return file_; }
     const Hyperparameters& hyperparameters() const { return hyperparameters_; }
     const Weights& weights() const { return weights_; }
     Backend& backend() const { return backend_; }
@@ -27,7 +27,7 @@ class Model {
     std::unique_ptr<Tokenizer> load_tokenizer() const;
 
   private:
-    GgufFile file_;
+    GgufModel file_;
     Backend& backend_;
     Hyperparameters hyperparameters_;
     Weights weights_;

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "format/gguf.h"
+#include "format/gguf_model.h"
 #include "runtime/backend.h"
 #include "runtime/weights.h"
 
@@ -14,7 +14,7 @@ namespace ingot::runtime {
 class TensorLoader {
   public:
     /// `replacement` may be null.
-    TensorLoader(const GgufFile& file, Backend& backend, const Replacement* replacement);
+    TensorLoader(const GgufModel& file, Backend& backend, const Replacement* replacement);
 
     bool has(const std::string& name) const { return file_.header().find_tensor(name) != nullptr; }
 
@@ -61,7 +61,7 @@ class TensorLoader {
     const TensorInfo& require(const std::string& name) const;
     std::span<const std::byte> bytes_of(const TensorInfo& tensor) const;
 
-    const GgufFile& file_;
+    const GgufModel& file_;
     Backend& backend_;
     const Replacement* replacement_;
     TensorInfo replaced_;  // the file's entry with the replacement's type, where there is one

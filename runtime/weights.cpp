@@ -301,7 +301,7 @@ std::vector<float> slopes_of_heads(const Hyperparameters& model, int64_t n_heads
 
 }  // namespace
 
-Weights Weights::load(const GgufFile& file, const Hyperparameters& model, Backend& backend,
+Weights Weights::load(const GgufModel& file, const Hyperparameters& model, Backend& backend,
                       const Replacement* replacement) {
     TensorLoader loader(file, backend, replacement);
     const ModelFamily& family = *model.family;

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "format/gguf.h"
+#include "format/gguf_model.h"
 #include "runtime/backend.h"
 #include "runtime/hyperparameters.h"
 
@@ -140,7 +140,7 @@ struct Weights {
     const Weight& output_matrix() const { return output ? *output.weight : *token_embedding; }
 
     /// Throws Error naming the tensor, what was found and what was expected.
-    static Weights load(const GgufFile& file, const Hyperparameters& model, Backend& backend,
+    static Weights load(const GgufModel& file, const Hyperparameters& model, Backend& backend,
                         const Replacement* replacement = nullptr);
 };
 

@@ -57,11 +57,13 @@ class Checkpoint {
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& folder);
 /// One file, safetensors or PyTorch as its content says.
 std::unique_ptr<Checkpoint> open_weights_file(const std::string& path);
-/// A GGUF file as a source of tensors, and of metadata.
+/// A GGUF file, or all shards of one, as a source of tensors and of metadata.
 class GgufCheckpoint : public Checkpoint {
   public:
     virtual const GgufHeader& header() const = 0;
+    virtual const std::string& model_name() const = 0;  // the file's name without its end
 };
+/// `path` is the file or any shard.
 std::unique_ptr<GgufCheckpoint> open_gguf(const std::string& path);
 
 }  // namespace ingot::converters

@@ -1,27 +1,23 @@
-// A GGUF file as a source: its tensors in their block layouts, its metadata as it stands.
+// GGUF as a source: tensors in their block layouts, metadata as it stands.
 #include "converters/sources/checkpoint.h"
-#include "format/error.h"
+#include "format/gguf_model.h"
 
 namespace ingot::converters {
 
 namespace {
 
-class GgufFileCheckpoint final : public GgufCheckpoint {
+class GgufModelCheckpoint final : public GgufCheckpoint {
   public:
-    explicit GgufFileCheckpoint(const std::string& path) : gguf_(path), files_{&gguf_.file()} {
-        const auto n_shards = header().get_uint("split.count");
-        if (n_shards && *n_shards > 1) {
-            fail("{}: one of {} parts of a split model; merge the parts into one file first", path,
-                 *n_shards);
-        }
+    explicit GgufModelCheckpoint(const std::string& path) : model_(path) {
+        for (const GgufFile& file : model_.files()) files_.push_back(&file.file());
         tensors_.reserve(header().tensors().size());
         for (const TensorInfo& tensor : header().tensors()) {
             SourceTensor source;
             source.name = tensor.name;
             source.type = tensor.type;
             source.shape.assign(tensor.shape.begin(), tensor.shape.begin() + tensor.n_dims);
-            source.data = gguf_.tensor_bytes(tensor);
-            source.file = &gguf_.file();
+            source.data = model_.tensor_bytes(tensor);
+            source.file = files_[tensor.shard];
             tensors_.push_back(std::move(source));
         }
     }
@@ -29,10 +25,11 @@ class GgufFileCheckpoint final : public GgufCheckpoint {
     const std::vector<SourceTensor>& tensors() const override { return tensors_; }
     std::string_view format() const override { return "gguf"; }
     const std::vector<const MappedFile*>& files() const override { return files_; }
-    const GgufHeader& header() const override { return gguf_.header(); }
+    const GgufHeader& header() const override { return model_.header(); }
+    const std::string& model_name() const override { return model_.name(); }
 
   private:
-    GgufFile gguf_;
+    GgufModel model_;
     std::vector<const MappedFile*> files_;
     std::vector<SourceTensor> tensors_;
 };
@@ -40,7 +37,7 @@ class GgufFileCheckpoint final : public GgufCheckpoint {
 }  // namespace
 
 std::unique_ptr<GgufCheckpoint> open_gguf(const std::string& path) {
-    return std::make_unique<GgufFileCheckpoint>(path);
+    return std::make_unique<GgufModelCheckpoint>(path);
 }
 
 }  // namespace ingot::converters

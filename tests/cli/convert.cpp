@@ -1,4 +1,4 @@
-// convert, quantize and export as a user calls them: checks, kills, splits, the way back.
+// convert, quantize and export as a user calls them: checks, kills, the way back.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -92,16 +92,7 @@ TEST_CASE("--verify compares what was written with the source") {
     CHECK_THAT(json.out, ContainsSubstring("\"verification\"") && ContainsSubstring("\"relative_rmse\""));
 }
 
-TEST_CASE("a split model has its parts' names, is verified part by part, and is not run by mistake") {
-    const TemporaryFolder folder;
-    const Outcome outcome =
-        run_ingot({"convert", kDemo, "-t", "q8_0", "-o", folder / "m.gguf", "--split-max-size", "2MB"});
-    CHECK(outcome.exit_code == 0);
-    for (const char* name : {"m-00001-of-00003.gguf", "m-00002-of-00003.gguf", "m-00003-of-00003.gguf"})
-        CHECK(run_ingot({"verify", folder / name}).exit_code == 0);
-    const Outcome run = run_ingot({"run", folder / "m-00001-of-00003.gguf", "-p", "x", "-n", "1"});
-    CHECK(run.exit_code == 1);
-    CHECK_THAT(run.err, ContainsSubstring("one of the 3 files of a split model"));
+TEST_CASE("a size for the shards of a split model that is none is refused") {
     for (const char* size : {"0", "2X", "-1", "G", ""})
         CHECK(run_ingot({"convert", kDemo, "--split-max-size", size}).exit_code == 2);
 }

@@ -21,16 +21,16 @@ struct Files {
     TemporaryFolder folder;
     std::filesystem::path path = folder / "model.gguf";
 
-    GgufFile write(const std::vector<std::byte>& bytes) {
+    GgufModel write(const std::vector<std::byte>& bytes) {
         write_bytes(path, bytes);
-        return GgufFile(path);
+        return GgufModel(path);
     }
 };
 
 }  // namespace
 
 TEST_CASE_METHOD(Files, "verify: every tensor as written, on any number of threads") {
-    const GgufFile file = write(encode_file_with_checksums({}, plans()));
+    const GgufModel file = write(encode_file_with_checksums({}, plans()));
     for (const int n_threads : {0, 1, 2, 7}) {
         const Verification result = verify(file, n_threads);
         CHECK(result.ok());
@@ -80,7 +80,7 @@ TEST_CASE_METHOD(Files,
     Metadata metadata;
     metadata.set(std::string(keys::kChecksums),
                  MetadataArray{std::vector<std::string>(4, std::string(keys::kPendingChecksum))});
-    const GgufFile file = write(encode_file(metadata, plans()));
+    const GgufModel file = write(encode_file(metadata, plans()));
     const Verification result = verify(file);
     REQUIRE(result.damaged.size() == 4);
     CHECK(result.damaged[2].pending);
@@ -105,7 +105,7 @@ TEST_CASE_METHOD(Files, "verify: a list of checksums that does not fit the tenso
 }
 
 TEST_CASE_METHOD(Files, "verify: stops when asked to, and then is not ok") {
-    const GgufFile file = write(encode_file_with_checksums({}, plans()));
+    const GgufModel file = write(encode_file_with_checksums({}, plans()));
     const std::atomic<bool> stop = true;
     const Verification result = verify(file, 2, {}, &stop);
     CHECK(result.stopped);
@@ -114,7 +114,7 @@ TEST_CASE_METHOD(Files, "verify: stops when asked to, and then is not ok") {
 }
 
 TEST_CASE_METHOD(Files, "verify: progress ends at the bytes of all tensors") {
-    const GgufFile file = write(encode_file_with_checksums({}, plans()));
+    const GgufModel file = write(encode_file_with_checksums({}, plans()));
     std::atomic<uint64_t> highest = 0;
     verify(file, 1, [&](uint64_t bytes) { highest = std::max(highest.load(), bytes); });
     CHECK(highest == 33 * 144 + 28 + 10000);
