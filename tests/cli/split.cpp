@@ -85,9 +85,8 @@ TEST_CASE("split: quantized and exported as the whole file") {
     CHECK(quantized(models().shards[1], "shards.gguf") == expected);
     output_of({"export", models().whole, folder / "whole"});
     output_of({"export", models().shards[2], folder / "shards"});
-    for (const char* name : {"model.safetensors", "config.json", "tokenizer.model"})
-        CHECK(read_file(folder / "whole" + ("/" + std::string(name))) ==
-              read_file(folder / "shards" + ("/" + std::string(name))));
+    for (const std::string name : {"model.safetensors", "config.json", "tokenizer.model"})
+        CHECK(read_file(folder.path() / "whole" / name) == read_file(folder.path() / "shards" / name));
     // A shard is an input too: it is not written over.
     const Outcome over = run_ingot({"quantize", models().shards[0], "-t", "q4_0", "--allow-requantize",
                                     "--force", "-o", models().shards[1]});

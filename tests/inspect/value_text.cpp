@@ -78,7 +78,7 @@ TEST_CASE("JSON report: metadata, types and tensors; long arrays are shortened u
     metadata.set("wide", uint64_t(18446744073709551615ull));
     const TemporaryFolder folder;
     write_bytes(folder / "a.gguf", encode_file(metadata, {{"t", TensorType::F16, {4, 3, 2}}}));
-    const GgufFile file(folder / "a.gguf");
+    const GgufModel file(folder / "a.gguf");
 
     JsonWriter json;
     inspect::write_report(json, file, {.summary = false, .metadata = true, .tensors = true, .full = false});
