@@ -1,5 +1,5 @@
 // ingot export: a GGUF file -> a Hugging Face checkpoint.
-#include "converters/export.h"
+#include "converters/export/export.h"
 
 #include <memory>
 

@@ -1,5 +1,7 @@
 #include "converters/vocabulary/base64.h"
 
+#include <algorithm>
+
 namespace ingot::converters {
 namespace {
 
@@ -28,6 +30,18 @@ std::optional<std::vector<uint8_t>> decode_base64(std::string_view text) {
         if (n_bits >= 8) bytes.push_back(uint8_t(bits >> (n_bits -= 8)));
     }
     return bytes;
+}
+
+std::string encode_base64(std::string_view bytes) {
+    constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    std::string text;
+    text.reserve((bytes.size() + 2) / 3 * 4);
+    for (; !bytes.empty(); bytes.remove_prefix(std::min<size_t>(3, bytes.size()))) {
+        uint32_t bits = 0;  // of three bytes, the missing ones zero
+        for (size_t i = 0; i < 3; ++i) bits = bits << 8 | (i < bytes.size() ? uint8_t(bytes[i]) : 0);
+        for (size_t i = 0; i < 4; ++i) text += i <= bytes.size() ? kDigits[bits >> (18 - 6 * i) & 63] : '=';
+    }
+    return text;
 }
 
 }  // namespace ingot::converters

@@ -1,8 +1,7 @@
 #include <algorithm>
-#include <cmath>
-#include <cstdlib>
 #include <unordered_map>
 
+#include "converters/vocabulary/decimals.h"
 #include "converters/vocabulary/vocabulary_sources.h"
 #include "format/error.h"
 #include "format/pre_rules.h"
@@ -147,31 +146,6 @@ Vocabulary from_listed_merges(const TokenizerJson& tokenizer, const std::string&
     return vocabulary;
 }
 
-/// `score` as Hugging Face's library reads it from the file: it takes the digits as one whole number and
-/// divides by a power of ten, which may miss the nearest float64 by one. Where ways to cut a text are equally
-/// good, these last bits decide.
-double as_read_from_decimals(double score) {
-    const std::string text = fmt::format("{}", std::fabs(score));  // the shortest that is this number
-    uint64_t digits = 0;
-    int exponent = 0;
-    bool is_fraction = false;
-    for (size_t i = 0; i < text.size(); ++i) {
-        if (text[i] == 'e') {
-            exponent += std::atoi(text.c_str() + i + 1);
-            break;
-        }
-        is_fraction |= text[i] == '.';
-        if (text[i] == '.') continue;
-        digits = digits * 10 + uint64_t(text[i] - '0');
-        exponent -= is_fraction;
-    }
-    if (exponent < -22 || exponent > 22) return score;
-    double power = 1;
-    for (int i = 0; i < std::abs(exponent); ++i) power *= 10;  // exact up to 10^22
-    const double value = exponent < 0 ? double(digits) / power : double(digits) * power;
-    return std::signbit(score) ? -value : value;
-}
-
 Vocabulary from_unigram(const TokenizerJson& tokenizer, uint64_t n_rows) {
     Vocabulary vocabulary;
     vocabulary.model = "t5";
@@ -186,15 +160,14 @@ Vocabulary from_unigram(const TokenizerJson& tokenizer, uint64_t n_rows) {
                   tokenizer.unknown_id == id ? TokenType::Unknown
                   : is_byte                  ? TokenType::Byte
                                              : TokenType::Normal);
-        const double score = as_read_from_decimals(tokenizer.scores[i]);
+        const double score = as_tokenizers_reads(tokenizer.scores[i]);
         vocabulary.scores[id] = float(score);
         is_exact &= double(float(score)) == score;
     }
     if (!is_exact) {
         vocabulary.own.scores.assign(n_rows, kPaddingScore);
         for (size_t i = 0; i < tokenizer.vocabulary.size(); ++i)
-            vocabulary.own.scores[tokenizer.vocabulary[i].second] =
-                as_read_from_decimals(tokenizer.scores[i]);
+            vocabulary.own.scores[tokenizer.vocabulary[i].second] = as_tokenizers_reads(tokenizer.scores[i]);
     }
     if (tokenizer.unknown_id) vocabulary.unknown = uint32_t(*tokenizer.unknown_id);
     vocabulary.charsmap = tokenizer.charsmap;

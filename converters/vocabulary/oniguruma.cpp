@@ -159,4 +159,27 @@ std::optional<std::string> pcre2_pattern(std::string_view oniguruma) {
     return pattern;
 }
 
+std::string oniguruma_pattern(std::string_view pcre2) {
+    std::string pattern;
+    for (size_t at = 0; at < pcre2.size();) {
+        const std::string_view rest = pcre2.substr(at);
+        const size_t flags_end = rest.starts_with("(?") ? rest.find_first_not_of("imsx-", 2) : 0;
+        if (rest.starts_with("(?m:^)") || rest.starts_with("(?m:$)")) {
+            pattern += rest[4];
+            at += 6;
+        } else if (rest[0] == '\\') {
+            pattern += rest.substr(0, 2);
+            at += 2;
+        } else if (flags_end > 2 && flags_end < rest.size() &&
+                   (rest[flags_end] == ':' || rest[flags_end] == ')')) {
+            for (const char flag : rest.substr(0, flags_end)) pattern += flag == 's' ? 'm' : flag;
+            at += flags_end;
+        } else {
+            pattern += rest[0];
+            ++at;
+        }
+    }
+    return pattern;
+}
+
 }  // namespace ingot::converters

@@ -13,5 +13,7 @@ namespace ingot::converters {
 ///     \h and (?m  hexadecimal digits; any character   →  [0-9a-fA-F] and (?s
 /// Nothing when the expression uses something else in which they differ.
 std::optional<std::string> pcre2_pattern(std::string_view oniguruma);
+/// The way back, of what pcre2_pattern() makes: classes stay as they are, both read them alike.
+std::string oniguruma_pattern(std::string_view pcre2);
 
 }  // namespace ingot::converters

@@ -1,5 +1,5 @@
 // From a GGUF file back to a checkpoint: what went in comes out.
-#include "converters/export.h"
+#include "converters/export/export.h"
 
 #include <algorithm>
 #include <cmath>

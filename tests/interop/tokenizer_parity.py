@@ -2,7 +2,8 @@
 """Ids of `ingot tokenize` against Hugging Face `tokenizers` and `sentencepiece`, on lines of mixed text.
 
 Every kind of tokenizer is trained here on the same text, saved beside a tiny random checkpoint, converted, and
-asked for the ids of every line, special tokens included. Nothing is fetched.
+asked for the ids of every line, special tokens included; then exported, and what was exported is asked by its own
+library for the ids of the first lines. Nothing is fetched.
 
     python3 tests/interop/tokenizer_parity.py --ingot build/ingot --prose heldout.txt
 """
@@ -334,9 +335,19 @@ def ids_of_ingot(program, folder, text_file, n_rows):
     return [[int(id) for id in line.split()] for line in output.split("\n")[:-1]]
 
 
+def ids_of_export(program, folder, lines):
+    """By the library whose file the export has."""
+    target = folder / "exported"
+    run(program, "export", folder / "model.gguf", target, "--force")
+    if (target / "tokenizer.json").exists():
+        tokenizer = Tokenizer.from_file(str(target / "tokenizer.json"))
+        return [encoding.ids for encoding in tokenizer.encode_batch(lines)]
+    return sentencepiece.SentencePieceProcessor(model_file=str(target / "tokenizer.model")).encode(lines)
+
+
 def compare(name, lines, expected, found, pieces):
     wrong = [i for i in range(len(lines)) if expected[i] != found[i]]
-    print(f"{'ok     ' if not wrong else 'FAILED '} {name:24} {len(lines) - len(wrong):7} of {len(lines)} lines equal", flush=True)
+    print(f"{'ok     ' if not wrong else 'FAILED '} {name:30} {len(lines) - len(wrong):7} of {len(lines)} lines equal", flush=True)
     for i in wrong[:3]:
         first = next((k for k, (a, b) in enumerate(zip(expected[i], found[i])) if a != b), min(len(expected[i]), len(found[i])))
         print(f"        {lines[i][:200]!r}\n        expected {pieces(expected[i][first:first + 8])}\n        found    {pieces(found[i][first:first + 8])}")
@@ -366,6 +377,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ingot", default="build/ingot")
     parser.add_argument("--lines", type=int, default=100_000)
+    parser.add_argument("--export-lines", type=int, default=5_000, help="lines for the exported tokenizer (default: 5000)")
     parser.add_argument("--training-lines", type=int, default=20_000)
     parser.add_argument("--prose", type=Path, help="lines of real text to mix in")
     parser.add_argument("--only", nargs="*", help="names of tokenizers")
@@ -411,7 +423,10 @@ def main():
             found = ids_of_ingot(program, folder, folder / "lines.txt" if asked is not lines else text_file, n_rows)
             if len(found) != len(asked):
                 sys.exit(f"{name}: {len(found)} lines came back of {len(asked)}")
-            failed += not compare(name, asked, expected, found, lambda ids: [piece(id) for id in ids])
+            pieces = lambda ids: [piece(id) for id in ids]
+            failed += not compare(name, asked, expected, found, pieces)
+            first = asked[:options.export_lines]
+            failed += not compare(f"{name}, exported", first, expected, ids_of_export(program, folder, first), pieces)
             if os.environ.get("VERBOSE"):
                 print(f"        {time.time() - start:.0f} s")
     sys.exit(1 if failed else 0)

@@ -9,7 +9,7 @@
 
 namespace ingot::converters {
 
-/// tokenizer.model (SentencePiece) or tokenizer.json (byte-level BPE), tokenizer_config.json and
+/// tokenizer.model (what SentencePiece trained) or tokenizer.json (all else), tokenizer_config.json and
 /// chat_template.jinja: names and contents. A tokenizer that cannot be written becomes a warning that says
 /// why.
 std::vector<std::pair<std::string, std::string>> exported_tokenizer(const GgufHeader& header,

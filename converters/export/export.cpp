@@ -1,4 +1,4 @@
-#include "converters/export.h"
+#include "converters/export/export.h"
 
 #include <tbb/info.h>
 
@@ -10,8 +10,8 @@
 
 #include "converters/architectures/model_config.h"
 #include "converters/convert.h"
-#include "converters/export_config.h"
-#include "converters/export_tokenizer.h"
+#include "converters/export/config.h"
+#include "converters/export/tokenizer.h"
 #include "converters/stream.h"
 #include "format/error.h"
 #include "format/output_file.h"

@@ -1,4 +1,4 @@
-#include "converters/safetensors_writer.h"
+#include "converters/export/safetensors_writer.h"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "converters/export_weights.h"
+#include "converters/export/weights.h"
 
 #include <algorithm>
 #include <map>

@@ -9,9 +9,9 @@
 #include <utility>
 #include <vector>
 
-#include "converters/export_weights.h"
+#include "converters/export/safetensors_writer.h"
+#include "converters/export/weights.h"
 #include "converters/findings.h"
-#include "converters/safetensors_writer.h"
 #include "converters/sources/checkpoint.h"
 
 namespace ingot::converters {

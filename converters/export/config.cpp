@@ -1,4 +1,4 @@
-#include "converters/export_config.h"
+#include "converters/export/config.h"
 
 #include <fmt/format.h>
 
