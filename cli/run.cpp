@@ -80,9 +80,8 @@ void run_model(const Options& options) {
     const std::vector<runtime::Token> prompt = tokenizer->encode(text, true, true);
     if (int64_t(prompt.size()) > n_context) {  // before the memory for the context is taken
         fail(
-            "{}: the prompt has {} tokens, the context {}; raise --context or shorten the prompt (the model "
-            "was "
-            "trained for {})",
+            "{}: the prompt has {} tokens, the context {}; raise "
+            "--context or shorten the prompt (the model was trained for {})",
             options.file, grouped(prompt.size()), grouped(uint64_t(n_context)),
             grouped(uint64_t(model.hyperparameters().n_context)));
     }

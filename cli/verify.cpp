@@ -101,8 +101,7 @@ void report_tokenizer(const TokenizerSelfTest& tokenizer, const std::string& fil
     const TokenizerSelfTest::Mismatch& first = tokenizer.mismatches.front();
     fail(
         "{}: the tokenizer gives other ids for {} of {} texts than when the file was made; \"{}\" was [{}] "
-        "and "
-        "is [{}]; use the version of Ingot that made it (ingot.version), or convert the model again",
+        "and is [{}]; use the version of Ingot that made it (ingot.version), or convert the model again",
         file, tokenizer.mismatches.size(), tokenizer.n_texts, escaped(first.text), first.expected,
         first.found);
 }

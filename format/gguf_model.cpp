@@ -65,8 +65,7 @@ std::string prefix_of(const GgufFile& file, const ShardKeys& keys) {
         return *prefix;
     fail(
         "{}: is shard {} of {} of a split model, but its name does not end with \"{}\", by which the others "
-        "are "
-        "found; give the shards the names that they were made with",
+        "are found; give the shards the names that they were made with",
         file.path().string(), keys.shard + 1, keys.n_shards, shard_name("", keys.shard, keys.n_shards));
 }
 

@@ -204,9 +204,8 @@ std::vector<std::byte> GgufLayout::encode_header() const {
     if (encoder.size() > data_offset_ || encoder.size() < fits_from ||
         alignment_in(metadata_) != alignment_) {
         fail(
-            "the header now takes {} bytes, but tensors were placed behind {}; only values of unchanged size "
-            "can "
-            "be replaced once the layout is made",
+            "the header now takes {} bytes, but tensors were placed behind {}; only values "
+            "of unchanged size can be replaced once the layout is made",
             grouped(encoder.size()), grouped(data_offset_));
     }
     encoder.pad_to(data_offset_);

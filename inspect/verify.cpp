@@ -43,9 +43,8 @@ std::vector<std::string_view> read_checksums(const GgufFile& file) {
         const std::string_view text = element.as_string();
         if (!is_checksum(text)) {
             fail(
-                "{}: metadata {}: the checksum of tensor {} must be {} lower-case hex digits; it has {} "
-                "bytes "
-                "of something else",
+                "{}: metadata {}: the checksum of tensor {} must be {} "
+                "lower-case hex digits; it has {} bytes of something else",
                 file.path().string(), keys::kChecksums, printable(tensors[checksums.size()].name), kHexDigits,
                 text.size());
         }
