@@ -1,6 +1,10 @@
 // ingot tokenize: text → token ids and back, with the tokenizer that a GGUF file carries.
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
+#include <cstring>
+#include <fstream>
+#include <iostream>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -8,6 +12,7 @@
 #include "cli/command.h"
 #include "cli/console.h"
 #include "cli/model_options.h"
+#include "converters/sources/json.h"
 #include "format/error.h"
 #include "format/gguf_model.h"
 #include "format/json_writer.h"
@@ -28,7 +33,10 @@ struct Options {
     bool no_bos = false;
     bool special = false;
     bool json = false;
+    bool json_lines = false;
 };
+
+constexpr size_t kOutputBytes = 1 << 20;  // that much is gathered before it is printed
 
 /// "1, 2 3" or "[1,2,3]" → 1 2 3.
 std::vector<Token> parse_ids(std::string_view list) {
@@ -80,6 +88,64 @@ void print_each(const Tokenizer& tokenizer, const Options& options) {
     print_out(lines);
 }
 
+/// The answer to one line of --json-lines: {"text": …} for ids, {"ids": …} for a text.
+std::string answer(const Tokenizer& tokenizer, const Options& options, std::string_view line,
+                   const std::string& where) {
+    const converters::Json question = converters::Json::parse(line, where);
+    const std::optional<std::string> text = question.get_string("text");
+    const converters::Json* ids = question.find("ids");
+    if (text.has_value() == (ids != nullptr)) {
+        fail("{}: has {}; write {{\"text\": \"…\"}} to get ids, or {{\"ids\": […]}} to get text", where,
+             text ? "both \"text\" and \"ids\"" : "neither \"text\" nor \"ids\"");
+    }
+    JsonWriter json;
+    json.begin_object(JsonWriter::kOneLine);
+    if (text) {
+        json.key("ids").begin_array();
+        for (const Token id : tokenizer.encode(*text, !options.no_bos, options.special)) json.value(id);
+        json.end_array();
+    } else {
+        if (ids->kind() != converters::Json::Kind::Array) fail("{}: \"ids\" is no array", where);
+        std::vector<Token> tokens;
+        for (const converters::Json& each : ids->elements()) {
+            const std::optional<uint64_t> id = each.whole_number();
+            if (!id || *id >= tokenizer.size()) {
+                fail("{}: ids[{}] is no token id; the vocabulary has 0 to {}", where, tokens.size(),
+                     tokenizer.size() - 1);
+            }
+            tokens.push_back(Token(*id));
+        }
+        json.member("text", tokenizer.decode(tokens, options.special));
+    }
+    json.end_object();
+    return json.text() + "\n";
+}
+
+/// Line after line, so that a file may be larger than memory.
+void print_json_lines(const Tokenizer& tokenizer, const Options& options) {
+    const bool is_stdin = options.prompt_file.empty() || options.prompt_file == "-";
+    const std::string shown = is_stdin ? "standard input" : options.prompt_file;
+    std::ifstream file;
+    if (!is_stdin) file.open(options.prompt_file, std::ios::binary);
+    std::istream& input = is_stdin ? std::cin : file;
+    if (!input) fail("{}: cannot be opened: {}", shown, std::strerror(errno));
+    std::string line, lines;
+    for (uint64_t number = 1; std::getline(input, line); ++number) {
+        if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+        try {
+            lines += answer(tokenizer, options, line, fmt::format("{}: line {}", shown, number));
+        } catch (const Error&) {
+            print_out(lines);  // what was answered before
+            throw;
+        }
+        if (lines.size() < kOutputBytes) continue;
+        print_out(lines);
+        lines.clear();
+    }
+    if (input.bad()) fail("{}: cannot be read: {}", shown, std::strerror(errno));
+    print_out(lines);
+}
+
 void tokenize(const Options& options) {
     const GgufModel file(options.file);
     std::unique_ptr<Tokenizer> tokenizer;
@@ -98,6 +164,7 @@ void tokenize(const Options& options) {
         return;
     }
     if (options.separator) return print_each(*tokenizer, options);
+    if (options.json_lines) return print_json_lines(*tokenizer, options);
     const std::vector<Token> ids = tokenizer->encode(input_text(options), !options.no_bos, options.special);
     if (options.json) return print_json(*tokenizer, ids);
     print_out(fmt::format("{}\n", fmt::join(ids, " ")));
@@ -120,6 +187,9 @@ void add_tokenize(CLI::App& program) {
                       "Read (or with --decode: print) control tokens such as <s>");
     CLI::Option* json =
         command->add_flag("--json", options->json, "{\"ids\": [...], \"texts\": [...], \"count\": N}");
+    CLI::Option* json_lines = command->add_flag("--json-lines", options->json_lines,
+                                                "Each line of the input is {\"text\": \"...\"}, answered by "
+                                                "{\"ids\": [...]}, or the other way round");
     CLI::Option* each = command
                             ->add_option("--each", options->separator,
                                          "Cut the input after each SEPARATOR; a line of ids for each part")
@@ -127,7 +197,8 @@ void add_tokenize(CLI::App& program) {
                             ->check([](const std::string& text) {
                                 return text.empty() ? std::string("the separator is empty") : std::string();
                             });
-    each->excludes(decode)->excludes(json);
+    each->excludes(decode)->excludes(json)->excludes(json_lines);
+    json_lines->excludes(decode)->excludes(json)->excludes(prompt);
     prompt->excludes(file)->excludes(decode);
     file->excludes(decode);
     json->excludes(decode);
@@ -135,6 +206,7 @@ void add_tokenize(CLI::App& program) {
         "Examples:\n"
         "  ingot tokenize model.gguf -p \"Hello, world!\"\n"
         "  ingot tokenize model.gguf -f book.txt --json\n"
+        "  ingot tokenize model.gguf -f texts.jsonl --json-lines > ids.jsonl\n"
         "  ingot tokenize model.gguf --decode \"1 15043 29892 3186\"");
     command->callback([options] { tokenize(*options); });
 }

@@ -38,7 +38,12 @@ void set_steps(const SentencePieceModel& model, Vocabulary& vocabulary) {
             own.added_tokens.push_back(AddedToken{id, piece.text, true}.notation(false));
     }
     own.decoders = {"replace\t\\x{2581}\t ", "byte_fallback"};
-    if (words.starts_with("prefix")) own.decoders.push_back("strip\tleft");
+    if (model.remove_extra_whitespaces) {
+        own.decoders.push_back("strip\tstart");
+    } else if (model.add_dummy_prefix) {
+        own.decoders.push_back("strip\tleft");
+    }
+    own.decoders.push_back("unknown\t" + model.unknown_surface);
 }
 
 }  // namespace

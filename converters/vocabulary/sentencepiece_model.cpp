@@ -139,7 +139,7 @@ void read_normalizer(std::span<const std::byte> bytes, SentencePieceModel& model
 
 // message TrainerSpec { ModelType model_type = 3; bool treat_whitespace_as_suffix = 24;
 //                       bool byte_fallback = 35; int32 unk_id = 40; int32 bos_id = 41; int32 eos_id = 42;
-//                       int32 pad_id = 43; }
+//                       int32 pad_id = 43; string unk_surface = 44; }
 void read_trainer(std::span<const std::byte> bytes, SentencePieceModel& model, const std::string& file) {
     ProtobufReader reader(bytes, file);
     while (const auto field = reader.next()) {
@@ -167,6 +167,10 @@ void read_trainer(std::span<const std::byte> bytes, SentencePieceModel& model, c
                 *ids[field->number - 40] = field->as_int32();
                 break;
             }
+            case 44:
+                as_message(*field, file, "trainer_spec.unk_surface");
+                model.unknown_surface = field->as_text();
+                break;
             default:
                 break;
         }

@@ -29,6 +29,7 @@ struct SentencePieceModel {
     bool escape_whitespaces = true;                     // spaces are written as ▁
     bool treat_whitespace_as_suffix = false;
     bool byte_fallback = false;
+    std::string unknown_surface = " \u2047 ";  // what the unknown piece stands for in decoded text:  ⁇
 };
 
 /// Reads and checks a model (HOSTILE_INPUT rows 36, 38 and 42). `file` names it in messages. Linear in the

@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "converters/vocabulary/base64.h"
+#include "converters/vocabulary/json_document.h"
 #include "converters/vocabulary/oniguruma.h"
 #include "converters/vocabulary/tokenizer_steps.h"
 #include "format/byte_alphabet.h"
@@ -16,16 +17,10 @@
 namespace ingot::converters {
 namespace {
 
-constexpr size_t kMaxFileBytes = size_t(256) << 20;
 constexpr size_t kMaxTokenBytes = 1024;  // every way to cut a token in two is tried
 
 /// Byte strings in rank order; a token's id is its rank.
 using Ranks = std::vector<std::pair<std::string, uint32_t>>;
-
-std::string_view text_of_file(const MappedFile& mapped) {
-    const auto bytes = mapped.bytes();
-    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
 
 std::string in_alphabet(std::string_view bytes) {
     std::string text;
@@ -54,15 +49,23 @@ TokenizerJson from_ranks(const Ranks& ranks, const std::string& file) {
     result.is_byte_level = true;
     result.decoders = {"byte_level"};
     std::unordered_map<std::string_view, uint32_t> rank_of;
-    for (const auto& [bytes, rank] : ranks) {
+    std::vector<const Ranks::value_type*> in_order;
+    for (const auto& entry : ranks) {
+        const auto& [bytes, rank] = entry;
         if (bytes.empty() || bytes.size() > kMaxTokenBytes)
             fail("{}: token {} has {} bytes, expected 1 to {}", file, rank, bytes.size(), kMaxTokenBytes);
-        if (!rank_of.emplace(bytes, rank).second) fail("{}: token {} appears twice", file, rank);
+        const auto [earlier, is_new] = rank_of.emplace(bytes, rank);
+        if (!is_new)
+            fail("{}: tokens {} and {} have the same bytes; the file is damaged", file, earlier->second,
+                 rank);
         result.vocabulary.emplace_back(in_alphabet(bytes), rank);
+        in_order.push_back(&entry);
     }
-    std::vector<const Ranks::value_type*> in_order;
-    for (const auto& entry : ranks) in_order.push_back(&entry);
     std::sort(in_order.begin(), in_order.end(), [](auto* a, auto* b) { return a->second < b->second; });
+    const auto twice = std::adjacent_find(in_order.begin(), in_order.end(),
+                                          [](auto* a, auto* b) { return a->second == b->second; });
+    if (twice != in_order.end())
+        fail("{}: two tokens have the rank {}; the file is damaged", file, (*twice)->second);
     std::vector<std::pair<std::pair<uint32_t, uint32_t>, size_t>> ways;  // ranks of both halves, where to cut
     for (const auto* entry : in_order) {
         const std::string_view bytes = entry->first;
@@ -81,21 +84,22 @@ TokenizerJson from_ranks(const Ranks& ranks, const std::string& file) {
 
 /// Lines "BASE64 RANK".
 TokenizerJson read_tiktoken(const std::string& file) {
-    const MappedFile mapped{file};
-    if (mapped.bytes().size() > kMaxFileBytes)
-        fail("{}: {} bytes is too large for a tokenizer (at most {})", file, mapped.bytes().size(),
-             kMaxFileBytes);
+    const VocabularyFile opened(file);
     Ranks ranks;
-    for_each_line(text_of_file(mapped), [&](std::string_view line, size_t number) {
+    for_each_line(opened.text(), [&](std::string_view line, size_t number) {
         const size_t space = line.find(' ');
         uint32_t rank = 0;
         const auto bytes = decode_base64(line.substr(0, space));
-        const char* end = line.data() + line.size();
-        const bool has_rank = space != std::string_view::npos &&
-                              std::from_chars(line.data() + space + 1, end, rank).ptr == end &&
-                              rank < INT32_MAX;
-        if (!bytes || !has_rank)
-            fail("{}: line {} is not base64 and a number; the file is damaged", file, number);
+        bool has_rank = space != std::string_view::npos;
+        if (has_rank) {
+            const char* end = line.data() + line.size();
+            const auto parsed = std::from_chars(line.data() + space + 1, end, rank);
+            has_rank = parsed.ec == std::errc() && parsed.ptr == end && rank < INT32_MAX;
+        }
+        if (!bytes || !has_rank) {
+            fail("{}: line {} is '{}', expected base64 and a whole number below {}; the file is damaged",
+                 file, number, line.substr(0, 64), INT32_MAX);
+        }
         ranks.emplace_back(std::string(bytes->begin(), bytes->end()), rank);
     });
     return from_ranks(ranks, file);
@@ -105,19 +109,15 @@ TokenizerJson read_tiktoken(const std::string& file) {
 /// [{"rank": 0, "token_bytes": BASE64}, …], "special_tokens": [{"rank": 0, "token_str": "<s>"}, …]}. Ids are
 /// ranks behind the special tokens.
 TokenizerJson read_tekken(const std::string& file) {
-    const MappedFile mapped{file};
-    if (mapped.bytes().size() > kMaxFileBytes)
-        fail("{}: {} bytes is too large for a tokenizer (at most {})", file, mapped.bytes().size(),
-             kMaxFileBytes);
-    dom::parser parser;
-    const simdjson::padded_string padded(text_of_file(mapped));
-    dom::element root;
-    simdjson::error_code error = parser.allocate(std::max<size_t>(padded.size(), 64), 64);
-    if (!error) error = parser.parse(padded).get(root);
-    if (error) fail("{}: not valid JSON ({})", file, simdjson::error_message(error));
+    const JsonDocument document(VocabularyFile(file).text(), file);
+    const dom::element root = document.root();
     const auto config = member(root, "config");
     const auto pattern = config ? pcre2_pattern(text_of(*config, "pattern")) : std::nullopt;
-    if (!pattern || pattern->empty()) fail("{}: has no config.pattern that can be read", file);
+    if (!pattern || pattern->empty())
+        fail(
+            "{}: has no config.pattern that can be read, the rule by which text is split; the file is "
+            "damaged",
+            file);
     const uint64_t n_tokens = number_of(*config, "default_vocab_size").value_or(0);
     const uint64_t n_special = number_of(*config, "default_num_special_tokens").value_or(0);
     if (n_special >= n_tokens || n_tokens > INT32_MAX)
@@ -132,6 +132,10 @@ TokenizerJson read_tekken(const std::string& file) {
             fail("{}: vocab[{}] has no token_bytes, or another rank; the file is damaged", file, rank);
         ranks.emplace_back(std::string(bytes->begin(), bytes->end()), uint32_t(rank + n_special));
     });
+    if (ranks.size() != n_tokens - n_special) {
+        fail("{}: vocab lists {} tokens, config asks for {} besides {} special ones; the file is truncated",
+             file, ranks.size(), n_tokens - n_special, n_special);
+    }
     TokenizerJson result = from_ranks(ranks, file);
     result.pre_tokenizers = {split_step("isolated", canonical_pattern(*pattern))};
     std::vector<std::string> specials(n_special);
@@ -150,31 +154,19 @@ TokenizerJson read_tekken(const std::string& file) {
 
 /// GPT-2's: vocab.json is {"token": id, …}, merges.txt a line "left right" for each merge.
 TokenizerJson read_vocab_and_merges(const TokenizerFiles& files, const std::string& file) {
-    const MappedFile vocab{file}, merges{files.path("merges.txt")};
-    if (vocab.bytes().size() > kMaxFileBytes || merges.bytes().size() > kMaxFileBytes)
-        fail("{}: too large for a tokenizer (at most {} bytes)", file, kMaxFileBytes);
+    const JsonDocument document(VocabularyFile(file).text(), file);
+    dom::object tokens;
+    if (document.root().get(tokens)) fail("{}: is not an object of tokens and ids", file);
     TokenizerJson result;
-    {
-        dom::parser parser;
-        const simdjson::padded_string padded(text_of_file(vocab));
-        dom::element root;
-        dom::object tokens;
-        simdjson::error_code error = parser.allocate(std::max<size_t>(padded.size(), 64), 64);
-        if (!error) error = parser.parse(padded).get(root);
-        if (error) fail("{}: not valid JSON ({})", file, simdjson::error_message(error));
-        if (root.get(tokens)) fail("{}: is not an object of tokens and ids", file);
-        for (const auto& [text, value] : tokens) {
-            uint64_t id = 0;
-            if (value.get(id) || id > INT32_MAX)
-                fail("{}: the id of token \"{}\" is not a whole number from 0 to {}", file, text, INT32_MAX);
-            result.vocabulary.emplace_back(std::string(text), uint32_t(id));
-        }
-    }
-    for_each_line(text_of_file(merges), [&](std::string_view line, size_t number) {
+    for (const auto& [text, value] : tokens)
+        result.vocabulary.emplace_back(std::string(text), read_token_id(value, text, file));
+    const std::string merges_file = files.path("merges.txt");
+    const VocabularyFile merges(merges_file);
+    for_each_line(merges.text(), [&](std::string_view line, size_t number) {
         if (number == 1 && line.starts_with("#version")) return;
         const size_t space = line.find(' ', 1);
         if (space == std::string_view::npos || space + 1 == line.size())
-            fail("{}: line {} is no pair of texts", files.path("merges.txt"), number);
+            fail("{}: line {} is no pair of texts, \"left right\"; the file is damaged", merges_file, number);
         result.merges.emplace_back(line.substr(0, space), line.substr(space + 1));
     });
     result.model_type = "BPE";

@@ -1,34 +1,13 @@
 #include "converters/vocabulary/tokenizer_json.h"
 
 #include <cmath>
-#include <unordered_set>
 
+#include "converters/vocabulary/json_document.h"
 #include "converters/vocabulary/tokenizer_steps.h"
 #include "format/error.h"
-#include "format/mapped_file.h"
 
 namespace ingot::converters {
 namespace {
-
-constexpr size_t kMaxFileBytes = size_t(256) << 20;
-constexpr size_t kMaxDepth = 64;
-
-/// Readers disagree about which of two equal keys counts. The depth was bounded by the parser.
-void check_keys(dom::element element, const std::string& file) {
-    dom::array array;
-    dom::object object;
-    if (!element.get(array)) {
-        for (const dom::element each : array) check_keys(each, file);
-    } else if (!element.get(object)) {
-        std::unordered_set<std::string_view> seen;
-        for (const auto& [key, value] : object) {
-            if (!seen.insert(key).second) {
-                fail("{}: the key \"{}\" appears twice in one object; remove one of them", file, key);
-            }
-            check_keys(value, file);
-        }
-    }
-}
 
 class Reader {
   public:
@@ -70,7 +49,7 @@ class Reader {
         }
         if (!vocabulary || vocabulary->get(tokens)) fail("{}: model.vocab is not an object", file_);
         for (const auto& [text, value] : tokens) {
-            result_.vocabulary.emplace_back(std::string(text), read_id(value, text));
+            result_.vocabulary.emplace_back(std::string(text), read_token_id(value, text, file_));
         }
         for_each(model, "merges", [this](dom::element merge) { read_merge(merge, result_.merges.size()); });
     }
@@ -87,14 +66,6 @@ class Reader {
         if (id >= INT32_MAX) fail("{}: has more than {} tokens", file_, INT32_MAX);
         result_.vocabulary.emplace_back(std::string(text), uint32_t(id));
         result_.scores.push_back(score);
-    }
-
-    uint32_t read_id(dom::element value, std::string_view text) {
-        uint64_t id;
-        if (value.get(id) || id > INT32_MAX) {
-            fail("{}: the id of token \"{}\" is not a whole number from 0 to {}", file_, text, INT32_MAX);
-        }
-        return uint32_t(id);
     }
 
     /// "left right", or since 2024 ["left", "right"].
@@ -121,7 +92,7 @@ class Reader {
             fail("{}: added_tokens[{}] lacks its id or its content", file_, result_.added_tokens.size());
         }
         const bool special = flag_of(token, "special", false);
-        result_.added_tokens.push_back({read_id(*id, text), std::string(text), special,
+        result_.added_tokens.push_back({read_token_id(*id, text, file_), std::string(text), special,
                                         flag_of(token, "single_word", false), flag_of(token, "lstrip", false),
                                         flag_of(token, "rstrip", false),
                                         flag_of(token, "normalized", !special)});
@@ -158,24 +129,12 @@ std::optional<std::vector<std::string>> TokenizerJson::patterns() const {
 }
 
 TokenizerJson TokenizerJson::parse(std::string_view json, const std::string& file) {
-    const simdjson::padded_string padded(json);
-    dom::parser parser;
-    simdjson::error_code error = parser.allocate(std::max<size_t>(json.size(), 64), kMaxDepth);
-    dom::element root;
-    if (!error) error = parser.parse(padded).get(root);
-    if (error == simdjson::DEPTH_ERROR) fail("{}: nested deeper than {} levels", file, kMaxDepth);
-    if (error) fail("{}: not valid JSON ({})", file, simdjson::error_message(error));
-    check_keys(root, file);
-    return Reader(file).read(root);
+    const JsonDocument document(json, file);
+    return Reader(file).read(document.root());
 }
 
 TokenizerJson TokenizerJson::read_file(const std::string& path) {
-    const MappedFile file{path};
-    const auto bytes = file.bytes();
-    if (bytes.size() > kMaxFileBytes) {
-        fail("{}: {} bytes is too large for a tokenizer (at most {})", path, bytes.size(), kMaxFileBytes);
-    }
-    return parse({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path);
+    return parse(VocabularyFile(path).text(), path);
 }
 
 }  // namespace ingot::converters

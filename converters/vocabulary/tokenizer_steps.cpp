@@ -26,7 +26,11 @@ class StepReader {
         if (!result_.pre_tokenizers.empty() && result_.pre_tokenizers.back() == "byte_level")
             result_.pre_tokenizers.pop_back();
         if (const auto processor = member(root, "post_processor")) read_processor(*processor);
-        if (const auto decoder = member(root, "decoder")) read_decoder(*decoder);
+        if (const auto decoder = member(root, "decoder")) {
+            read_decoder(*decoder);
+        } else {  // the library puts spaces between tokens, even where that shows bytes as characters
+            result_.decoders = {result_.is_byte_level ? "byte_level" : "separate"};
+        }
     }
 
   private:
@@ -316,10 +320,22 @@ class StepReader {
         } else if (type == "WordPiece") {
             const std::string_view prefix = text_of(step, "prefix");
             decoders.push_back(fmt::format("word_piece\t{}", prefix));
+            if (flag_of(step, "cleanup", true)) clean_up_spaces();
         } else if (type == "BPEDecoder") {
             const std::string_view suffix = text_of(step, "suffix");
             decoders.push_back(fmt::format("suffix\t{}", suffix.empty() ? "</w>" : suffix));
         }  // Fuse changes nothing here; what is left (CTC) is not for text
+    }
+
+    /// Spaces in front of punctuation and of the second half of contractions, within one token each.
+    void clean_up_spaces() {
+        constexpr std::pair<std::string_view, std::string_view> kReplacements[] = {
+            {" .", "."},   {" ?", "?"},     {" !", "!"},     {" ,", ","},
+            {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},   {" do not", " don't"},
+            {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
+        };
+        for (const auto& [from, to] : kReplacements)
+            result_.decoders.push_back(fmt::format("replace\t{}\t{}", quoted_pattern(from), to));
     }
 
     const std::string& file_;

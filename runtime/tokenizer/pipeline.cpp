@@ -46,8 +46,8 @@ Pipeline::Pipeline(const GgufHeader& header)
       recipe_(header, table_),
       charsmap_bytes_(read_charsmap(header)),
       charsmap_(charsmap_bytes_),
-      added_texts_(table_.size()),
-      decoder_(recipe_.decoders) {
+      written_out_(table_.size()),
+      decoder_(recipe_.decoders, recipe_.model == "word_piece") {
     std::vector<std::pair<std::string_view, int32_t>> user_defined;
     for (const ModelToken& token : recipe_.vocabulary) {
         if (table_.kinds[size_t(token.id)] == TokenKind::UserDefined)
@@ -63,11 +63,15 @@ Pipeline::Pipeline(const GgufHeader& header)
     for (AddedToken& token : recipe_.added) {
         // The end of a turn is never an ordinary text, whatever the file calls it: prompts could forge it.
         token.special |= table_.is_hidden(token.id);
-        added_texts_[size_t(token.id)] = token.text;
+        written_out_[size_t(token.id)] = token.text;
         if (token.normalized) token.text = normalizer_->apply(token.text);
         (token.normalized ? normalized : raw).push_back(std::move(token));
     }
     recipe_.added.clear();
+    // GGUF's way to write WordPiece vocabularies cannot tell these from tokens that start a word.
+    for (const Token token : recipe_.continuing)
+        written_out_[size_t(token)] =
+            fmt::format("{}{}", recipe_.option("prefix").value_or(""), table_.texts[size_t(token)]);
     added_ = AddedTokens(std::move(raw));
     added_normalized_ = AddedTokens(std::move(normalized));
 
@@ -89,7 +93,6 @@ Pipeline::Pipeline(const GgufHeader& header)
         bos = or_default(bos, 1);
         eos = or_default(eos, 2);
         unknown = or_default(unknown, 0);
-        add_space_prefix = header.get_bool("tokenizer.ggml.add_space_prefix").value_or(true);
         if (eos && !is_end_of_generation(*eos)) {
             end_of_generation_.insert(
                 std::upper_bound(end_of_generation_.begin(), end_of_generation_.end(), *eos), *eos);
@@ -142,18 +145,39 @@ std::string_view Pipeline::token_text(Token token) const {
 
 std::string Pipeline::token_bytes(Token token, bool special) const {
     const std::string_view text = token_text(token);
-    if (!added_texts_[size_t(token)].empty()) {
-        if (table_.is_hidden(token) && !special) return {};
-        return recipe_.is_own && table_.kinds[size_t(token)] == TokenKind::UserDefined
-                   ? decoder_.bytes_of(added_texts_[size_t(token)])
-                   : added_texts_[size_t(token)];
+    if (table_.is_hidden(token) && !special) {
+        return table_.kinds[size_t(token)] == TokenKind::Unknown ? decoder_.unknown_text() : std::string();
     }
-    if (table_.is_hidden(token)) return special ? std::string(text) : std::string();
+    if (const std::string& added = written_out_[size_t(token)]; !added.empty()) {
+        // A file made elsewhere has the texts of added tokens as they are; the checkpoint's library decodes
+        // them like others.
+        return recipe_.is_own ? decoder_.bytes_of_added(added) : added;
+    }
+    if (table_.is_hidden(token)) return std::string(text);
     if (table_.kinds[size_t(token)] == TokenKind::Unused) return {};
     if (table_.kinds[size_t(token)] == TokenKind::Byte) return std::string(1, char(*parse_byte_token(text)));
     return decoder_.bytes_of(text);
 }
 
+std::string Pipeline::decode(const std::vector<Token>& tokens, bool special) const {
+    std::string text;
+    bool at_front = add_space_prefix, ends_word = false;
+    for (const Token token : tokens) {
+        std::string bytes = token_bytes(token, special);
+        const bool is_shown = special || !table_.is_hidden(token) || !bytes.empty();
+        if (is_shown) {
+            if (at_front) decoder_.drop_front(bytes);
+            ends_word = decoder_.drops_trailing_space() && bytes.ends_with(' ');
+            text += bytes;
+        }
+        const bool is_still_front = !is_shown || (decoder_.drops_until_text() && text.empty());
+        at_front = space_follows(token) || (at_front && is_still_front);
+    }
+    if (ends_word) text.pop_back();
+    return text;
+}
+
+/// Whether encode() puts a space before text that follows this token.
 bool Pipeline::space_follows(Token token) const {
     return add_space_prefix && !recipe_.is_own && recipe_.model == "sentencepiece_bpe" &&
            (table_.is_hidden(token) || table_.kinds[size_t(token)] == TokenKind::UserDefined);

@@ -26,20 +26,20 @@ class Pipeline final : public Tokenizer {
 
     std::vector<Token> encode(std::string_view text, bool add_special, bool parse_special) const override;
     std::string token_bytes(Token token, bool special) const override;
+    std::string decode(const std::vector<Token>& tokens, bool special) const override;
     uint32_t size() const override { return table_.size(); }
     std::string_view token_text(Token token) const override;
 
-  protected:
-    bool space_follows(Token token) const override;
-
   private:
+    bool space_follows(Token token) const;
+
     TokenTable table_;
     TokenizerRecipe recipe_;
     std::vector<uint8_t> charsmap_bytes_;
     Charsmap charsmap_;
     Trie user_defined_;  // SentencePiece: texts that its normalizer leaves alone
     AddedTokens added_, added_normalized_;
-    std::vector<std::string> added_texts_;  // by token; empty where it is none
+    std::vector<std::string> written_out_;  // texts of added tokens and the like; empty for all others
     std::unique_ptr<Normalizer> normalizer_;
     std::unique_ptr<PreTokenizer> pre_tokenizer_;
     std::unique_ptr<Model> model_;

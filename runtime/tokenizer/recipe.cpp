@@ -140,6 +140,19 @@ void TokenizerRecipe::read_own(const GgufHeader& header, const TokenTable& table
     before = ids_of(header, keys::kTokenizerBefore, table);
     after = ids_of(header, keys::kTokenizerAfter, table);
     byte_level = has("byte_level");
+    for (const std::string_view each : options) {
+        constexpr std::string_view kName = "continues=";
+        if (!each.starts_with(kName)) continue;
+        const std::string_view number = each.substr(kName.size());
+        uint32_t id = 0;
+        const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), id);
+        if (error != std::errc() || end != number.data() + number.size() || id >= table.size()) {
+            fail("{} holds '{}', expected an id below {}; the file is damaged", keys::kTokenizerOptions,
+                 each.substr(0, 64), table.size());
+        }
+        continuing.push_back(Token(id));
+    }
+    std::sort(continuing.begin(), continuing.end());
     std::vector<bool> left_out(table.size());
     const std::string_view prefix = model == "word_piece" ? option("prefix").value_or("") : "";
     for (const std::string_view entry : header.strings(keys::kTokenizerAdded)) {
@@ -187,9 +200,12 @@ void TokenizerRecipe::derive(const GgufHeader& header, const TokenTable& table) 
 
     if (ggml_model == "llama") {
         model = "sentencepiece_bpe";
-        if (flag("add_space_prefix", true)) normalizers.push_back("prepend\t\u2581");
-        normalizers.push_back("replace\t \t\u2581");
         decoders = {"replace\t\u2581\t ", "byte_fallback"};
+        if (flag("add_space_prefix", true)) {
+            normalizers.push_back("prepend\t\u2581");
+            decoders.push_back("strip\tleft");
+        }
+        normalizers.push_back("replace\t \t\u2581");
         if (!bos) bos = existing(1);
         if (!eos) eos = existing(2);
         if (!unknown) unknown = existing(0);

@@ -27,10 +27,11 @@ struct TokenizerRecipe {
     std::vector<std::string> options;                                // of the model
     std::vector<AddedToken> added;
     std::vector<ModelToken> vocabulary;  // tokens that the model may produce from text, ids ascending
-    std::vector<Token> before, after;    // what encode() puts around a text, where asked to
-    bool byte_level = false;             // texts write bytes in the byte alphabet
-    bool is_own = false;                 // Ingot's keys; else derived from names
-    std::vector<std::string> warnings;   // for the user
+    std::vector<Token> continuing;     // "continues=ID": go on with a word, though their text begins with ▁
+    std::vector<Token> before, after;  // what encode() puts around a text, where asked to
+    bool byte_level = false;           // texts write bytes in the byte alphabet
+    bool is_own = false;               // Ingot's keys; else derived from names
+    std::vector<std::string> warnings;  // for the user
 
     bool has(std::string_view option) const;
     std::optional<std::string_view> option(std::string_view name) const;  // of "name=value"

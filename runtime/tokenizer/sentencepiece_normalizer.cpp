@@ -5,7 +5,8 @@
 namespace ingot::runtime {
 namespace {
 
-constexpr std::string_view kSpace = "\u2581";  // ▁
+constexpr std::string_view kSpace = "\u2581";        // ▁
+constexpr std::string_view kReplacement = "\ufffd";  // for each byte that is no UTF-8
 
 /// What the front of `text` becomes, and how many of its bytes that is.
 struct Mapped {
@@ -26,8 +27,8 @@ Mapped map_front(std::string_view text, const Charsmap& charsmap, const Trie* us
     }
     if (const auto match = charsmap.longest(text)) return {match->replacement, match->length};
     const Utf8Step step = utf8_step(text);
-    const size_t length = step.valid ? step.length_bytes : 1;
-    return {text.substr(0, length), length};
+    if (!step.valid) return {kReplacement, 1};
+    return {text.substr(0, step.length_bytes), step.length_bytes};
 }
 
 }  // namespace

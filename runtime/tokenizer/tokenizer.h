@@ -26,10 +26,10 @@ class Tokenizer {
     /// recognised). Invalid UTF-8 is encoded byte by byte where the vocabulary has byte tokens.
     virtual std::vector<Token> encode(std::string_view text, bool add_special, bool parse_special) const = 0;
     /// Bytes of one token. Control tokens have none unless `special`. Concatenated over tokens this is the
-    /// text, but for the space that SentencePiece puts in front (see decode()).
+    /// text, but for a space at its ends that encode() adds (see decode()).
     virtual std::string token_bytes(Token token, bool special) const = 0;
-    /// The whole text; the leading space that encode() added is removed.
-    std::string decode(const std::vector<Token>& tokens, bool special) const;
+    /// The whole text; the spaces that encode() added at its ends are removed.
+    virtual std::string decode(const std::vector<Token>& tokens, bool special) const = 0;
 
     virtual uint32_t size() const = 0;                           // tokens
     virtual std::string_view token_text(Token token) const = 0;  // as stored
@@ -40,9 +40,6 @@ class Tokenizer {
     bool is_end_of_generation(Token token) const;
 
   protected:
-    /// Whether encode() puts a space before text that follows this token (decode() takes it away again).
-    virtual bool space_follows(Token token) const = 0;
-
     std::vector<Token> end_of_generation_;  // ascending
 };
 

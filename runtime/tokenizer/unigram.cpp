@@ -16,11 +16,16 @@ namespace {
 /// How much worse than the worst token a character is that no token covers.
 constexpr double kUnknownPenalty = 10.0;
 
+/// SentencePiece gives user-defined tokens a score that wins, whatever the file says (version 0.2.3; older
+/// ones gave -0.1 whatever the length).
+double user_defined_score(size_t length_bytes) {
+    return double(float(0.1 * (double(length_bytes) - 1)));
+}
+
 }  // namespace
 
 Unigram::Unigram(const TokenizerRecipe& recipe, const GgufHeader& header, const TokenTable& table)
     : scores_(table.scores.begin(), table.scores.end()),
-      is_user_defined_(table.size()),
       float32_(recipe.has("float32")),
       byte_fallback_(recipe.has("byte_fallback")),
       fuse_unknown_(!recipe.has("separate_unk")) {
@@ -40,9 +45,7 @@ Unigram::Unigram(const TokenizerRecipe& recipe, const GgufHeader& header, const 
     if (unknown_ >= 0 && uint32_t(unknown_) >= table.size()) unknown_ = -1;
     byte_tokens_.fill(-1);
     std::vector<std::pair<std::string_view, int32_t>> entries;
-    // SentencePiece looks for the best score among those above the least positive float32: with log
-    // probabilities user-defined tokens cost 0.1 each, whatever their length.
-    double worst = std::numeric_limits<double>::infinity(), best = std::numeric_limits<float>::min();
+    double worst = std::numeric_limits<double>::infinity();
     for (const ModelToken& token : recipe.vocabulary) {
         if (!std::isfinite(scores_[size_t(token.id)]))
             fail("the score of token {} is not a finite number; the file is damaged", token.id);
@@ -50,17 +53,16 @@ Unigram::Unigram(const TokenizerRecipe& recipe, const GgufHeader& header, const 
             if (byte_tokens_[*byte] < 0) byte_tokens_[*byte] = token.id;
         }
         const TokenKind kind = table.kinds[size_t(token.id)];
-        is_user_defined_[size_t(token.id)] = kind == TokenKind::UserDefined;
         const bool counts = !float32_ || kind == TokenKind::Normal || kind == TokenKind::Undefined;
-        if (counts) {
-            worst = std::min(worst, scores_[size_t(token.id)]);
-            best = std::max(best, scores_[size_t(token.id)]);
+        if (counts) worst = std::min(worst, scores_[size_t(token.id)]);
+        if (float32_ && kind == TokenKind::UserDefined) {
+            scores_[size_t(token.id)] = user_defined_score(token.text.size());
+        } else if (float32_ && !counts) {
+            continue;
         }
-        if (float32_ && !counts && kind != TokenKind::UserDefined) continue;
         entries.emplace_back(token.text, token.id);
     }
     if (entries.empty()) fail("the vocabulary has no token with a text of its own; convert the model again");
-    best_score_ = best;
     unknown_score_ = float32_ ? double(float(worst) - float(kUnknownPenalty)) : worst - kUnknownPenalty;
     trie_ = Trie(std::move(entries));
 }
@@ -119,10 +121,7 @@ class Unigram::Session final : public Model::Session {
                 const Token token = model_.trie_.value(state);
                 if (token == Trie::kNone) continue;
                 const size_t length = end - begin;
-                double score = model_.scores_[size_t(token)];
-                if (model_.float32_ && model_.is_user_defined_[size_t(token)])
-                    score = double(length) * model_.best_score_ - 0.1;
-                offer(best[end], so_far + score, token, length);
+                offer(best[end], so_far + model_.scores_[size_t(token)], token, length);
                 has_character |= length == character;
             }
             if (!has_character) {

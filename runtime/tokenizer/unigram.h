@@ -26,10 +26,9 @@ class Unigram final : public Model {
 
     Trie trie_;
     std::vector<double> scores_;  // by token
-    std::vector<bool> is_user_defined_;
     std::array<Token, 256> byte_tokens_{};
     Token unknown_ = -1;
-    double unknown_score_ = 0, best_score_ = 0;
+    double unknown_score_ = 0;
     bool float32_ = false, byte_fallback_ = false, fuse_unknown_ = true;
 };
 

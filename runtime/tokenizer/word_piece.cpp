@@ -1,7 +1,6 @@
 #include "runtime/tokenizer/word_piece.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "format/error.h"
 #include "runtime/tokenizer/word_memo.h"
@@ -31,17 +30,9 @@ size_t count_characters(std::string_view text) {
 WordPiece::WordPiece(const TokenizerRecipe& recipe, const TokenTable& table)
     : max_word_(recipe.number("max_word", SIZE_MAX)), unknown_(read_unknown(recipe, table)) {
     std::vector<std::pair<std::string_view, int32_t>> starts, continues;
-    // Tokens that go on with a word and have a ▁ of their own in front.
-    std::vector<uint64_t> marked;
-    for (const std::string_view option : recipe.options) {
-        constexpr std::string_view kName = "continues=";
-        uint64_t id = 0;
-        if (!option.starts_with(kName)) continue;
-        std::from_chars(option.data() + kName.size(), option.data() + option.size(), id);
-        marked.push_back(id);
-    }
+    const std::vector<Token>& marked = recipe.continuing;
     for (const ModelToken& token : recipe.vocabulary) {
-        const bool goes_on = std::find(marked.begin(), marked.end(), uint64_t(token.id)) != marked.end();
+        const bool goes_on = std::binary_search(marked.begin(), marked.end(), token.id);
         if (token.text.starts_with(kSpaceMark) && !goes_on) {
             starts.emplace_back(token.text.substr(kSpaceMark.size()), token.id);
         } else {

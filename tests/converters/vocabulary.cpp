@@ -136,7 +136,7 @@ TEST_CASE("the keys that are written are the ones that readers know") {
     CHECK(header.ints(keys::kTokenizerEndOfGeneration) == std::vector<int64_t>{5, 6});
     CHECK(header.get_string(keys::kTokenizerModel) == "bpe");
     CHECK(header.strings(keys::kTokenizerPreTokenizers).size() == 1);
-    CHECK(header.strings(keys::kTokenizerDecoders) == Texts{});
+    CHECK(header.strings(keys::kTokenizerDecoders) == Texts{"byte_level"});
     CHECK(header.strings(keys::kTokenizerAdded) == Texts{"5 s <|end|>", "6 n <tool>"});
     CHECK(header.ints(keys::kTokenizerBefore) == std::vector<int64_t>{5});  // add_bos_token says so
     CHECK(header.ints(keys::kTokenizerAfter).empty());

@@ -1,295 +1,197 @@
 #!/usr/bin/env python3
-"""Ids of `ingot tokenize` against Hugging Face `tokenizers` and `sentencepiece`, on lines of mixed text.
+"""`ingot tokenize` against Hugging Face `tokenizers` and `sentencepiece`: ids of mixed text, and text of those ids.
 
-Every kind of tokenizer is trained here on the same text, saved beside a tiny random checkpoint, converted, and
-asked for the ids of every line, special tokens included; then exported, and what was exported is asked by its own
-library for the ids of the first lines. Nothing is fetched.
+Every kind of tokenizer (tokenizer_kinds.py) is trained here on the same text, saved beside a tiny checkpoint, converted by
+`ingot convert`, and asked for the ids of every line, special tokens included, and then for the text of the ids that the
+library gives. Nothing is fetched. The table goes to bench/results/tokenizer_parity.md.
 
     python3 tests/interop/tokenizer_parity.py --ingot build/ingot --prose heldout.txt
 """
 import argparse
+import base64
 import json
 import os
+import random
 import struct
-import subprocess
 import sys
 import tempfile
-import time
-import unicodedata
-from collections import Counter
 from pathlib import Path
 
 os.environ.setdefault("RAYON_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import sentencepiece
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+import tiktoken
+import tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+import tokenizer_kinds
+from checks import ROOT, Ingot
 from mixed_text import MixedText
-
-SEPARATOR = "\n__next__\n"
-VOCABULARY = 8000
-SPECIALS = ["<s>", "</s>", "<unk>", "<|im_start|>", "<|im_end|>", "<mask>", "<tool>"]
-
-GPT2 = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
-LLAMA3 = (r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+""")
-QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
-CL100K = (r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+""")
-O200K = "|".join([
-    r"""[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?""",
-    r"""[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?""",
-    r"""\p{N}{1,3}""", r""" ?[^\s\p{L}\p{N}]+[\r\n/]*""", r"""\s*[\r\n]+""", r"""\s+(?!\S)""", r"""\s+"""])
-DEEPSEEK3 = [r"\p{N}{1,3}", "[一-龥\u3040-ゟ゠-ヿ]+",
-             r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""]
-
-
-# --- Tokenizers of Hugging Face's library -------------------------------------------------------------------------
-
-def added(*more):
-    return [AddedToken(text, special=True, normalized=False) for text in SPECIALS] + list(more)
-
-
-def split(pattern, behavior="isolated", invert=False):
-    return pre_tokenizers.Split(Regex(pattern), behavior, invert=invert)
-
-
-def byte_level(*steps, normalizer=None, prefix_space=False, ignore_merges=False, use_regex=False, **model):
-    tokenizer = Tokenizer(models.BPE(ignore_merges=ignore_merges, **model))
-    if normalizer:
-        tokenizer.normalizer = normalizer
-    last = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space, use_regex=use_regex)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*steps, last]) if steps else last
-    tokenizer.decoder = decoders.ByteLevel()
-    return tokenizer, trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=added(), show_progress=False,
-                                          initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
-
-
-def template(tokenizer, single, pair=None):
-    names = [name for name in single.split() if name not in ("$A", "$B")]
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=single, pair=pair or f"{single} $B:1", special_tokens=[(name, tokenizer.token_to_id(name)) for name in set(names)])
-
-
-def gpt2():
-    return byte_level(use_regex=True)
-
-
-def llama3():
-    return (*byte_level(split(LLAMA3), ignore_merges=True), lambda tokenizer: template(tokenizer, "<s> $A"))
-
-
-def qwen2():
-    return byte_level(split(QWEN2), normalizer=normalizers.NFC())
-
-
-def cl100k():
-    return byte_level(split(CL100K, "removed", invert=True))
-
-
-def o200k():
-    return byte_level(split(O200K), normalizer=normalizers.NFKC())
-
-
-def deepseek3():
-    return byte_level(*[split(pattern) for pattern in DEEPSEEK3])
-
-
-def falcon():
-    tokenizer, trainer = byte_level()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Punctuation("contiguous"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
-        pre_tokenizers.Digits(individual_digits=False), split("[0-9][0-9][0-9]")])
-    return tokenizer, trainer
-
-
-def roberta():
-    def finish(tokenizer):
-        tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=True, normalized=False)])
-        tokenizer.add_tokens([AddedToken("wordly", single_word=True), AddedToken("<right>", rstrip=True), AddedToken("Pierre", normalized=True)])
-        tokenizer.post_processor = processors.RobertaProcessing(("</s>", tokenizer.token_to_id("</s>")), ("<s>", tokenizer.token_to_id("<s>")))
-    return (*byte_level(use_regex=True, prefix_space=True), finish)
-
-
-def clip():
-    tokenizer, trainer = byte_level(
-        split(r"<\|im_start\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+", "removed", invert=True),
-        normalizer=normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]),
-        end_of_word_suffix="</w>", unk_token="<unk>")
-    return tokenizer, trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=added(), show_progress=False, end_of_word_suffix="</w>",
-                                          initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
-
-
-BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
-
-
-def fallback_bpe(normalizer=None, pre_tokenizer=None):
-    tokenizer = Tokenizer(models.BPE(byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
-    if normalizer:
-        tokenizer.normalizer = normalizer
-    # Trained on words: merges over whole lines would not end.
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=added(*[AddedToken(byte, normalized=False) for byte in BYTES]),
-                                  show_progress=False, limit_alphabet=600)
-
-    def finish(tokenizer):
-        tokenizer.pre_tokenizer = pre_tokenizer
-        tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
-        template(tokenizer, "<s> $A")
-    return tokenizer, trainer, finish
-
-
-def llama2():
-    return fallback_bpe(normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]))
-
-
-def mistral():
-    return fallback_bpe(None, pre_tokenizers.Metaspace(prepend_scheme="first", split=False))
-
-
-def gemma():
-    tokenizer, trainer, finish = fallback_bpe(normalizers.Replace(" ", "▁"), pre_tokenizers.Split(" ", "merged_with_previous"))
-
-    def finish_all(tokenizer):
-        finish(tokenizer)
-        tokenizer.add_tokens([AddedToken("▁▁", normalized=False), AddedToken("▁▁▁▁", normalized=False), AddedToken("\n\n", normalized=False)])
-    return tokenizer, trainer, finish_all
-
-
-def subword_bpe():
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", continuing_subword_prefix="##"))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Strip(), normalizers.NFKD(), normalizers.StripAccents()])
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    return tokenizer, trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=added(), show_progress=False, limit_alphabet=500,
-                                          continuing_subword_prefix="##")
-
-
-def of_common_characters(lines):
-    """Lines without characters that are rare: the unigram trainer makes each a token, however few tokens there may be."""
-    count = Counter(character for line in lines for character in unicodedata.normalize("NFKC", line))
-    common = {character for character, _ in count.most_common(VOCABULARY // 3)}
-    return [line for line in lines if common.issuperset(unicodedata.normalize("NFKC", line))]
-
-
-def unigram(normalizer, pre_tokenizer, byte_fallback=False):
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.normalizer = normalizer
-    tokenizer.pre_tokenizer = pre_tokenizer
-    trainer = trainers.UnigramTrainer(vocab_size=VOCABULARY, special_tokens=added(), unk_token="<unk>", show_progress=False)
-
-    def finish(tokenizer):
-        if byte_fallback:
-            state = json.loads(tokenizer.to_str())
-            vocab = state["model"]["vocab"]
-            vocab += [[byte, min(score for _, score in vocab) - 1] for byte in BYTES]
-            state["model"]["byte_fallback"] = True
-            tokenizer = Tokenizer.from_str(json.dumps(state))
-        template(tokenizer, "$A </s>")
-        tokenizer.decoder = decoders.Metaspace()
-        return tokenizer
-    return tokenizer, trainer, finish
-
-
-def unigram_nmt():
-    steps = [normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
-    return unigram(normalizers.Sequence(steps), pre_tokenizers.Metaspace())
-
-
-def unigram_precompiled():
-    steps = [normalizers.Precompiled(charsmap_of_sentencepiece()), normalizers.Strip(left=False), normalizers.Replace(Regex(" {2,}"), "▁")]
-    return unigram(normalizers.Sequence(steps), pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]))
-
-
-def unigram_bytes():
-    return unigram(normalizers.NFC(), pre_tokenizers.Metaspace(prepend_scheme="first"), byte_fallback=True)
-
-
-def bert(lowercase):
-    tokenizer = Tokenizer(models.WordPiece(unk_token="<unk>", max_input_chars_per_word=100))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=added(), show_progress=False, limit_alphabet=1000)
-
-    def finish(tokenizer):
-        tokenizer.post_processor = processors.BertProcessing(("</s>", tokenizer.token_to_id("</s>")), ("<s>", tokenizer.token_to_id("<s>")))
-        tokenizer.decoder = decoders.WordPiece()
-    return tokenizer, trainer, finish
-
-
-def bert_uncased():
-    return bert(True)
-
-
-def bert_cased():
-    return bert(False)
-
-
-def word_level():
-    tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFD(), normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation(), pre_tokenizers.Digits(True)])
-    return tokenizer, trainers.WordLevelTrainer(vocab_size=VOCABULARY, special_tokens=added(), show_progress=False)
-
-
-TOKENIZERS = [gpt2, llama3, qwen2, cl100k, o200k, deepseek3, falcon, roberta, clip, llama2, mistral, gemma, subword_bpe, unigram_nmt,
-              unigram_precompiled, unigram_bytes, bert_uncased, bert_cased, word_level]
-
-# --- SentencePiece ------------------------------------------------------------------------------------------------
-
-SENTENCEPIECE = {
-    "spm_bpe_nmt_nfkc": dict(model_type="bpe", normalization_rule_name="nmt_nfkc", byte_fallback=True),
-    "spm_bpe_identity": dict(model_type="bpe", normalization_rule_name="identity", byte_fallback=True, remove_extra_whitespaces=False),
-    "spm_bpe_user": dict(model_type="bpe", normalization_rule_name="nfkc_cf", user_defined_symbols=["<tool>", "▁▁", "Pierre", "\t"],
-                         byte_fallback=False),
-    "spm_bpe_suffix": dict(model_type="bpe", normalization_rule_name="nfkc", treat_whitespace_as_suffix=True, byte_fallback=True),
-    "spm_unigram_nmt_nfkc": dict(model_type="unigram", normalization_rule_name="nmt_nfkc"),
-    "spm_unigram_identity": dict(model_type="unigram", normalization_rule_name="identity", byte_fallback=True,
-                                 remove_extra_whitespaces=False, add_dummy_prefix=False),
-    "spm_unigram_user": dict(model_type="unigram", normalization_rule_name="nmt_nfkc_cf", user_defined_symbols=["<tool>", "Pierre", "▁▁▁"],
-                             byte_fallback=True, treat_whitespace_as_suffix=True),
-}
-
-
-def train_sentencepiece(folder, corpus, options):
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(corpus), model_prefix=str(folder / "tokenizer"), vocab_size=VOCABULARY, hard_vocab_limit=False, num_threads=1,
-        character_coverage=0.98, minloglevel=2, max_sentence_length=100000, **options)
-    (folder / "tokenizer.vocab").unlink()
-    return sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
-
-
-CHARSMAP = None
-
-
-def charsmap_of_sentencepiece():
-    """normalizer_spec (3) . precompiled_charsmap (2) of a model's protocol buffer."""
-    def field(message, wanted):
-        at = 0
-
-        def varint():
-            nonlocal at
-            value = shift = 0
-            while True:
-                byte = message[at]
-                at += 1
-                value |= (byte & 0x7F) << shift
-                shift += 7
-                if byte < 0x80:
-                    return value
-        while at < len(message):
-            key = varint()
-            if key & 7 == 2:
-                size = varint()
-                if key >> 3 == wanted:
-                    return message[at:at + size]
-                at += size
-            elif key & 7 == 0:
-                varint()
+from tokenizer_kinds import SENTENCEPIECE, SPECIALS, TOKENIZERS
+
+sys.path.insert(0, str(ROOT / "bench"))
+import report  # noqa: E402
+
+SEPARATOR = b"\n__next__\n"
+SENTENCEPIECE_TRAINING_LINES = 4000  # its trainers take minutes for more, and learn nothing that matters here
+
+
+# --- Text ---------------------------------------------------------------------------------------------------------
+
+def mixed_lines(options):
+    """Lines to train with, and other lines to ask about."""
+    prose = options.prose.read_text(encoding="utf-8").split("\n") if options.prose else []
+    training = MixedText(1, prose)
+    asked = MixedText(2, prose, SPECIALS + ["wordly", "<right>", "Pierre", "▁▁"])
+    lines = (asked.line() for _ in range(options.lines))
+    return ([training.line() for _ in range(options.training_lines)],
+            [line for line in lines if SEPARATOR not in f"\n{line}\n".encode()])
+
+
+def damaged(lines, seed=3):
+    """The lines in UTF-8 with bytes changed, left out and put in."""
+    chance = random.Random(seed)
+    result = []
+    for line in lines:
+        text = bytearray(line.encode())
+        for _ in range(chance.randint(1, 4)):
+            at = chance.randrange(len(text) + 1)
+            kind = chance.randrange(3)
+            if kind == 0:
+                del text[at:at + 1]
             else:
-                at += 4 if key & 7 == 5 else 8
-    return field(field(CHARSMAP.read_bytes(), 3), 2)
+                text[at:at + kind - 1] = bytes(chance.choice([0x80, 0xBF, 0xC0, 0xC3, 0xE2, 0xED, 0xF0, 0xF5, 0xFF])
+                                               for _ in range(chance.randint(1, 3)))
+        if SEPARATOR not in b"\n" + text + b"\n":
+            result.append(bytes(text))
+    return result
 
 
-# --- Both sides ---------------------------------------------------------------------------------------------------
+# --- The library's side -------------------------------------------------------------------------------------------
+
+def byte_alphabet():
+    """The characters that GPT-2's vocabulary writes for bytes."""
+    letters = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in letters]
+    return {chr(byte): byte for byte in letters} | {chr(0x100 + i): byte for i, byte in enumerate(others)}
+
+
+class HuggingFace:
+    """A trained tokenizer.json, read back from the file as any reader gets it."""
+
+    def __init__(self, make, folder, training):
+        file = folder / "tokenizer.json"
+        if not file.exists():
+            tokenizer_kinds.train_hugging_face(make, training).save(str(file))
+        self.tokenizer = Tokenizer.from_file(str(file))
+        self.n_tokens = self.tokenizer.get_vocab_size()
+        state = json.loads(file.read_text(encoding="utf-8"))
+        steps = state["pre_tokenizer"] or {}
+        kinds = [step["type"] for step in steps.get("pretokenizers", [steps]) if step]
+        # Bytes in, bytes out: what every id stands for can be read off its text.
+        self.is_lossless = "ByteLevel" in kinds and not state["normalizer"] and not state["post_processor"] \
+            and all(not added["lstrip"] and not added["rstrip"] for added in state["added_tokens"])
+
+    def encode(self, lines):
+        return [encoding.ids for encoding in self.tokenizer.encode_batch(lines)]
+
+    def decode(self, ids, special):
+        return self.tokenizer.decode_batch(ids, skip_special_tokens=not special)
+
+    def piece(self, token):
+        return self.tokenizer.id_to_token(token)
+
+    def differences_of_damaged(self, texts, found):
+        """The library takes no bytes that are not UTF-8. Where tokens are bytes, they must be those of the text."""
+        if not self.is_lossless:
+            return None
+        alphabet = byte_alphabet()
+        meaning = [bytes(alphabet[character] for character in self.piece(token)) for token in range(self.n_tokens)]
+        return [i for i, (text, ids) in enumerate(zip(texts, found)) if b"".join(meaning[token] for token in ids) != text]
+
+
+class SentencePiece:
+    def __init__(self, options, folder, corpus):
+        file = folder / "tokenizer.model"
+        if not file.exists():
+            tokenizer_kinds.train_sentencepiece(folder, corpus, options)
+        self.processor = sentencepiece.SentencePieceProcessor(model_file=str(file))
+        (folder / "tokenizer_config.json").write_text(json.dumps({"add_bos_token": False, "add_eos_token": False}))
+        self.n_tokens = self.processor.vocab_size()
+
+    def encode(self, lines):
+        return self.processor.encode(lines)
+
+    def decode(self, ids, special):
+        return None if special else self.processor.decode(ids)  # it never shows control symbols
+
+    def piece(self, token):
+        return self.processor.id_to_piece(token)
+
+    def differences_of_damaged(self, texts, found):
+        return [i for i, (text, ids) in enumerate(zip(texts, found)) if self.processor.encode(text) != ids]
+
+
+class Gpt2Files(HuggingFace):
+    """vocab.json and merges.txt; the library has the tokenizer.json of another kind."""
+
+    def __init__(self, kind, folder, work):
+        super().__init__(None, work / kind, None)
+        self.tokenizer.model.save(str(folder))
+        (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer"}))
+        self.tokenizer = Tokenizer(models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
+        self.tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        self.tokenizer.decoder = decoders.ByteLevel()
+
+
+class RankedBytes:
+    """tiktoken's list of byte strings, of the merges of another kind. tiktoken itself encodes and decodes."""
+
+    def __init__(self, kind, folder, work):
+        state = json.loads((work / kind / "tokenizer.json").read_text(encoding="utf-8"))
+        alphabet = byte_alphabet()
+        texts = sorted(alphabet, key=alphabet.get)
+        texts += dict.fromkeys("".join(merge if isinstance(merge, list) else merge.split(" ")) for merge in state["model"]["merges"])
+        self.ranks = {bytes(alphabet[character] for character in text): rank for rank, text in enumerate(texts)}
+        self.n_before = 0
+        self.write(folder)
+        self.encoding = tiktoken.Encoding("ranks", pat_str=self.pattern, mergeable_ranks=self.ranks, special_tokens={})
+        self.n_tokens = self.n_before + len(self.ranks)
+
+    def encode(self, lines):
+        return [[self.n_before + token for token in self.encoding.encode_ordinary(line)] for line in lines]
+
+    def decode(self, ids, special):
+        return [self.encoding.decode([token - self.n_before for token in each]) for each in ids]
+
+    def piece(self, token):
+        return self.encoding.decode_single_token_bytes(token - self.n_before)
+
+    def differences_of_damaged(self, texts, found):
+        return [i for i, (text, ids) in enumerate(zip(texts, found)) if b"".join(map(self.piece, ids)) != text]
+
+
+class Tiktoken(RankedBytes):
+    pattern = tokenizer_kinds.CL100K
+
+    def write(self, folder):
+        (folder / "cl100k_base.tiktoken").write_text(
+            "".join(f"{base64.b64encode(text).decode()} {rank}\n" for text, rank in self.ranks.items()))
+
+
+class Tekken(RankedBytes):
+    pattern = tokenizer_kinds.O200K
+
+    def write(self, folder):
+        self.n_before = 10
+        vocab = [{"rank": rank, "token_bytes": base64.b64encode(text).decode()} for text, rank in self.ranks.items()]
+        config = {"pattern": self.pattern, "default_vocab_size": len(vocab) + 10, "default_num_special_tokens": 10}
+        (folder / "tekken.json").write_text(json.dumps({"config": config, "vocab": vocab}))
+        (folder / "tokenizer_config.json").write_text(json.dumps({"add_bos_token": False}))
+
+
+# --- Ingot's side -------------------------------------------------------------------------------------------------
 
 def write_tiny_checkpoint(folder, n_rows):
     """A llama of one layer and two heads, all zeros: something to convert beside the tokenizer."""
@@ -319,117 +221,134 @@ def write_tiny_checkpoint(folder, n_rows):
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(offset))
 
 
-def run(program, *arguments):
-    done = subprocess.run([program, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True)
-    if done.returncode != 0:
-        sys.exit(f"{program} {' '.join(map(str, arguments))}\nexit code {done.returncode}\n{done.stderr.decode(errors='replace')}")
-    return done.stdout.decode()
+class IngotTokenizer:
+    def __init__(self, program, folder, n_rows, reads_special):
+        self.ingot, self.folder, self.model = Ingot(program), folder, folder / "model.gguf"
+        self.arguments = ["--special"] if reads_special else []
+        write_tiny_checkpoint(folder, n_rows)
+        self.ingot.run("convert", folder, "-o", self.model, "-t", "f16", "--threads", 1, "--force")
+        self.ingot.run("verify", self.model, "--threads", 1)
+
+    def encode_bytes(self, texts):
+        file = self.folder / "texts.bin"
+        file.write_bytes(b"".join(text + SEPARATOR for text in texts))
+        output = self.ingot.run("tokenize", self.model, "--each", SEPARATOR.decode(), "-f", file, *self.arguments)
+        file.unlink()
+        return [[int(token) for token in line.split()] for line in output.decode().split("\n")[:-1]]
+
+    def ask(self, key, values, *arguments):
+        file = self.folder / "questions.jsonl"
+        with file.open("w", encoding="utf-8") as out:
+            out.writelines(json.dumps({key: value}, ensure_ascii=False) + "\n" for value in values)
+        output = self.ingot.run("tokenize", self.model, "--json-lines", "-f", file, *arguments)
+        file.unlink()
+        return [json.loads(line) for line in output.decode().split("\n")[:-1]]
+
+    def encode(self, lines):
+        return [answer["ids"] for answer in self.ask("text", lines, *self.arguments)]
+
+    def decode(self, ids, special):
+        return [answer["text"] for answer in self.ask("ids", ids, *(["--special"] if special else []))]
 
 
-def ids_of_ingot(program, folder, text_file, n_rows):
-    write_tiny_checkpoint(folder, n_rows)
-    model = folder / "model.gguf"
-    run(program, "convert", folder, "-o", model, "-t", "f16", "--threads", 1)
-    run(program, "verify", model, "--threads", 1)
-    output = run(program, "tokenize", model, "--special", "--each", SEPARATOR, "-f", text_file)
-    return [[int(id) for id in line.split()] for line in output.split("\n")[:-1]]
+# --- Comparison ---------------------------------------------------------------------------------------------------
+
+def differences(expected, found):
+    if len(expected) != len(found):
+        sys.exit(f"{len(found)} answers came back, expected {len(expected)}")
+    return [i for i, (a, b) in enumerate(zip(expected, found)) if a != b]
 
 
-def ids_of_export(program, folder, lines):
-    """By the library whose file the export has."""
-    target = folder / "exported"
-    run(program, "export", folder / "model.gguf", target, "--force")
-    if (target / "tokenizer.json").exists():
-        tokenizer = Tokenizer.from_file(str(target / "tokenizer.json"))
-        return [encoding.ids for encoding in tokenizer.encode_batch(lines)]
-    return sentencepiece.SentencePieceProcessor(model_file=str(target / "tokenizer.model")).encode(lines)
+def show_ids(line, expected, found, piece):
+    first = next((k for k, (a, b) in enumerate(zip(expected, found)) if a != b), min(len(expected), len(found)))
+    print(f"        {line[:200]!r}\n        expected {[piece(token) for token in expected[first:first + 8]]}"
+          f"\n        found    {[piece(token) for token in found[first:first + 8]]}")
 
 
-def compare(name, lines, expected, found, pieces):
-    wrong = [i for i in range(len(lines)) if expected[i] != found[i]]
-    print(f"{'ok     ' if not wrong else 'FAILED '} {name:30} {len(lines) - len(wrong):7} of {len(lines)} lines equal", flush=True)
-    for i in wrong[:3]:
-        first = next((k for k, (a, b) in enumerate(zip(expected[i], found[i])) if a != b), min(len(expected[i]), len(found[i])))
-        print(f"        {lines[i][:200]!r}\n        expected {pieces(expected[i][first:first + 8])}\n        found    {pieces(found[i][first:first + 8])}")
-    return not wrong
+def show_texts(ids, expected, found, piece):
+    first = next((k for k, (a, b) in enumerate(zip(expected, found)) if a != b), min(len(expected), len(found)))
+    print(f"        {[piece(token) for token in ids[:24]]} at {first}\n        expected {expected[max(0, first - 8):first + 24]!r}"
+          f"\n        found    {found[max(0, first - 8):first + 24]!r}")
 
 
-def make_hugging_face(make, folder, training):
-    tokenizer, trainer, *finish = make()
-    if isinstance(trainer, trainers.UnigramTrainer):
-        training = of_common_characters(training)
-    tokenizer.train_from_iterator(training, trainer)
-    for step in finish:
-        tokenizer = step(tokenizer) or tokenizer
-    tokenizer.save(str(folder / "tokenizer.json"))
-    # As any reader gets it: from the file.
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    return tokenizer.get_vocab_size(), lambda lines: [encoding.ids for encoding in tokenizer.encode_batch(lines)], tokenizer.id_to_token
-
-
-def make_sentencepiece(options, folder, corpus):
-    processor = train_sentencepiece(folder, corpus, options)
-    (folder / "tokenizer_config.json").write_text(json.dumps({"add_bos_token": False, "add_eos_token": False}))
-    return processor.vocab_size(), processor.encode, processor.id_to_piece
+def compare(name, library, ingot, lines, damaged_lines):
+    """A row of the table, and whether all of it is equal."""
+    ids = library.encode(lines)
+    found = ingot.encode(lines)
+    wrong_ids = differences(ids, found)
+    for i in wrong_ids[:3]:
+        show_ids(lines[i], ids[i], found[i], library.piece)
+    wrong_texts, n_texts = set(), 0
+    for special in (False, True):
+        expected = library.decode(ids, special)
+        if expected is None:
+            continue
+        texts = ingot.decode(ids, special)
+        wrong = differences(expected, texts)
+        for i in wrong[:3]:
+            show_texts(ids[i], expected[i], texts[i], library.piece)
+        wrong_texts.update(wrong)
+    found = ingot.encode_bytes(damaged_lines)
+    if len(found) != len(damaged_lines):
+        sys.exit(f"{name}: {len(found)} lines came back of {len(damaged_lines)}")
+    wrong_damaged = library.differences_of_damaged(damaged_lines, found)
+    for i in (wrong_damaged or [])[:3]:
+        print(f"        invalid UTF-8: {damaged_lines[i][:200]}\n        found {[library.piece(token) for token in found[i][:24]]}")
+    row = [name, library.n_tokens, f"{len(lines) - len(wrong_ids):,} of {len(lines):,}",
+           f"{len(lines) - len(wrong_texts):,} of {len(lines):,}",
+           "–" if wrong_damaged is None else f"{len(damaged_lines) - len(wrong_damaged):,} of {len(damaged_lines):,}"]
+    return row, not (wrong_ids or wrong_texts or wrong_damaged)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ingot", default="build/ingot")
+    parser.add_argument("--ingot", default=ROOT / "build" / "ingot", help="the program (default: build/ingot)")
     parser.add_argument("--lines", type=int, default=100_000)
-    parser.add_argument("--export-lines", type=int, default=5_000, help="lines for the exported tokenizer (default: 5000)")
-    parser.add_argument("--training-lines", type=int, default=20_000)
+    parser.add_argument("--training-lines", type=int, default=10_000)
     parser.add_argument("--prose", type=Path, help="lines of real text to mix in")
-    parser.add_argument("--only", nargs="*", help="names of tokenizers")
-    parser.add_argument("--keep", type=Path, help="folder for what is trained and converted")
+    parser.add_argument("--only", nargs="*", help="names of tokenizers; the table stays as it is")
+    parser.add_argument("--keep", type=Path, help="folder for what is trained and converted; tokenizers in it are not trained again")
     options = parser.parse_args()
-    program = str(Path(options.ingot).resolve())
 
-    prose = options.prose.read_text(encoding="utf-8").split("\n") if options.prose else []
-    training_text = MixedText(1, prose)
-    training = [training_text.line() for _ in range(options.training_lines)]
-    text = MixedText(2, prose, SPECIALS + ["wordly", "<right>", "Pierre", "▁▁"])
-    lines = [line for line in (text.line() for _ in range(options.lines)) if SEPARATOR not in f"\n{line}\n"]
-
+    training, lines = mixed_lines(options)
+    damaged_lines = damaged(lines[:len(lines) // 5])
+    kinds = {make.__name__: (HuggingFace, make, training) for make in TOKENIZERS}
     with tempfile.TemporaryDirectory() as temporary:
-        work = options.keep or Path(temporary)
+        work = (options.keep or Path(temporary)).resolve()
         work.mkdir(parents=True, exist_ok=True)
         corpus = work / "corpus.txt"
-        corpus.write_bytes("\n".join(" ".join(line.replace("\0", "").split("\n")) for line in training).encode())
-        text_file = work / "lines.txt"
-        text_file.write_bytes("".join(line + SEPARATOR for line in lines).encode())
-        global CHARSMAP
-        CHARSMAP = work / "charsmap" / "tokenizer.model"
-        wanted = lambda name: not options.only or name in options.only
-        if wanted("unigram_precompiled"):
-            CHARSMAP.parent.mkdir(exist_ok=True)
-            train_sentencepiece(CHARSMAP.parent, corpus, SENTENCEPIECE["spm_bpe_nmt_nfkc"])
-
-        kinds = [(make.__name__, make_hugging_face, make, training) for make in TOKENIZERS]
-        kinds += [(name, make_sentencepiece, each, corpus) for name, each in SENTENCEPIECE.items()]
-        failed = 0
-        for name, make, what, source in kinds:
-            if not wanted(name):
+        corpus.write_bytes("\n".join(" ".join(line.replace("\0", "").split("\n"))
+                                     for line in training[:SENTENCEPIECE_TRAINING_LINES]).encode())
+        (work / "lines.txt").write_bytes(b"".join(line.encode() + SEPARATOR for line in lines))  # for bench/tokenizer.py
+        kinds |= {name: (SentencePiece, each, corpus) for name, each in SENTENCEPIECE.items()}
+        kinds |= {"gpt2_files": (Gpt2Files, "gpt2", work), "tiktoken": (Tiktoken, "cl100k", work), "tekken": (Tekken, "o200k", work)}
+        rows, all_equal = [], True
+        for name, (library, what, source) in kinds.items():
+            if options.only and name not in options.only:
                 continue
-            start = time.time()
             folder = work / name
             folder.mkdir(exist_ok=True)
-            n_rows, encode, piece = make(what, folder, source)
-            asked = lines
-            if make is make_sentencepiece:  # control symbols in a text are text to the library itself
-                asked = [line for line in lines if not any(special in line for special in ("<s>", "</s>", "<unk>"))]
-                (folder / "lines.txt").write_bytes("".join(line + SEPARATOR for line in asked).encode())
-            expected = encode(asked)
-            found = ids_of_ingot(program, folder, folder / "lines.txt" if asked is not lines else text_file, n_rows)
-            if len(found) != len(asked):
-                sys.exit(f"{name}: {len(found)} lines came back of {len(asked)}")
-            pieces = lambda ids: [piece(id) for id in ids]
-            failed += not compare(name, asked, expected, found, pieces)
-            first = asked[:options.export_lines]
-            failed += not compare(f"{name}, exported", first, expected, ids_of_export(program, folder, first), pieces)
-            if os.environ.get("VERBOSE"):
-                print(f"        {time.time() - start:.0f} s")
-    sys.exit(1 if failed else 0)
+            trained = library(what, folder, source)
+            ingot = IngotTokenizer(options.ingot, folder, trained.n_tokens, issubclass(library, HuggingFace))
+            row, equal = compare(name, trained, ingot, lines, damaged_lines)
+            print("ok     " if equal else "FAILED ", *row, flush=True)
+            rows.append(row)
+            all_equal &= equal
+    if not options.only:
+        report.write("tokenizer_parity.md", report.heading("Tokenizers beside their own libraries"), explanation(options, lines),
+                     report.table(["tokenizer", "tokens", "ids equal", "texts equal", "invalid UTF-8"], rows))
+    sys.exit(0 if all_equal else 1)
+
+
+def explanation(options, lines):
+    return (f"Lines on which `ingot tokenize` gives the ids of the library, and for these ids the text of the library (with control "
+            f"tokens shown and hidden): prose, code, forty scripts, emoji, odd spaces, control characters, special tokens in text; "
+            f"{sum(len(line.encode()) for line in lines) / 1e6:.1f} MB. tokenizers {tokenizers.__version__}, sentencepiece "
+            f"{sentencepiece.__version__} (names with spm), tiktoken {tiktoken.__version__} (for tiktoken and tekken). Each was trained by its library on {options.training_lines:,} "
+            f"(SentencePiece: {SENTENCEPIECE_TRAINING_LINES:,}) other lines and converted by `ingot convert`.\n"
+            "\nInvalid UTF-8: lines with bytes changed, left out or put in. SentencePiece takes such text; its ids are compared. "
+            "The others do not: where tokens are bytes and nothing is normalized, the bytes of the ids have to be those of the line; "
+            "the rest only has to come through.\n")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 #include "format/error.h"
 #include "format/ingot_keys.h"
 #include "runtime/tokenizer/charsmap.h"
+#include "runtime/tokenizer/decoder.h"
 #include "runtime/tokenizer/normalizer.h"
 #include "runtime/tokenizer/pre_tokenizer.h"
 #include "runtime/tokenizer/self_test.h"
@@ -154,4 +155,90 @@ TEST_CASE("a map of characters that points anywhere is refused or harmless") {
     for (const std::string& bytes :
          {std::string("x"), std::string("\x05\0\0\0abcde", 9), std::string("\xff\xff\xff\xff", 4)})
         CHECK_THROWS_AS(lookup(bytes), Error);
+}
+
+TEST_CASE("decoders rewrite each token, and the first one loses the space that encoding put there") {
+    const auto decode = [](std::vector<std::string> steps, const Texts& tokens, bool marks_words = false) {
+        const Decoder decoder(steps, marks_words);
+        std::string text;
+        for (const std::string& token : tokens) {
+            std::string bytes = decoder.bytes_of(token);
+            if (text.empty()) decoder.drop_front(bytes);
+            text += bytes;
+        }
+        return text;
+    };
+    CHECK(decode({"byte_level"}, {"\u0120a", "\u00ff"}) == " a\xff");
+    CHECK(decode({"replace\t\u2581\t ", "byte_fallback", "strip\tleft"}, {"\u2581\u2581a", "<0xFF>"}) ==
+          " a\xff");
+    CHECK(decode({"metaspace\tfirst\t\u2581"}, {"\u2581\u2581", "a", "\u2581z"}) == "a z");  // all of them go
+    CHECK(decode({"metaspace\tnever\t\u2581"}, {"\u2581", "a"}) == " a");
+    CHECK(decode({"separate"}, {"a", "##b", "."}) == "a ##b .");
+    CHECK(decode({"suffix\t</w>"}, {"a", "b</w>", "c</w>"}) == "ab c ");
+    const Texts clean_up = {"word_piece\t##", "replace\t \\.\t."};
+    CHECK(decode(clean_up, {"a", "##b", "."}) == "ab.");
+    CHECK(decode(clean_up,
+                 {"\u2581"
+                  "a",
+                  "b", "\u2581."},
+                 true) == "ab.");  // as GGUF writes them
+    CHECK(Decoder(clean_up, true).bytes_of_added("[SEP]") == " [SEP]");
+    CHECK(Decoder(clean_up, true).bytes_of_added("##s") == "s");
+    CHECK_THROWS_WITH(decode({"shout"}, {}), ContainsSubstring("shout"));
+    CHECK_THROWS_WITH(decode({"replace\t[a-z]\tb"}, {}), ContainsSubstring("[a-z]"));
+}
+
+TEST_CASE("control tokens that are not shown do not count as the first") {
+    Metadata metadata = unigram();
+    metadata.set("tokenizer.ggml.tokens", MetadataArray{Texts{"<unk>", "<s>",
+                                                              "\u2581"
+                                                              "a",
+                                                              "b</w>", "c</w>", "c"}});
+    metadata.set("tokenizer.ggml.token_type", MetadataArray{std::vector<int32_t>{2, 3, 1, 1, 1, 1}});
+    metadata.set(std::string(keys::kTokenizerAdded), MetadataArray{Texts{"0 s <unk>", "1 s <s>"}});
+    metadata.set(std::string(keys::kTokenizerDecoders),
+                 MetadataArray{Texts{"replace\t\u2581\t ", "strip\tleft"}});
+    const TokenizerInMemory stripped(metadata);
+    CHECK(stripped->decode({1, 2, 2}, false) == "a a");
+    CHECK(stripped->decode({1, 2, 2}, true) == "<s> a a");
+    CHECK(stripped->decode({1}, false).empty());
+    metadata.set("tokenizer.ggml.tokens",
+                 MetadataArray{Texts{"<unk>", "<s>", "\u2581", "b</w>", "c</w>", "c"}});
+    CHECK(TokenizerInMemory(metadata)->decode({1, 2, 2, 5, 2}, false) == " c ");
+    metadata.set(std::string(keys::kTokenizerDecoders),
+                 MetadataArray{Texts{"replace\t\u2581\t ", "strip\tstart"}});
+    CHECK(TokenizerInMemory(metadata)->decode({1, 2, 2, 5, 2}, false) == "c ");
+    metadata.set(std::string(keys::kTokenizerDecoders), MetadataArray{Texts{"suffix\t</w>"}});
+    const TokenizerInMemory suffixed(metadata);
+    CHECK(suffixed->decode({3, 4}, false) == "b c");  // the last word has no space behind it
+    CHECK(suffixed->decode({3, 4, 1}, false) == "b c");
+    CHECK(suffixed->decode({3, 5}, false) == "b c");
+}
+
+TEST_CASE("bytes that are no UTF-8 are U+FFFD to SentencePiece, one for each") {
+    CHECK(normalize({"sentencepiece\t-"}, "a\xe2\x82z\xff") == "a\ufffd\ufffdz\ufffd");
+    CHECK(normalize({"sentencepiece\tcollapse"}, "\xed\xa0\x80") == "\ufffd\ufffd\ufffd");  // a surrogate
+}
+
+TEST_CASE("a user-defined token of a unigram model scores by its length, whatever its own score") {
+    const auto encode = [](float a, float b) {  // "ab", user-defined, or a + b
+        Metadata metadata = unigram();
+        metadata.set("tokenizer.ggml.tokens", MetadataArray{Texts{"<unk>", "a", "b", "ab"}});
+        metadata.set("tokenizer.ggml.token_type", MetadataArray{std::vector<int32_t>{2, 1, 1, 4}});
+        metadata.set("tokenizer.ggml.scores", MetadataArray{std::vector<float>{0, a, b, -100}});
+        metadata.set(std::string(keys::kTokenizerOptions), MetadataArray{Texts{"unk=0", "float32"}});
+        return TokenizerInMemory(metadata)->encode("ab", false, false);
+    };
+    CHECK(encode(-0.1f, -0.2f) == std::vector<Token>{3});
+    CHECK(encode(0.0f, 0.1f) == std::vector<Token>{3});  // equal to 0.1 (2 - 1): what was found first stays
+    CHECK(encode(0.0f, 0.11f) == std::vector<Token>{1, 2});
+}
+
+TEST_CASE("the unknown token stands for nothing, or for what the file says") {
+    Metadata metadata = unigram();
+    metadata.set(std::string(keys::kTokenizerAdded), MetadataArray{Texts{"0 s <unk>"}});
+    CHECK(TokenizerInMemory(metadata)->decode({1, 0, 2}, false) == "ab");
+    metadata.set(std::string(keys::kTokenizerDecoders), MetadataArray{Texts{"unknown\t ?? "}});
+    CHECK(TokenizerInMemory(metadata)->decode({1, 0, 2}, false) == "a ?? b");
+    CHECK(TokenizerInMemory(metadata)->decode({1, 0, 2}, true) == "a<unk>b");
 }
