@@ -128,7 +128,7 @@ TokenizerJson read_tekken(const std::string& file) {
         const uint64_t rank = ranks.size();
         if (rank >= n_tokens - n_special) return;  // the list is longer than the model's vocabulary
         const auto bytes = decode_base64(text_of(token, "token_bytes"));
-        if (!bytes || number_of(token, "rank") != rank)
+        if (!bytes || bytes->empty() || number_of(token, "rank") != rank)
             fail("{}: vocab[{}] has no token_bytes, or another rank; the file is damaged", file, rank);
         ranks.emplace_back(std::string(bytes->begin(), bytes->end()), uint32_t(rank + n_special));
     });

@@ -3,6 +3,8 @@
 
 using namespace ingot::test;
 
+using Catch::Matchers::StartsWith;
+
 namespace {
 
 const std::string kModel = std::string(INGOT_SOURCE_DIR) + "/tests/data/tolstoy-5m";

@@ -37,7 +37,7 @@ std::string tekken(const std::string& config, const std::string& vocab, const st
 const std::string kTekkenConfig =
     R"("pattern": "[^\\s]+|\\s+", "default_vocab_size": 8, "default_num_special_tokens": 4)";
 const std::string kTekkenVocab = R"({"rank": 0, "token_bytes": "YQ=="}, {"rank": 1, "token_bytes": "Yg=="},
-    {"rank": 2, "token_bytes": "/w=="}, {"rank": 3, "token_bytes": "YWI="})";
+    {"rank": 2, "token_bytes": "YWI="}, {"rank": 3, "token_bytes": "/w=="})";
 
 Vocabulary read_tekken(const std::string& text, uint64_t n_rows = 8) {
     const TemporaryFolder folder;
@@ -87,7 +87,8 @@ TEST_CASE("of the ways to make a token in a tiktoken file, the one of lower rank
 }
 
 TEST_CASE("the rule of a tiktoken file follows from its name, its class or the model's type") {
-    CHECK(read_ranks(kRanks, "o200k_base.tiktoken").pre == "gpt-4o");
+    CHECK_THAT(read_ranks(kRanks, "o200k_base.tiktoken").own.pre_tokenizers.at(0),
+               ContainsSubstring(R"(\p{Lu})"));
     CHECK(read_ranks(kRanks, "r50k_base.tiktoken").pre == "gpt-2");
     TemporaryFolder folder;
     write_file(folder / "tokenizer.model", kRanks);  // as Llama 3 ships it
@@ -124,7 +125,7 @@ TEST_CASE("tekken.json: ids are ranks behind the special tokens") {
         tekken(kTekkenConfig, kTekkenVocab,
                R"({"rank": 3, "token_str": "[INST]", "is_control": true}, {"rank": 1, "token_str": "<s>"})"));
     CHECK(vocabulary.model == "gpt2");
-    CHECK(vocabulary.tokens == Texts{"<unk>", "<s>", "</s>", "[INST]", "a", "b", "\u00ff", "ab"});
+    CHECK(vocabulary.tokens == Texts{"<unk>", "<s>", "</s>", "[INST]", "a", "b", "ab", "\u00ff"});
     CHECK(vocabulary.types == std::vector<int32_t>{3, 3, 3, 3, 1, 1, 1, 1});
     CHECK(vocabulary.merges == Texts{"a b"});
     CHECK(vocabulary.own.pre_tokenizers == Texts{"split\tisolated\t[^\\s]+|\\s+"});
@@ -132,8 +133,8 @@ TEST_CASE("tekken.json: ids are ranks behind the special tokens") {
     const Vocabulary cut = read_tekken(
         tekken(R"("pattern": "a", "default_vocab_size": 7, "default_num_special_tokens": 4)", kTekkenVocab),
         7);
-    CHECK(cut.tokens == Texts{"<unk>", "<s>", "</s>", "<SPECIAL_3>", "a", "b", "\u00ff"});
-    CHECK(cut.merges.empty());
+    CHECK(cut.tokens == Texts{"<unk>", "<s>", "</s>", "<SPECIAL_3>", "a", "b", "ab"});
+    CHECK(cut.merges == Texts{"a b"});
 }
 
 TEST_CASE("a damaged tekken.json says what is missing") {
