@@ -3,7 +3,7 @@
 
 Every kind of tokenizer (tokenizer_kinds.py) is trained here on the same text, saved beside a tiny checkpoint, converted by
 `ingot convert`, and asked for the ids of every line, special tokens included, and then for the text of the ids that the
-library gives. Nothing is fetched. The table goes to bench/results/tokenizer_parity.md.
+library gives. What `ingot export` writes is asked by its own library for the ids of the first lines. Nothing is fetched. The table goes to bench/results/tokenizer_parity.md.
 
     python3 tests/interop/tokenizer_parity.py --ingot build/ingot --prose heldout.txt
 """
@@ -250,6 +250,15 @@ class IngotTokenizer:
     def decode(self, ids, special):
         return [answer["text"] for answer in self.ask("ids", ids, *(["--special"] if special else []))]
 
+    def encode_exported(self, lines):
+        """By the library whose file `ingot export` writes."""
+        target = self.folder / "exported"
+        self.ingot.run("export", self.model, target, "--force")
+        if (target / "tokenizer.json").exists():
+            tokenizer = tokenizers.Tokenizer.from_file(str(target / "tokenizer.json"))
+            return [encoding.ids for encoding in tokenizer.encode_batch(lines)]
+        return sentencepiece.SentencePieceProcessor(model_file=str(target / "tokenizer.model")).encode(lines)
+
 
 # --- Comparison ---------------------------------------------------------------------------------------------------
 
@@ -271,7 +280,7 @@ def show_texts(ids, expected, found, piece):
           f"\n        found    {found[max(0, first - 8):first + 24]!r}")
 
 
-def compare(name, library, ingot, lines, damaged_lines):
+def compare(name, library, ingot, lines, damaged_lines, n_exported):
     """A row of the table, and whether all of it is equal."""
     ids = library.encode(lines)
     found = ingot.encode(lines)
@@ -294,16 +303,22 @@ def compare(name, library, ingot, lines, damaged_lines):
     wrong_damaged = library.differences_of_damaged(damaged_lines, found)
     for i in (wrong_damaged or [])[:3]:
         print(f"        invalid UTF-8: {damaged_lines[i][:200]}\n        found {[library.piece(token) for token in found[i][:24]]}")
+    exported = lines[:n_exported]
+    wrong_exported = differences(ids[:n_exported], ingot.encode_exported(exported))
+    for i in wrong_exported[:3]:
+        print(f"        exported: {lines[i][:200]!r}")
     row = [name, library.n_tokens, f"{len(lines) - len(wrong_ids):,} of {len(lines):,}",
            f"{len(lines) - len(wrong_texts):,} of {len(lines):,}",
-           "–" if wrong_damaged is None else f"{len(damaged_lines) - len(wrong_damaged):,} of {len(damaged_lines):,}"]
-    return row, not (wrong_ids or wrong_texts or wrong_damaged)
+           "–" if wrong_damaged is None else f"{len(damaged_lines) - len(wrong_damaged):,} of {len(damaged_lines):,}",
+           f"{len(exported) - len(wrong_exported):,} of {len(exported):,}"]
+    return row, not (wrong_ids or wrong_texts or wrong_damaged or wrong_exported)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ingot", default=ROOT / "build" / "ingot", help="the program (default: build/ingot)")
     parser.add_argument("--lines", type=int, default=100_000)
+    parser.add_argument("--export-lines", type=int, default=5_000, help="lines for the exported tokenizer (default: 5000)")
     parser.add_argument("--training-lines", type=int, default=10_000)
     parser.add_argument("--prose", type=Path, help="lines of real text to mix in")
     parser.add_argument("--only", nargs="*", help="names of tokenizers; the table stays as it is")
@@ -330,13 +345,13 @@ def main():
             folder.mkdir(exist_ok=True)
             trained = library(what, folder, source)
             ingot = IngotTokenizer(options.ingot, folder, trained.n_tokens, issubclass(library, HuggingFace))
-            row, equal = compare(name, trained, ingot, lines, damaged_lines)
+            row, equal = compare(name, trained, ingot, lines, damaged_lines, options.export_lines)
             print("ok     " if equal else "FAILED ", *row, flush=True)
             rows.append(row)
             all_equal &= equal
     if not options.only:
         report.write("tokenizer_parity.md", report.heading("Tokenizers beside their own libraries"), explanation(options, lines),
-                     report.table(["tokenizer", "tokens", "ids equal", "texts equal", "invalid UTF-8"], rows))
+                     report.table(["tokenizer", "tokens", "ids equal", "texts equal", "invalid UTF-8", "exported, ids equal"], rows))
     sys.exit(0 if all_equal else 1)
 
 
@@ -348,7 +363,8 @@ def explanation(options, lines):
             f"(SentencePiece: {SENTENCEPIECE_TRAINING_LINES:,}) other lines and converted by `ingot convert`.\n"
             "\nInvalid UTF-8: lines with bytes changed, left out or put in. SentencePiece takes such text; its ids are compared. "
             "The others do not: where tokens are bytes and nothing is normalized, the bytes of the ids have to be those of the line; "
-            "the rest only has to come through.\n")
+            "the rest only has to come through.\n"
+            "\nExported: the ids by the library, with the tokenizer that `ingot export` writes.\n")
 
 
 if __name__ == "__main__":

@@ -241,4 +241,8 @@ TEST_CASE("the unknown token stands for nothing, or for what the file says") {
     metadata.set(std::string(keys::kTokenizerDecoders), MetadataArray{Texts{"unknown\t ?? "}});
     CHECK(TokenizerInMemory(metadata)->decode({1, 0, 2}, false) == "a ?? b");
     CHECK(TokenizerInMemory(metadata)->decode({1, 0, 2}, true) == "a<unk>b");
+    // The space that goes at the front is a word's.
+    metadata.set(std::string(keys::kTokenizerDecoders),
+                 MetadataArray{Texts{"unknown\t ?? ", "strip\tstart"}});
+    CHECK(TokenizerInMemory(metadata)->decode({0, 1}, false) == " ?? a");
 }
