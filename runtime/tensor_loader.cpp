@@ -16,7 +16,7 @@ std::string shape_of(const TensorInfo& tensor) {
 
 }  // namespace
 
-TensorLoader::TensorLoader(const GgufFile& file, Backend& backend, const Replacement* replacement)
+TensorLoader::TensorLoader(const GgufModel& file, Backend& backend, const Replacement* replacement)
     : file_(file), backend_(backend), replacement_(replacement) {
     if (!replacement) return;
     replaced_ = require(replacement->name);
