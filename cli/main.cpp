@@ -1,7 +1,9 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <memory>
 #include <new>
 
 #include "cli/command.h"
@@ -33,6 +35,19 @@ std::string version_text() {
                        INGOT_COMPILER, INGOT_BUILD_TYPE, sets, used);
 }
 
+/// An option's line names the option, what it takes and what it does; ranges, and what excludes what, are
+/// told when somebody gets them wrong.
+class HelpFormatter : public CLI::Formatter {
+    std::string make_option_opts(const CLI::Option* option) const override {
+        std::string type = option->get_type_size() == 0 ? "" : option->get_type_name();
+        // What follows a colon are the checks, but for "DIR[:SCALE]".
+        size_t end = type.find(':');
+        while (end != std::string::npos && end > 0 && type[end - 1] == '[') end = type.find(':', end + 1);
+        type.resize(std::min(end, type.size()));
+        return (type.empty() ? "" : " " + type) + (option->get_required() ? " REQUIRED" : "");
+    }
+};
+
 const char* const kExamples =
     "Examples:\n"
     "  ingot convert Llama-3.2-1B/ -t Q4_K_M          Hugging Face folder to quantized GGUF\n"
@@ -43,6 +58,7 @@ const char* const kExamples =
 
 int run(int argc, char** argv) {
     CLI::App program("Convert, quantize, inspect and run GGUF model files.", "ingot");
+    program.formatter(std::make_shared<HelpFormatter>());
     program.set_version_flag("--version", version_text,
                              "Print version, build and instruction sets, and exit");
     program

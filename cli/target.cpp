@@ -65,7 +65,7 @@ void add_target_options(CLI::App& command, TargetOptions& options, bool can_run_
         command.add_option("--target-bpw", options.bits_per_weight, "The same for so many bits per weight");
     bits->type_name("N")->check(CLI::PositiveNumber.description(""))->excludes(size);
     command.add_option("--target-types", options.types, "Choose from these types only: Q4_K,Q6_K")
-        ->type_name("TYPE,…")
+        ->type_name("TYPE,TYPE")
         ->delimiter(',')
         ->check(parsed_by(parse_target_type, "type"));
     if (!can_run_source) return;
