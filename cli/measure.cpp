@@ -95,7 +95,7 @@ std::string measured_text(const Measurement& result, const Painter& paint) {
 }
 
 void run_measure(const Options& options) {
-    const GgufFile first(options.first), second(options.second);
+    const GgufModel first(options.first), second(options.second);
     uint64_t n_elements = 0;
     for (const TensorInfo& tensor : first.header().tensors()) n_elements += tensor.n_elements;
     ProgressBar bar("measuring");

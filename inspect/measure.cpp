@@ -43,7 +43,7 @@ std::string shape_text(const TensorInfo& tensor) {
 }
 
 /// Which tensors can be compared, and why the others cannot.
-std::vector<Pair> pairs_of(const GgufFile& a, const GgufFile& b, std::vector<SkippedTensor>& skipped) {
+std::vector<Pair> pairs_of(const GgufModel& a, const GgufModel& b, std::vector<SkippedTensor>& skipped) {
     std::vector<Pair> pairs;
     const auto skip = [&](const TensorInfo& tensor, std::string reason) {
         skipped.push_back({std::string(tensor.name), std::move(reason)});
@@ -94,7 +94,7 @@ double ErrorSums::cosine() const {
     return product / (std::sqrt(squares_a) * std::sqrt(squares_b));
 }
 
-Measurement measure(const GgufFile& a, const GgufFile& b, int n_threads,
+Measurement measure(const GgufModel& a, const GgufModel& b, int n_threads,
                     const std::function<void(uint64_t elements)>& progress, const std::atomic<bool>* stop) {
     Measurement result;
     const std::vector<Pair> pairs = pairs_of(a, b, result.skipped);

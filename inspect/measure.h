@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "format/gguf.h"
+#include "format/gguf_model.h"
 
 namespace ingot::inspect {
 
@@ -45,7 +45,7 @@ struct Measurement {
 /// Compares the tensors of the same name on `n_threads` threads (0: all that the machine has); the results do
 /// not depend on them. `progress`, where given, receives the elements done so far, from several threads.
 /// Memory: some MiB a thread.
-Measurement measure(const GgufFile& a, const GgufFile& b, int n_threads = 0,
+Measurement measure(const GgufModel& a, const GgufModel& b, int n_threads = 0,
                     const std::function<void(uint64_t elements)>& progress = {},
                     const std::atomic<bool>* stop = nullptr);
 

@@ -5,7 +5,7 @@
 
 #include "converters/quantize/name_pattern.h"
 #include "converters/sources/json.h"
-#include "format/gguf.h"
+#include "format/gguf_model.h"
 #include "format/ingot_keys.h"
 #include "format/json_writer.h"
 
@@ -132,7 +132,7 @@ RecipeText read_recipe(const std::string& path) {
     const auto bytes = file.bytes();
     const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     if (!text.starts_with("GGUF")) return parse_recipe(text, path);
-    const GgufFile model{std::filesystem::path(path)};
+    const GgufModel model{std::filesystem::path(path)};
     const GgufHeader& header = model.header();
     return at(path, "as a recipe", [&] {
         if (const auto json = header.get_string(keys::kRecipeText))

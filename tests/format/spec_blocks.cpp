@@ -146,6 +146,7 @@ TEST_CASE("SPEC: the diagram of a layout is the one in its header") {
     std::string section;
     for (const std::string& line : lines_of("SPEC.md")) {
         if (line.starts_with("### ")) section = line.substr(4);
+        if (line.starts_with("## ")) section.clear();
         if (line.starts_with("    ")) indented[section].push_back(line);
     }
     int n_layouts = 0;

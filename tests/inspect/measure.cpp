@@ -50,7 +50,7 @@ TEST_CASE("measure: errors of a tensor, computed by hand") {
                                       {"w", TensorType::F16, {2, 2}, {3, 0.5f, 0, 3}}});
     for (const int n_threads : {1, 3}) {
         const Measurement result =
-            inspect::measure(GgufFile(folder / "a.gguf"), GgufFile(folder / "b.gguf"), n_threads);
+            inspect::measure(GgufModel(folder / "a.gguf"), GgufModel(folder / "b.gguf"), n_threads);
         REQUIRE(result.tensors.size() == 3);
         CHECK(result.skipped.empty());
         const auto& w = result.tensors[0];
@@ -77,7 +77,7 @@ TEST_CASE("measure: tensors without a counterpart, of other shapes or that canno
     write_tensors(folder / "b.gguf", {{"turned", TensorType::F32, {3, 2}, {1, 2, 3, 4, 5, 6}},
                                       {"packed", TensorType::IQ1_S, {256}, {}},
                                       {"right", TensorType::F32, {2}, {1, 2}}});
-    const Measurement result = inspect::measure(GgufFile(folder / "a.gguf"), GgufFile(folder / "b.gguf"));
+    const Measurement result = inspect::measure(GgufModel(folder / "a.gguf"), GgufModel(folder / "b.gguf"));
     CHECK(result.tensors.empty());
     REQUIRE(result.skipped.size() == 4);
     CHECK(result.skipped[0].reason == "only in the first");
@@ -97,7 +97,7 @@ TEST_CASE("measure: NaN and infinity are counted and left out; a large tensor is
     write_tensors(folder / "a.gguf", {{"w", TensorType::F32, {kMany}, ones}});
     write_tensors(folder / "b.gguf", {{"w", TensorType::F32, {kMany}, other}});
     uint64_t most = 0;
-    const Measurement result = inspect::measure(GgufFile(folder / "a.gguf"), GgufFile(folder / "b.gguf"), 1,
+    const Measurement result = inspect::measure(GgufModel(folder / "a.gguf"), GgufModel(folder / "b.gguf"), 1,
                                                 [&](uint64_t done) { most = std::max(most, done); });
     CHECK(most == kMany);
     CHECK(result.total.n_not_finite == 2);
@@ -105,5 +105,5 @@ TEST_CASE("measure: NaN and infinity are counted and left out; a large tensor is
     CHECK(result.total.squared_error == 4);
     CHECK_FALSE(result.total.exact());
     const std::atomic<bool> stop = true;
-    CHECK(inspect::measure(GgufFile(folder / "a.gguf"), GgufFile(folder / "b.gguf"), 1, {}, &stop).stopped);
+    CHECK(inspect::measure(GgufModel(folder / "a.gguf"), GgufModel(folder / "b.gguf"), 1, {}, &stop).stopped);
 }
