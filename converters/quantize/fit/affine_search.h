@@ -107,8 +107,8 @@ struct Solution {
         // Levels that are all the same, but for rounding, say nothing of the offset.
         const auto undetermined = determinant <= 1e-6f * (group.w * ll);
         if constexpr (kBelowZero) {
-            scale = (offset > 0.0f) | undetermined ? xl / ll : scale;
-            offset = (offset > 0.0f) | undetermined ? Number{} : offset;
+            scale = ((offset > 0.0f) | undetermined) ? xl / ll : scale;
+            offset = ((offset > 0.0f) | undetermined) ? Number{} : offset;
         } else {
             scale = undetermined ? Number{} : scale;
             offset = undetermined ? group.x / group.w - Number{} : offset;

@@ -85,7 +85,7 @@ struct Fp4Grid {
             (IntLanes(magnitudes / step + kRound) - kRoundBits) + (step > 2.0f   ? IntLanes{} + 4
                                                                    : step > 1.0f ? IntLanes{} + 2
                                                                                  : IntLanes{});
-        return (v < 0.0f) & (code > 0) ? code + 8 : code;
+        return ((v < 0.0f) & (code > 0)) ? code + 8 : code;
     }
 };
 
