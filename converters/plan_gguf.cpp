@@ -73,7 +73,8 @@ void plan_from_gguf(ConversionPlan& plan) {
     for (size_t i = 0; i < targets.size(); ++i) {
         const SourceTensor& tensor = checkpoint.tensors()[i];
         TensorSource source{plain_rows(tensor), choices[i].fallback_reason};
-        source.is_free = is_float(tensor.type) && is_quantizable(shapes[i]) && !choices[i].by_rule;
+        const bool may_change = is_float(tensor.type) || plan.request.allow_requantize;
+        source.is_free = may_change && is_quantizable(shapes[i]) && !choices[i].by_rule;
         if (!is_float(tensor.type) && !info(tensor.type).quantized) {
             source.fallback_reason.clear();  // integers are tables, not weights
         } else {
