@@ -315,10 +315,11 @@ bool is_quantizable(const TensorShape& tensor) {
 }
 
 std::vector<TypeChoice> choose_pure_types(const Recipe& recipe, const std::vector<TensorShape>& tensors) {
+    const TensorType type = recipe.name == kKeptMxfp4 ? MXFP4 : recipe.base;
     std::vector<TypeChoice> choices(tensors.size());
     for (size_t i = 0; i < tensors.size(); ++i) {
         if (is_quantizable(tensors[i])) {
-            choices[i] = fit_rows(recipe.base, Part::Other, recipe, tensors[i].row_elements);
+            choices[i] = fit_rows(type, Part::Other, recipe, tensors[i].row_elements);
         } else {
             choices[i].type = F32;
         }
