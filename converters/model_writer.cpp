@@ -105,7 +105,8 @@ ModelWriter::ModelWriter(const ConversionPlan& plan, const std::string& output, 
     const std::vector<std::string> paths = output_paths(plan, output);
     for (size_t i = 0; i < paths.size(); ++i) {
         const PlannedFile& file = plan.files[i];
-        files_.push_back(std::make_unique<File>(file, fingerprint_of(plan, file), paths[i], overwrite));
+        const bool may_replace = overwrite || is_left_over(plan, paths, i);
+        files_.push_back(std::make_unique<File>(file, fingerprint_of(plan, file), paths[i], may_replace));
     }
 }
 

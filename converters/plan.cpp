@@ -226,6 +226,23 @@ std::vector<std::string> output_paths(const ConversionPlan& plan, const std::str
     return paths;
 }
 
+bool is_left_over(const ConversionPlan& plan, const std::vector<std::string>& paths, size_t number) {
+    std::error_code error;
+    if (number == 0 || fs::exists(paths[0], error)) return false;
+    try {
+        const GgufFile file(paths[number]);
+        GgufLayout layout = plan.files[number].layout;
+        const std::vector<std::string_view> checksums = file.header().strings(keys::kChecksums);
+        layout.metadata().set(std::string(keys::kChecksums),
+                              MetadataArray{std::vector<std::string>(checksums.begin(), checksums.end())});
+        const std::vector<std::byte> header = layout.encode_header();
+        return file.bytes().size() == layout.file_size_bytes() &&
+               std::ranges::equal(header, file.bytes().first(std::min(header.size(), file.bytes().size())));
+    } catch (const Error&) {
+        return false;
+    }
+}
+
 DiskSpace disk_space(const ConversionPlan& plan, const std::string& output) {
     DiskSpace disk;
     disk.needed_bytes = plan.output_bytes();
@@ -247,7 +264,9 @@ void check_output(const ConversionPlan& plan, const std::string& output, bool ov
                          "create it, or choose another with -o");
         return;
     }
-    for (const std::string& path : output_paths(plan, output)) {
+    const std::vector<std::string> paths = output_paths(plan, output);
+    for (size_t i = 0; i < paths.size(); ++i) {
+        const std::string& path = paths[i];
         if (fs::is_directory(path, error)) {
             findings.problem(path, "a folder; expected the name of the file to write");
             continue;
@@ -260,7 +279,7 @@ void check_output(const ConversionPlan& plan, const std::string& output, bool ov
         if (same) {
             findings.problem(path, fmt::format("the same file as the input {}", same->path().string()),
                              "choose another name for the output");
-        } else if (!overwrite) {
+        } else if (!overwrite && !is_left_over(plan, paths, i)) {
             findings.problem(path, "exists already", "use --force to replace it, or another name");
         }
     }

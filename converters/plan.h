@@ -79,6 +79,10 @@ std::string default_output_name(const ConversionPlan& plan);
 /// The names of all files: `output` itself, or of shards as other programs name them,
 /// "model-00001-of-00003.gguf".
 std::vector<std::string> output_paths(const ConversionPlan& plan, const std::string& output);
+/// Whether `path`, an output that exists, was left by a process of this very conversion that ended while its
+/// files took their names: the first does so last and is missing, and `path` has the header that file
+/// `number` of the plan gets.
+bool is_left_over(const ConversionPlan& plan, const std::vector<std::string>& paths, size_t number);
 
 /// What writing takes of the disk that the output goes to.
 struct DiskSpace {

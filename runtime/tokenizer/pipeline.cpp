@@ -166,8 +166,9 @@ std::string Pipeline::decode(const std::vector<Token>& tokens, bool special) con
         std::string bytes = token_bytes(token, special);
         const bool is_shown = special || !table_.is_hidden(token) || !bytes.empty();
         if (is_shown) {
-            // The space in front is that of a word: the unknown token's text keeps its own.
-            if (at_front && !table_.is_hidden(token)) decoder_.drop_front(bytes);
+            // The space in front is that of a word; what stands for the unknown token keeps its own.
+            const bool stands_for_unknown = !special && table_.is_hidden(token);
+            if (at_front && !stands_for_unknown) decoder_.drop_front(bytes);
             ends_word = decoder_.drops_trailing_space() && bytes.ends_with(' ');
             text += bytes;
         }

@@ -143,6 +143,32 @@ TEST_CASE("What another conversion left is not gone on with") {
     }
 }
 
+TEST_CASE(
+    "Killed while its files took their names, the first last, the same conversion makes the set whole") {
+    const TemporaryFolder folder;
+    ConvertRequest request;
+    request.source = kDemo;
+    request.recipe = find_recipe("Q8_0");
+    request.max_file_bytes = 2'000'000;
+    const ConversionPlan plan = plan_conversion(request);
+    const std::vector<std::string> files = convert(plan, options_for(folder / "out.gguf")).outputs;
+    REQUIRE(files.size() > 2);
+    std::vector<std::string> expected;
+    for (const std::string& file : files) expected.push_back(read_file(file));
+    fs::remove(files[0]);
+    fs::remove(files[1]);
+    CHECK(convert(plan, options_for(folder / "out.gguf")).outputs == files);
+    for (size_t i = 0; i < files.size(); ++i) CHECK(read_file(files[i]) == expected[i]);
+
+    // Whole, it is not replaced; nor are files of another conversion.
+    CHECK_THROWS_WITH(convert(plan, options_for(folder / "out.gguf")), ContainsSubstring("exists already"));
+    fs::remove(files[0]);
+    std::string other = expected[2];
+    other[200] = char(other[200] ^ 1);
+    write_file(files[2], other);
+    CHECK_THROWS_WITH(convert(plan, options_for(folder / "out.gguf")), ContainsSubstring(files[2]));
+}
+
 TEST_CASE("Two conversions to the same file at once are refused, to different files not") {
     const TemporaryFolder folder;
     const ConversionPlan plan = plan_checkpoint(kDemo, *find_recipe("Q8_0"));
