@@ -68,6 +68,10 @@ static void adjust(const AttentionArguments& a, int64_t query, float* scores) {
     }
 }
 
+// A weight of e^-64 cannot change a float sum in which another is 1. As zero it keeps the products out of the
+// denormal numbers, with which processors take many times as long.
+constexpr float kLeastExponent = -64;
+
 // scores -> exp(scores - the largest); returns the reciprocal of their sum. A sink is one more score; without
 // one it is -infinity.
 static float exponentiate(float* scores, int64_t n, float sink) {
@@ -80,7 +84,9 @@ static float exponentiate(float* scores, int64_t n, float sink) {
     __m512 sum = _mm512_setzero_ps();
     for (int64_t i = 0; i < n; i += 16) {
         const __mmask16 mask = lanes(n - i);
-        const __m512 e = exp(_mm512_sub_ps(_mm512_maskz_loadu_ps(mask, scores + i), maximum));
+        const __m512 x = _mm512_sub_ps(_mm512_maskz_loadu_ps(mask, scores + i), maximum);
+        const __mmask16 counts = _mm512_cmp_ps_mask(x, _mm512_set1_ps(kLeastExponent), _CMP_NLT_UQ);
+        const __m512 e = _mm512_maskz_mov_ps(counts, exp(x));
         _mm512_mask_storeu_ps(scores + i, mask, e);
         sum = _mm512_mask_add_ps(sum, mask, sum, e);
     }
