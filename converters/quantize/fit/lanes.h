@@ -12,6 +12,9 @@
 namespace ingot::converters::fit {
 
 #define INGOT_INLINE [[gnu::always_inline]] static inline
+/// Behind a lambda's parameters: it has no raised target of its own, and vectors that are passed to it would
+/// be looked for elsewhere than the caller leaves them.
+#define INGOT_INLINE_LAMBDA __attribute__((always_inline))
 
 typedef float Lanes __attribute__((vector_size(32)));
 typedef int32_t IntLanes __attribute__((vector_size(32)));

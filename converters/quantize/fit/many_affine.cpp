@@ -156,7 +156,7 @@ INGOT_INLINE Choice<Layout::kGroups> integers_near_free(const SuperBlock<Layout>
     const float d = half_to_float(units.scale);
     const float inverse_d = inverse_or_zero(d), inverse_dmin = inverse_or_zero(half_to_float(units.min));
     return choose_integers<Layout, V>(
-        block, units, Layout::kSteps, [&](int g, Lanes steps, Lanes& scale, Lanes& min) {
+        block, units, Layout::kSteps, [&](int g, Lanes steps, Lanes& scale, Lanes& min) INGOT_INLINE_LAMBDA {
             const Affine& free = block.free[g];
             scale = nearest_integer(free.scale * inverse_d, 0, Layout::kMostScale) + steps;
             const Lanes offset = free.offset + (free.scale - d * scale) * block.lean[g];
@@ -169,7 +169,7 @@ template <class Layout, class V>
 INGOT_INLINE Choice<Layout::kGroups> integers_near(const SuperBlock<Layout>& block, Units units,
                                                    const Choice<Layout::kGroups>& earlier) {
     return choose_integers<Layout, V>(block, units, kFewSteps,
-                                      [&](int g, Lanes steps, Lanes& scale, Lanes& min) {
+                                      [&](int g, Lanes steps, Lanes& scale, Lanes& min) INGOT_INLINE_LAMBDA {
                                           scale = float(earlier.scales[g]) + steps;
                                           min = all(earlier.mins[g]);
                                       });
