@@ -21,7 +21,8 @@ import numpy as np
 import torch
 import transformers
 
-from checks import ROOT, Checks
+from checks import CHECKPOINT, ROOT, Checks
+from mixed_text import MixedText
 
 sys.path.insert(0, str(ROOT / "bench"))
 import report  # noqa: E402
@@ -176,6 +177,22 @@ def compare(family, options, folder, check, notes):
     return row
 
 
+def there_and_back(program, folder, check):
+    """The shipped model, whole: checkpoint -> GGUF -> checkpoint, as transformers finds it by itself."""
+    file, back = folder / "shipped.gguf", folder / "shipped"
+    run(program, "convert", CHECKPOINT, "-t", "BF16", "-o", file, "--force")
+    run(program, "export", file, back)
+    text = MixedText(seed=7)
+    lines = [text.line() for _ in range(2000)]
+    before, after = (transformers.AutoTokenizer.from_pretrained(path)(lines)["input_ids"] for path in (CHECKPOINT, back))
+    differing = [line for line, a, b in zip(lines, before, after) if a != b]
+    check(f"shipped model: its exported tokenizer in transformers, {len(lines)} lines", not differing, *map(repr, differing[:3]))
+    models = [transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32) for path in (CHECKPOINT, back)]
+    tokens = before[0][:64]
+    check("shipped model: exported logits in transformers",
+          np.array_equal(*(in_transformers(model, tokens) for model in models)))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ingot", default="build/ingot", help="the program (default: build/ingot)")
@@ -193,6 +210,7 @@ def main():
         folder.mkdir(parents=True, exist_ok=True)
         for family in options.only or tiny_models.FAMILIES:
             rows.append(compare(family, options, folder, check, notes))
+        there_and_back(options.ingot, folder, check)
     if not options.only and not options.no_write:
         report.write("families.md", report.heading("Families beside transformers"),
                      f"Tiny models with random weights (tests/interop/tiny_models.py), by transformers "
