@@ -41,8 +41,7 @@ void Sampler::penalize() {
     if (options_.repeat_penalty == 1.0f) return;
     std::vector<Token> tokens = recent_;
     std::ranges::sort(tokens);
-    const auto repeated = std::ranges::unique(tokens);
-    tokens.erase(repeated.begin(), repeated.end());
+    tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
     for (const Token token : tokens) {
         if (token < 0 || size_t(token) >= candidates_.size()) continue;
         float& logit = candidates_[size_t(token)].logit;

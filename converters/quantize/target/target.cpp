@@ -154,8 +154,8 @@ class Chooser {
         }
         add_point(choice_.solution);
         std::ranges::stable_sort(choice_.curve, {}, &CurvePoint::tensor_bytes);
-        const auto same = std::ranges::unique(choice_.curve, {}, &CurvePoint::tensor_bytes);
-        choice_.curve.erase(same.begin(), same.end());
+        const auto of_one_size = [](const CurvePoint& a, const CurvePoint& b) { return a.tensor_bytes == b.tensor_bytes; };
+        choice_.curve.erase(std::unique(choice_.curve.begin(), choice_.curve.end(), of_one_size), choice_.curve.end());
     }
 
     ConversionPlan& plan_;
