@@ -332,8 +332,8 @@ def main():
         work = (options.keep or Path(temporary)).resolve()
         work.mkdir(parents=True, exist_ok=True)
         corpus = work / "corpus.txt"
-        corpus.write_bytes("\n".join(" ".join(line.replace("\0", "").split("\n"))
-                                     for line in training[:SENTENCEPIECE_TRAINING_LINES]).encode())
+        common = tokenizer_kinds.of_common_characters(training[:SENTENCEPIECE_TRAINING_LINES])
+        corpus.write_bytes("\n".join(" ".join(line.replace("\0", "").split("\n")) for line in common).encode())
         (work / "lines.txt").write_bytes(b"".join(line.encode() + SEPARATOR for line in lines))  # for bench/tokenizer.py
         kinds |= {name: (SentencePiece, each, corpus) for name, each in SENTENCEPIECE.items()}
         kinds |= {"gpt2_files": (Gpt2Files, "gpt2", work), "tiktoken": (Tiktoken, "cl100k", work), "tekken": (Tekken, "o200k", work)}
