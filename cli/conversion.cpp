@@ -6,6 +6,7 @@
 
 #include "cli/console.h"
 #include "cli/conversion_report.h"
+#include "cli/feedback.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
 #include "converters/convert.h"
@@ -31,7 +32,7 @@ constexpr int kInterrupted = 130;
 }
 
 ConversionResult write(const ConversionPlan& plan, const std::string& output,
-                       const ConversionOptions& options, const char* label) {
+                       const ConversionOptions& options, Calibration* calibration, const char* label) {
     ProgressBar progress(label);
     ConvertOptions convert_options;
     convert_options.output = output;
@@ -39,6 +40,7 @@ ConversionResult write(const ConversionPlan& plan, const std::string& output,
     convert_options.n_threads = options.n_threads;
     convert_options.cancel = &interrupted;
     convert_options.progress = [&](uint64_t done, uint64_t total) { progress.update(done, total); };
+    if (calibration) convert_options.feed = [&](LayerQuantizer& quantizer) { calibration->feed(quantizer); };
     try {
         return convert(plan, convert_options);
     } catch (const Cancelled& cancelled) {
@@ -137,6 +139,7 @@ void add_conversion_options(CLI::App& command, ConversionOptions& options) {
                     "Importance matrix (ingot imatrix, llama-imatrix); several given add up")
         ->type_name("FILE")
         ->allow_extra_args(false);
+    add_feedback_options(command, options);
     command
         .add_option("--metadata", options.request.metadata_file, "JSON whose members become metadata keys")
         ->type_name("FILE");
@@ -148,6 +151,8 @@ void add_conversion_options(CLI::App& command, ConversionOptions& options) {
 }
 
 void run_conversion(const ConversionOptions& options, const char* label) {
+    if (options.method == "gptq" && options.calibration.empty())
+        throw CLI::RequiredError("--method gptq: --calibration");
     ConvertRequest request = options.request;
     apply_recipe_options(options.recipe, request);
     if (!options.split_size.empty()) request.max_file_bytes = parse_size(options.split_size);
@@ -167,11 +172,16 @@ void run_conversion(const ConversionOptions& options, const char* label) {
     plan.findings.throw_if_problems(plan.source());
     if (!options.json) print_warnings(plan);
     if (!options.recipe.save_file.empty()) save_recipe(plan.request, options.recipe.save_file);
+    std::optional<Calibration> calibration;
+    if (options.method == "gptq" && !options.dry_run) {
+        check_output(plan, output, options.force);
+        calibration.emplace(plan, output, options);
+    }
     ConversionReport report{plan, output, {}, {}, std::move(target)};
     if (options.dry_run) {
         check_output(plan, output, options.force);
     } else {
-        report.result = write(plan, output, options, label);
+        report.result = write(plan, output, options, calibration ? &*calibration : nullptr, label);
         if (options.verify) report.verification = compare(plan, *report.result, options);
     }
     const bool damaged = report.verification && !report.verification->ok();

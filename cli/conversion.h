@@ -16,6 +16,10 @@ struct ConversionOptions {
     RecipeOptions recipe;
     std::vector<std::string> adapters;  // --lora: "DIR" or "DIR:scale"
     std::string split_size;             // "2G"; empty: one file
+    std::string method = "fit";         // or "gptq"
+    std::string calibration;            // its text
+    int64_t calibration_chunks = 0;     // 0: all
+    int64_t calibration_context = 0;    // tokens of a chunk; 0: the default
     int n_threads = 0;
     bool check = false;
     bool dry_run = false;

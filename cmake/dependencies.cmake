@@ -53,6 +53,14 @@ if(NOT TBB_FOUND)
     unset(BUILD_SHARED_LIBS)
 endif()
 
+ingot_find(Eigen3)
+if(NOT Eigen3_FOUND)
+    ingot_fetch(eigen https://gitlab.com/libeigen/eigen.git 3147391d946bb4b6c68edd901f2add6ac1f31f8c  # 3.4.0
+                SOURCE_SUBDIR none)  # headers only: its own CMakeLists.txt has nothing for us
+    add_library(Eigen3::Eigen INTERFACE IMPORTED GLOBAL)
+    target_include_directories(Eigen3::Eigen INTERFACE ${eigen_SOURCE_DIR})
+endif()
+
 # The next three are installed without CMake packages.
 # ingot_installed(target header library [prefix version]): an imported target, when both header and library are there; with
 # a version, when the header's <prefix>_MAJOR and <prefix>_MINOR say at least that.

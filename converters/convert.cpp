@@ -47,6 +47,17 @@ void stream_rest(const ConversionPlan& plan, ModelWriter& writer, int n_threads,
     stream_rows(jobs, writer, stream_options);
 }
 
+void feed(const ConversionPlan& plan, ModelWriter& writer, const ConvertOptions& options,
+          ConversionResult& result) {
+    LayerQuantizerOptions quantizer_options;
+    quantizer_options.n_threads = result.n_threads;
+    quantizer_options.cancel = options.cancel;
+    LayerQuantizer quantizer(plan, writer, quantizer_options);
+    options.feed(quantizer);
+    result.n_fed = quantizer.n_done();
+    result.by_diagonal = quantizer.by_diagonal();
+}
+
 }  // namespace
 
 ConversionResult convert(const ConversionPlan& plan, const ConvertOptions& options) {
@@ -61,11 +72,12 @@ ConversionResult convert(const ConversionPlan& plan, const ConvertOptions& optio
     result.n_threads = options.n_threads > 0 ? options.n_threads : tbb::info::default_concurrency();
 
     ModelWriter writer(plan, options.output, options.overwrite);
-    result.n_resumed = writer.take_over(result.n_threads, options.cancel);
+    if (!options.feed) result.n_resumed = writer.take_over(result.n_threads, options.cancel);
     try {
+        if (options.feed) feed(plan, writer, options, result);
         stream_rest(plan, writer, result.n_threads, options);
     } catch (const Cancelled&) {
-        if (writer.n_done() == 0) throw Cancelled("interrupted; nothing was written");
+        if (options.feed || writer.n_done() == 0) throw Cancelled("interrupted; nothing was written");
         writer.keep();
         throw Cancelled(fmt::format(
             "interrupted; {} of {} tensors are in {}, and the same command goes on from there; remove that "

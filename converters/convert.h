@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "converters/plan.h"
+#include "converters/quantize/feedback/layer_quantizer.h"
 #include "format/error.h"
 
 namespace ingot::converters {
@@ -18,12 +19,10 @@ struct ConvertOptions {
     const std::atomic<bool>* cancel = nullptr;  // polled; when it becomes true, convert() throws Cancelled
     /// Called now and then, never from two threads at once. Bytes of the source.
     std::function<void(uint64_t done_bytes, uint64_t total_bytes)> progress = {};
-};
-
-/// Thrown when `cancel` asked for it. What was written so far stays for the next run, if it is worth it.
-class Cancelled : public Error {
-  public:
-    using Error::Error;
+    /// Error feedback: called before all else, runs the model on a text and shows the quantizer what its
+    /// matrices are multiplied by. What it does not come to is fitted as without it. A conversion with
+    /// feedback does not go on where a killed one stopped.
+    std::function<void(LayerQuantizer&)> feed = {};
 };
 
 struct TypeTotal {
@@ -39,7 +38,9 @@ struct ConversionResult {
     uint64_t output_bytes = 0;         // of all files
     double seconds = 0;
     int n_threads = 0;
-    size_t n_resumed = 0;  // tensors that an earlier run, which was killed, had written
+    size_t n_fed = 0;                      // tensors quantized with error feedback
+    std::vector<std::string> by_diagonal;  // of these: whose second moments were too many
+    size_t n_resumed = 0;                  // tensors that an earlier run, which was killed, had written
 };
 
 /// Bytes by tensor type, largest first.

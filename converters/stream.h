@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "converters/rows/tensor_rows.h"
+#include "format/error.h"
 #include "format/imatrix.h"
 
 namespace ingot::converters {
@@ -29,6 +30,12 @@ class StreamSink {
     virtual void write(size_t tensor, uint64_t offset, std::span<const std::byte> bytes) = 0;
     /// All of it was written. Not called from two threads at once.
     virtual void finish(size_t tensor, const std::string& checksum) = 0;
+};
+
+/// Thrown when `cancel` asked for it. What was written so far stays for the next run, if it is worth it.
+class Cancelled : public Error {
+  public:
+    using Error::Error;
 };
 
 struct StreamOptions {

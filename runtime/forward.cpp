@@ -45,10 +45,7 @@ bool ForwardPass::run(std::span<const Token> tokens, int64_t n_logits, const std
         fail("{} tokens do not fit: {} of {} positions of the context are used; raise --context", n_tokens,
              n_before, cache_.n_context());
     }
-    for (const Token token : tokens) {
-        if (token < 0 || token >= n_vocab)
-            fail("token {} is outside the vocabulary (0 to {})", token, n_vocab - 1);
-    }
+    check(tokens);
 
     if (cancel != nullptr && n_tokens > n_batch_) cache_.keep_states();
     logits_.clear();
@@ -63,6 +60,33 @@ bool ForwardPass::run(std::span<const Token> tokens, int64_t n_logits, const std
         }
     }
     return true;
+}
+
+void ForwardPass::check(std::span<const Token> tokens) const {
+    const int64_t n_vocab = model_.hyperparameters().n_vocab;
+    for (const Token token : tokens) {
+        if (token < 0 || token >= n_vocab)
+            fail("token {} is outside the vocabulary (0 to {})", token, n_vocab - 1);
+    }
+}
+
+void ForwardPass::run_layers(std::span<const Token> tokens, int64_t first, int64_t last,
+                             std::span<float> stream) {
+    const Hyperparameters& h = model_.hyperparameters();
+    const int64_t n_tokens = int64_t(tokens.size());
+    if (n_tokens > n_batch_) fail("{} tokens do not fit into a batch of {}", n_tokens, n_batch_);
+    check(tokens);
+    std::vector<int32_t> positions(tokens.size());
+    std::iota(positions.begin(), positions.end(), 0);
+    const Pass pass{backend_, h, model_.weights(), cache_, space_, positions};
+
+    cache_.truncate(0);
+    if (first == 0 || h.n_layer_embd != 0) embed(pass, tokens);  // layers may have embeddings of their own
+    if (first != 0) backend_.upload(std::as_bytes(stream), *x_);
+    for (int64_t layer = first; layer < std::min(last, h.n_layers); ++layer) run_layer(pass, layer, n_tokens);
+    backend_.download(*x_, std::as_writable_bytes(stream));
+    if (last > h.n_layers) output_part(pass, n_tokens);
+    logits_.clear();
 }
 
 bool ForwardPass::run_batch(std::span<const Token> tokens, int64_t n_logits,

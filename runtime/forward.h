@@ -30,7 +30,13 @@ class ForwardPass {
     /// (n_logits, n_vocab) of the last run().
     std::span<const float> logits() const { return logits_; }
 
+    /// A sequence's way through some of the layers, from an empty cache: `stream` (n_tokens, n_embd) is what
+    /// layer `first` sees and becomes what layer `last` would see; before layer 0 it is not looked at. Layer
+    /// n_layers is the output matrix, which changes nothing. At most n_batch tokens; the cache stays empty.
+    void run_layers(std::span<const Token> tokens, int64_t first, int64_t last, std::span<float> stream);
+
   private:
+    void check(std::span<const Token> tokens) const;
     bool run_batch(std::span<const Token> tokens, int64_t n_logits, const std::atomic<bool>* cancel);
     void embed(const Pass& pass, std::span<const Token> tokens);
     void run_layer(const Pass& pass, int64_t layer, int64_t n_rows);

@@ -1,5 +1,7 @@
 #include "runtime/observed_backend.h"
 
+#include "format/error.h"
+
 namespace ingot::runtime {
 
 std::unique_ptr<Weight> ObservedBackend::load_weight(TensorType type, int64_t n_in, int64_t n_out,
@@ -21,6 +23,31 @@ void ObservedBackend::observe(const Model& model, ProductObserver* observer) {
     }
 }
 
+void ObservedBackend::replace(const Model& model, std::string_view tensor, TensorType type,
+                              std::span<const std::byte> bytes) {
+    const TensorInfo* found = model.file().header().find_tensor(tensor);
+    if (found == nullptr) fail("tensor {}: the model has none of this name", tensor);
+    const std::span<const std::byte> before = model.file().tensor_bytes(*found);
+    for (const auto& [weight, begin] : begins_) {
+        if (begin < before.data() || begin >= before.data() + before.size()) continue;
+        // A weight may be some of the tensor's rows.
+        const uint64_t first = uint64_t(begin - before.data()) / row_bytes(found->type, found->shape[0]);
+        const uint64_t row = row_bytes(type, found->shape[0]);
+        replaced_[weight] = inner_.load_weight(type, weight->n_in(), weight->n_out(),
+                                               bytes.subspan(first * row, uint64_t(weight->n_out()) * row));
+    }
+}
+
+std::span<const Projection> ObservedBackend::current(std::span<const Projection> projections) {
+    if (replaced_.empty() || !uses_replaced_) return projections;
+    current_.assign(projections.begin(), projections.end());
+    for (Projection& projection : current_) {
+        const auto at = replaced_.find(projection.weight);
+        if (at != replaced_.end()) projection.weight = at->second.get();
+    }
+    return current_;
+}
+
 std::span<const float> ObservedBackend::fetch(const Buffer& x, int64_t n) {
     if (x_.empty()) {
         x_.resize(size_t(n));
@@ -39,7 +66,7 @@ void ObservedBackend::matmul(const Buffer& x, int64_t n_tokens, std::span<const 
             observer_->on_product({tensor->second, fetch(x, n_tokens * n_in), n_in, 1, {}});
         }
     }
-    inner_.matmul(x, n_tokens, projections);
+    inner_.matmul(x, n_tokens, current(projections));
 }
 
 void ObservedBackend::matmul_experts(const Buffer& x, bool x_has_slots, int64_t n_tokens,
@@ -67,7 +94,7 @@ void ObservedBackend::matmul_experts(const Buffer& x, bool x_has_slots, int64_t 
             observer_->on_product({tensor->second, rows, n_in, choice.n_experts, experts_});
         }
     }
-    inner_.matmul_experts(x, x_has_slots, n_tokens, choice, projections);
+    inner_.matmul_experts(x, x_has_slots, n_tokens, choice, current(projections));
 }
 
 }  // namespace ingot::runtime

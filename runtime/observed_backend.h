@@ -35,6 +35,14 @@ class ObservedBackend final : public Backend {
 
     /// Starts to show what `model`, which was loaded on this backend, multiplies; null ends it.
     void observe(const Model& model, ProductObserver* observer);
+    /// From now on `model` multiplies by these values, (n_out, n_in) blocks of `type`, in place of its own
+    /// tensor's, which must be a matrix or several. `bytes` stay valid and unchanged while this lives.
+    void replace(const Model& model, std::string_view tensor, TensorType type,
+                 std::span<const std::byte> bytes);
+    /// Whether replaced tensors or the model's own are multiplied by.
+    void use_replaced(bool use) { uses_replaced_ = use; }
+    /// The model's own tensors for good.
+    void restore() { replaced_.clear(); }
 
     std::string description() const override { return inner_.description(); }
     std::unique_ptr<Weight> load_weight(TensorType type, int64_t n_in, int64_t n_out,
@@ -68,12 +76,18 @@ class ObservedBackend final : public Backend {
     /// Downloads n floats of `x` into x_, once a call.
     std::span<const float> fetch(const Buffer& x, int64_t n);
 
+    /// The projections, with replaced weights in place of the model's.
+    std::span<const Projection> current(std::span<const Projection> projections);
+
     Backend& inner_;
     ProductObserver* observer_ = nullptr;
     std::unordered_map<const Weight*, const std::byte*> begins_;   // where each weight's bytes are
     std::unordered_map<const Weight*, std::string_view> tensors_;  // those that begin a tensor
-    std::vector<float> x_;                                         // of one product
-    std::vector<int32_t> experts_;                                 // likewise
+    std::unordered_map<const Weight*, std::unique_ptr<Weight>> replaced_;
+    bool uses_replaced_ = true;
+    std::vector<Projection> current_;  // of one product
+    std::vector<float> x_;             // of one product
+    std::vector<int32_t> experts_;     // likewise
 };
 
 }  // namespace ingot::runtime

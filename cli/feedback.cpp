@@ -1,0 +1,167 @@
+#include "cli/feedback.h"
+
+#include <algorithm>
+#include <deque>
+#include <filesystem>
+
+#include "cli/console.h"
+#include "cli/model_options.h"
+#include "cli/signals.h"
+#include "cli/text_input.h"
+#include "format/checksum.h"
+#include "format/error.h"
+#include "format/ingot_keys.h"
+#include "runtime/layer_stream.h"
+
+namespace ingot::cli {
+
+using namespace converters;
+
+namespace {
+
+/// What the runtime shows goes to the quantizer.
+class Bridge : public runtime::ProductObserver {
+  public:
+    explicit Bridge(LayerQuantizer& quantizer) : quantizer_(quantizer) {}
+    void on_product(const runtime::ProductInput& input) override {
+        quantizer_.add_inputs(input.tensor, input.x, uint64_t(input.n_in), uint64_t(input.n_matrices),
+                              input.matrices);
+    }
+
+  private:
+    LayerQuantizer& quantizer_;
+};
+
+/// And what it would show, were nothing quantized.
+class ReferenceBridge : public runtime::ProductObserver {
+  public:
+    explicit ReferenceBridge(LayerQuantizer& quantizer) : quantizer_(quantizer) {}
+    void on_product(const runtime::ProductInput& input) override {
+        quantizer_.add_reference(input.tensor, input.x, input.matrices);
+    }
+
+  private:
+    LayerQuantizer& quantizer_;
+};
+
+/// A model that the runtime can map: the source itself, or one made of it for the time being.
+class RunnableModel {
+  public:
+    RunnableModel(const ConversionPlan& plan, const std::string& output, int n_threads) {
+        if (plan.family.empty()) {
+            path_ = plan.source();
+            return;
+        }
+        ConvertRequest request = plan.request;
+        request.recipe = find_recipe("BF16");
+        request.importance_files.clear();
+        request.max_file_bytes = 0;
+        const ConversionPlan plain = plan_conversion(request);
+        path_ = output + ".calibration.gguf";
+        ConvertOptions convert_options;
+        convert_options.output = path_;
+        convert_options.overwrite = true;
+        convert_options.n_threads = n_threads;
+        convert_options.cancel = &interrupted;
+        convert(plain, convert_options);
+        is_temporary_ = true;
+    }
+    ~RunnableModel() {
+        std::error_code ignored;
+        if (is_temporary_) std::filesystem::remove(path_, ignored);
+    }
+    RunnableModel(const RunnableModel&) = delete;
+    RunnableModel& operator=(const RunnableModel&) = delete;
+    const std::string& path() const { return path_; }
+
+  private:
+    std::string path_;
+    bool is_temporary_ = false;
+};
+
+}  // namespace
+
+struct Calibration::Running {
+    RunnableModel file;
+    std::unique_ptr<runtime::Backend> device;
+    runtime::ObservedBackend backend;
+    runtime::Model model;
+    TextInput input;
+    int64_t n_context;
+
+    Running(const ConversionPlan& plan, const std::string& output, const ConversionOptions& options)
+        : file(plan, output, options.n_threads),
+          device(open_device({"auto", options.n_threads})),
+          backend(*device),
+          model(file.path(), backend),
+          input(read_text_input(model, options.calibration, "")),
+          n_context(chunk_length(model, options.calibration_context)) {
+        const size_t most = size_t(options.calibration_chunks) * size_t(n_context);
+        if (most != 0 && input.tokens.size() > most) input.tokens.resize(most);
+    }
+};
+
+Calibration::Calibration(ConversionPlan& plan, const std::string& output, const ConversionOptions& options)
+    : running_(std::make_unique<Running>(plan, output, options)) {
+    StreamingChecksum checksum;
+    checksum.update(std::as_bytes(std::span(running_->input.tokens)));
+    const int64_t n_chunks = int64_t(running_->input.tokens.size()) / running_->n_context;
+    plan.set_metadata(std::string(keys::kMethod), std::string("gptq"));
+    plan.set_metadata(std::string(keys::kCalibration),
+                      fmt::format("{}, {} of {} tokens, xxh3_128 of the tokens {}",
+                                  std::filesystem::path(options.calibration).filename().string(),
+                                  plural(uint64_t(n_chunks), "chunk"), running_->n_context, checksum.hex()));
+}
+
+Calibration::~Calibration() = default;
+
+void Calibration::feed(LayerQuantizer& quantizer) {
+    runtime::LayerStream stream(running_->model, running_->backend, running_->input.tokens,
+                                running_->n_context, running_->input.bos);
+    Bridge bridge(quantizer);
+    ReferenceBridge reference(quantizer);
+    std::deque<EncodedTensor> replaced;  // the backend looks at their bytes
+    const bool shows_progress = is_terminal(stderr);
+    for (int64_t step = 0; step < stream.n_steps(); ++step) {
+        do {
+            if (shows_progress)
+                fmt::print(stderr, "\rlayer {} of {}, {} of {} matrices quantized\x1b[K", step + 1,
+                           stream.n_steps(), quantizer.n_done(), quantizer.n_tensors());
+            if (!stream.show(reference, bridge, &interrupted)) throw Cancelled("interrupted");
+            for (EncodedTensor& tensor : quantizer.finish_pass()) {
+                replaced.push_back(std::move(tensor));
+                const EncodedTensor& kept = replaced.back();
+                running_->backend.replace(running_->model, kept.name, kept.type, kept.bytes);
+            }
+        } while (quantizer.has_more());
+        if (!stream.advance(&interrupted)) throw Cancelled("interrupted");
+        if (stream.restarts()) continue;
+        running_->backend.restore();
+        replaced.clear();
+    }
+    running_->backend.restore();
+    if (shows_progress) fmt::print(stderr, "\r\x1b[K");
+}
+
+void add_feedback_options(CLI::App& command, ConversionOptions& options) {
+    CLI::Option* method =
+        command.add_option("--method", options.method, "fit, or gptq: error feedback, measured on a text")
+            ->check(CLI::IsMember({"fit", "gptq"}).description(""))
+            ->type_name("NAME");
+    CLI::Option* text =
+        command.add_option("--calibration", options.calibration,
+                           "Its text, of the kind that the model is for; - is standard input");
+    text->type_name("FILE")->needs(method);
+    command.add_option("--calibration-chunks", options.calibration_chunks, "Use only so many chunks of it")
+        ->check(in_range(1, INT32_MAX))
+        ->type_name("N")
+        ->needs(text);
+    command
+        .add_option("--calibration-context", options.calibration_context,
+                    "Tokens of a chunk (512, or the model's if less)")
+        ->check(in_range(4, INT32_MAX))
+        ->type_name("N")
+        ->needs(text);
+}
+
+}  // namespace ingot::cli

@@ -1,0 +1,32 @@
+#pragma once
+// --method gptq: the runtime streams a text through the model, the converter quantizes each layer with what
+// it sees. Here the two meet.
+#include <memory>
+
+#include "cli/conversion.h"
+#include "converters/convert.h"
+#include "converters/plan.h"
+
+namespace ingot::cli {
+
+/// Adds --method, --calibration, --calibration-chunks and --calibration-context.
+void add_feedback_options(CLI::App& command, ConversionOptions& options);
+
+/// The model that is calibrated on, with its text. Memory: see runtime::LayerStream and LayerQuantizer.
+class Calibration {
+  public:
+    /// Reads the text and records it in the plan's metadata. A checkpoint's folder cannot be run: it is
+    /// converted to BF16 first, into a file beside `output` that is removed at the end.
+    Calibration(converters::ConversionPlan& plan, const std::string& output,
+                const ConversionOptions& options);
+    ~Calibration();
+
+    /// See ConvertOptions::feed.
+    void feed(converters::LayerQuantizer& quantizer);
+
+  private:
+    struct Running;
+    std::unique_ptr<Running> running_;
+};
+
+}  // namespace ingot::cli
