@@ -54,6 +54,7 @@ class RunnableModel {
         }
         ConvertRequest request = plan.request;
         request.recipe = find_recipe("BF16");
+        request.rules = {};
         request.importance_files.clear();
         request.max_file_bytes = 0;
         const ConversionPlan plain = plan_conversion(request);

@@ -3,6 +3,7 @@ import ctypes
 import os
 import re
 
+import gguf
 import llama_cpp
 import numpy as np
 
@@ -107,8 +108,26 @@ class Llama:
             yield logits, np.array(chunk[first + 1:])
 
 
-def quantize_with_llama(source, target, file_type):
+def read_importance(path):
+    """{tensor: mean squares of its columns} from an importance matrix in GGUF form."""
+    tensors = {tensor.name: tensor.data for tensor in gguf.GGUFReader(path).tensors}
+    means = {}
+    for name, sums in tensors.items():
+        if name.endswith(".in_sum2"):
+            name = name.removesuffix(".in_sum2")
+            counts = np.maximum(tensors[name + ".counts"].reshape(-1, 1), 1)
+            means[name] = np.ascontiguousarray(sums.reshape(len(counts), -1) / counts, dtype=np.float32).reshape(-1)
+    return means
+
+
+def quantize_with_llama(source, target, file_type, importance=None):
     parameters = llama_cpp.llama_model_quantize_default_params()
+    if importance:  # entries, and one without a name behind them
+        entries = (llama_cpp.llama_model_imatrix_data * (len(importance) + 1))()
+        for entry, (name, values) in zip(entries, importance.items()):
+            entry.name, entry.size = name.encode(), len(values)
+            entry.data = values.ctypes.data_as(type(entry.data))
+        parameters.imatrix = entries
     parameters.ftype = FILE_TYPES[file_type]
     parameters.nthread = len(os.sched_getaffinity(0))
     if llama_cpp.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(parameters)) != 0:

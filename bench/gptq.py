@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""Error feedback beside fits and beside llama.cpp's quantizer, with the same calibration text, on a text that none of
+them saw.
+
+    bench/gptq.py TEXT [--types Q4_K_M,Q4_0]
+
+The calibration text is written by the model itself (sampled at temperature 1). From it come the importance matrix, which
+both programs' fits use, and the second moments of --method gptq. All files are judged by llama.cpp: mean Kullback-Leibler
+divergence from the F32 model. Needs llama-cpp-python in the Python that runs this (./dev interop sets one up). Writes
+bench/results/gptq.md; the exit code is 3 when error feedback for Q4_K_M is not at least 25 % below llama.cpp's file.
+"""
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import report
+from perplexity import Quality, percent
+from targets import write_sample
+
+sys.path.insert(0, str(report.ROOT / "tests" / "interop"))
+import llama  # noqa: E402
+from checks import CHECKPOINT, Ingot  # noqa: E402
+
+GOAL = -25  # percent, of Q4_K_M
+CONTEXT = 256  # the model's own
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("text")
+    parser.add_argument("--types", default="Q4_K_M,Q4_K_S,Q2_K,Q3_K_M,Q5_K_M,Q6_K,Q4_0,Q4_1,Q5_0,Q5_1,Q8_0,IQ4_NL,IQ4_XS")
+    parser.add_argument("--ingot", default=report.ROOT / "build" / "ingot", help="the program (default: build/ingot)")
+    options = parser.parse_args()
+    ingot = Ingot(options.ingot)
+    text = Path(options.text).read_text()
+    llama.start()
+
+    rows, missed = [], []
+    with tempfile.TemporaryDirectory(prefix="ingot-gptq-") as name:
+        folder = Path(name)
+        source, sample, importance = folder / "F32.gguf", folder / "sample.txt", folder / "imatrix.gguf"
+        ingot.run("convert", CHECKPOINT, "-t", "F32", "-o", source)
+        write_sample(ingot, source, sample)
+        ingot.run("imatrix", source, "-f", sample, "--context", CONTEXT, "-o", importance)
+        columns = llama.read_importance(importance)
+        reference = Quality(source, text, keep=True)
+        for kind in options.types.split(","):
+            file = folder / "file.gguf"
+
+            def judged(make):
+                file.unlink(missing_ok=True)
+                make()
+                return Quality(file, text, reference)
+
+            def quantize(*more):
+                return judged(lambda: ingot.run("quantize", source, "-t", kind, *more, "-o", file))
+
+            theirs = judged(lambda: llama.quantize_with_llama(source, file, kind))
+            theirs_weighted = judged(lambda: llama.quantize_with_llama(source, file, kind, columns))
+            fitted = quantize()
+            weighted = quantize("--imatrix", importance)
+            start = time.monotonic()
+            fed = quantize("--method", "gptq", "--calibration", sample)
+            seconds = time.monotonic() - start
+            changes = [percent(fed.divergence, peer.divergence) for peer in (theirs, theirs_weighted)]
+            if kind == "Q4_K_M" and max(changes) > GOAL:
+                missed.append(f"{kind} ({max(changes):+.1f} %)")
+            qualities = theirs, theirs_weighted, fitted, weighted, fed
+            rows.append([kind, *(f"{quality.divergence:.6f}" for quality in qualities), *(f"{change:+.1f} %" for change in changes),
+                         f"{theirs_weighted.perplexity:.3f}", f"{fed.perplexity:.3f}"])
+            print(*rows[-1], f"{seconds:.0f} s", sep="  ", file=sys.stderr, flush=True)
+        sample_bytes = sample.stat().st_size
+
+    report.write(
+        "gptq.md", report.heading("Error feedback: divergence of tolstoy-5m, beside fits and llama.cpp's quantizer"),
+        f"Judged on {Path(options.text).name} ({len(text.encode()):,} bytes), context {CONTEXT}, by llama.cpp (the version inside "
+        f"llama-cpp-python {llama.llama_cpp.__version__}), which runs all files. Calibrated on {sample_bytes:,} bytes that the model "
+        "wrote itself; nothing of the judging text was seen. Numbers are mean divergences of the token probabilities from those "
+        "of the F32 model in nats; lower is better. Files of a row have the same size and the same type for each tensor. The last "
+        "columns: how far error feedback is below llama.cpp's two files, and the perplexities of the better peer and of it; the F32 "
+        f"model's is {reference.perplexity:.3f}.\n\n"
+        + (f"Less than {-GOAL} % below llama.cpp's: {', '.join(missed)}.\n" if missed else ""),
+        report.table(["type", "llama.cpp", "llama.cpp, importance", "fit", "fit, importance", "gptq", "gptq to llama.cpp",
+                      "gptq to llama.cpp, importance", "perplexity, llama.cpp, importance", "perplexity, gptq"], rows))
+    sys.exit(3 if missed else 0)
+
+
+if __name__ == "__main__":
+    main()
