@@ -175,7 +175,12 @@ void run_conversion(const ConversionOptions& options, const char* label) {
     std::optional<Calibration> calibration;
     if (options.method == "gptq" && !options.dry_run) {
         check_output(plan, output, options.force);
-        calibration.emplace(plan, output, options);
+        try {
+            calibration.emplace(plan, output, options);
+        } catch (const Cancelled& cancelled) {
+            fmt::print(stderr, "ingot: {}\n", cancelled.what());
+            throw Exit{kInterrupted};
+        }
     }
     ConversionReport report{plan, output, {}, {}, std::move(target)};
     if (options.dry_run) {

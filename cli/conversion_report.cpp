@@ -7,6 +7,7 @@
 
 #include "converters/quantize/name_pattern.h"
 #include "format/error.h"
+#include "format/ingot_keys.h"
 #include "format/json_writer.h"
 
 namespace ingot::cli {
@@ -326,6 +327,15 @@ std::string summary_text(const ConversionReport& report, const Painter& paint) {
             facts.add({"resumed", fmt::format("{} of {} were there from an interrupted run",
                                               result->n_resumed, plural(plan.tensors.size(), "tensor"))});
         }
+        if (result->n_fed > 0)
+            facts.add(
+                {"gptq", fmt::format("{}, measured on {}", plural(result->n_fed, "tensor"),
+                                     std::get<std::string>(*plan.metadata().find(keys::kCalibration)))});
+        if (!result->by_diagonal.empty()) {
+            facts.add({"", fmt::format("{} without feedback, by the squares of their inputs alone: {}{}",
+                                       plural(result->by_diagonal.size(), "tensor"), result->by_diagonal[0],
+                                       result->by_diagonal.size() > 1 ? " …" : "")});
+        }
     }
     if (plan.importance) {
         uint64_t n = 0;
@@ -370,6 +380,12 @@ std::string report_json(const ConversionReport& report) {
         json.end_array();
         json.member("seconds", result->seconds).member("threads", result->n_threads);
         json.member("resumed_tensors", result->n_resumed);
+        if (result->n_fed > 0) {
+            json.member("feedback_tensors", result->n_fed);
+            json.key("feedback_by_diagonal").begin_array();
+            for (const std::string& tensor : result->by_diagonal) json.value(tensor);
+            json.end_array();
+        }
         json.member("bytes_per_second", double(result->source_bytes) / result->seconds);
     }
     write_types(plan, json);

@@ -11,6 +11,7 @@
 #include "format/checksum.h"
 #include "format/error.h"
 #include "format/ingot_keys.h"
+#include "format/output_file.h"
 #include "runtime/layer_stream.h"
 
 namespace ingot::cli {
@@ -64,7 +65,13 @@ class RunnableModel {
         convert_options.overwrite = true;
         convert_options.n_threads = n_threads;
         convert_options.cancel = &interrupted;
-        convert(plain, convert_options);
+        try {
+            convert(plain, convert_options);
+        } catch (const Cancelled&) {
+            std::error_code ignored;
+            std::filesystem::remove(OutputFile::unfinished_path_of(path_), ignored);
+            throw Cancelled("interrupted; nothing was written");
+        }
         is_temporary_ = true;
     }
     ~RunnableModel() {

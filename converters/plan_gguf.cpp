@@ -36,7 +36,8 @@ ModelShape shape_of(const GgufHeader& header) {
 Metadata copied_metadata(const GgufHeader& header) {
     Metadata metadata;
     for (const KeyValue& entry : header.metadata()) {
-        const bool replaced = entry.key == keys::kChecksums || entry.key == keys::kRecipeText ||
+        const bool replaced = entry.key == keys::kChecksums || entry.key == keys::kMethod ||
+                              entry.key == keys::kCalibration || entry.key == keys::kRecipeText ||
                               entry.key == keys::kSourceFormat || entry.key == keys::kSourceFiles ||
                               entry.key == keys::kSourceSizes || entry.key == keys::kImportanceChecksums ||
                               entry.key.starts_with("quantize.imatrix.") || entry.key.starts_with("split.");

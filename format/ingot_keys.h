@@ -61,6 +61,7 @@ inline constexpr std::string_view kReferenceText = "ingot.reference.text";
 inline constexpr std::string_view kReferenceVocabulary = "ingot.reference.vocabulary";
 inline constexpr std::string_view kReferenceContext = "ingot.reference.context";
 inline constexpr std::string_view kReferenceBos = "ingot.reference.bos";
+
 /// string: "gptq" where matrices were quantized with error feedback; absent otherwise.
 inline constexpr std::string_view kMethod = "ingot.quantize.method";
 /// string: what the feedback was measured on: the text's file without folders, its XXH3-128, the chunks.

@@ -1,0 +1,73 @@
+// --method gptq as a user calls it.
+#include "format/gguf.h"
+#include "format/ingot_keys.h"
+#include "tests/cli/process.h"
+
+using namespace ingot;
+using namespace ingot::test;
+
+namespace {
+
+const std::string kCheckpoint = INGOT_SOURCE_DIR "/tests/data/tolstoy-5m";
+
+/// Prose of about 400 tokens.
+std::string calibration_text() {
+    std::string text;
+    for (const char* who :
+         {"The prince", "Natasha", "The old countess", "A soldier", "My brother", "The doctor"})
+        text +=
+            std::string(who) +
+            " came into the room, looked at the table with the letters on it, and said nothing for a long "
+            "time. Then the door was opened again, and everybody rose to meet the guests from Moscow.\n";
+    return text;
+}
+
+Outcome run_gptq(const std::string& command, const std::string& source, const std::string& text,
+                 const std::string& output, const std::string& n_threads) {
+    return run_ingot({command, source, "-t", "Q4_K_M", "--method", "gptq", "--calibration", text,
+                      "--calibration-chunks", "4", "--calibration-context", "64", "--threads", n_threads,
+                      "-o", output});
+}
+
+std::vector<std::string> checksums(const std::string& path) {
+    const GgufFile file(path);
+    const auto found = file.header().strings(keys::kChecksums);
+    return {found.begin(), found.end()};
+}
+
+}  // namespace
+
+TEST_CASE("gptq: the same bytes for every number of threads, from a checkpoint and from a GGUF file") {
+    const TemporaryFolder folder;
+    const std::string text = folder / "text.txt", source = folder / "bf16.gguf";
+    write_file(text, calibration_text());
+    REQUIRE(run_ingot({"convert", kCheckpoint, "-t", "BF16", "-o", source}).exit_code == 0);
+
+    const Outcome one = run_gptq("quantize", source, text, folder / "one.gguf", "1");
+    CAPTURE(one.err);
+    REQUIRE(one.exit_code == 0);
+    CHECK(one.out.find("43 tensors, measured on text.txt, 4 chunks of 64 tokens") != std::string::npos);
+    REQUIRE(run_gptq("quantize", source, text, folder / "three.gguf", "3").exit_code == 0);
+    CHECK(read_file(folder / "one.gguf") == read_file(folder / "three.gguf"));
+    REQUIRE(run_gptq("convert", kCheckpoint, text, folder / "direct.gguf", "2").exit_code == 0);
+    CHECK(checksums(folder / "direct.gguf") == checksums(folder / "one.gguf"));
+    CHECK(folder.names().size() == 5);  // the model that was run is gone
+
+    CHECK(run_ingot({"verify", folder / "one.gguf"}).exit_code == 0);
+    CHECK(GgufFile(folder / "one.gguf").header().get_string(keys::kMethod) == "gptq");
+    REQUIRE(run_ingot({"quantize", source, "-t", "Q4_K_M", "-o", folder / "fit.gguf"}).exit_code == 0);
+    CHECK(checksums(folder / "fit.gguf") != checksums(folder / "one.gguf"));
+    CHECK_FALSE(GgufFile(folder / "fit.gguf").header().find(keys::kMethod));
+}
+
+TEST_CASE("gptq wants a text, and one that is long enough") {
+    const TemporaryFolder folder;
+    const std::string text = folder / "text.txt", output = folder / "out.gguf";
+    write_file(text, "Too short.");
+    CHECK(run_ingot({"convert", kCheckpoint, "--method", "gptq", "-o", output}).exit_code == 2);
+    CHECK(run_ingot({"convert", kCheckpoint, "--calibration", text, "-o", output}).exit_code == 2);
+    const Outcome outcome = run_gptq("convert", kCheckpoint, text, output, "1");
+    CHECK(outcome.exit_code == 1);
+    CHECK(outcome.err.find("less than one chunk of 64") != std::string::npos);
+    CHECK(folder.names() == std::vector<std::string>{"text.txt"});
+}
