@@ -118,7 +118,7 @@ TEST_CASE("second moments are sums of products, in whatever pieces the rows come
     const std::vector<float> rows = correlated(100);
     const SecondMoments moments = moments_of(rows);
     CHECK(moments.n_rows() == 100);
-    for (const auto [i, j] : {std::pair{0, 0}, {3, 200}, {130, 131}, {255, 511}, {511, 511}}) {
+    for (const auto& [i, j] : {std::pair{0, 0}, {3, 200}, {130, 131}, {255, 511}, {511, 511}}) {
         double sum = 0;
         for (size_t r = 0; r < 100; ++r)
             sum += double(rows[r * kColumns + size_t(i)]) * double(rows[r * kColumns + size_t(j)]);

@@ -81,7 +81,7 @@ TEST_CASE("every family: layer by layer, matrices are multiplied by what they ar
 }
 
 TEST_CASE("behind a replaced matrix inputs change, but not the original ones") {
-    const SmallFile file(small_model("qwen2"));
+    const SmallFile file(small_model("llama"));
     CpuBackend device(1);
     ObservedBackend backend(device);
     const Model model(file.path(), backend);
@@ -106,7 +106,7 @@ TEST_CASE("behind a replaced matrix inputs change, but not the original ones") {
 }
 
 TEST_CASE("a text shorter than a chunk cannot be streamed, and a cancelled stream stops") {
-    const SmallFile file(small_model("qwen2"));
+    const SmallFile file(small_model("llama"));
     CpuBackend device(1);
     ObservedBackend backend(device);
     const Model model(file.path(), backend);
