@@ -34,7 +34,7 @@ struct LayerQuantizerOptions {
 /// What becomes of the plan's tensors with error feedback. The same text is shown in several passes: the
 /// first matrices that are not quantized yet, and have the same input, collect it; when the pass ends they
 /// are quantized. Those behind them wait for the next pass, in which their input will have changed. Not
-/// thread-safe. Memory: second moments of one input, 24 bytes for each, and the group's encoded bytes.
+/// thread-safe. Memory: 32 bytes × columns² for one input, or most_moment_bytes, and the group's encoded bytes.
 class LayerQuantizer {
   public:
     /// `plan` and `sink` must outlive it.
