@@ -24,9 +24,9 @@ namespace {
 class Bridge : public runtime::ProductObserver {
   public:
     explicit Bridge(LayerQuantizer& quantizer) : quantizer_(quantizer) {}
-    void on_product(const runtime::ProductInput& input) override {
-        quantizer_.add_inputs(input.tensor, input.x, uint64_t(input.n_in), uint64_t(input.n_matrices),
-                              input.matrices);
+    bool on_product(const runtime::ProductInput& input) override {
+        return quantizer_.add_inputs(input.tensor, input.x, uint64_t(input.n_in), uint64_t(input.n_matrices),
+                                     input.matrices);
     }
 
   private:
@@ -37,8 +37,8 @@ class Bridge : public runtime::ProductObserver {
 class ReferenceBridge : public runtime::ProductObserver {
   public:
     explicit ReferenceBridge(LayerQuantizer& quantizer) : quantizer_(quantizer) {}
-    void on_product(const runtime::ProductInput& input) override {
-        quantizer_.add_reference(input.tensor, input.x, input.matrices);
+    bool on_product(const runtime::ProductInput& input) override {
+        return quantizer_.add_reference(input.tensor, input.x, input.matrices);
     }
 
   private:

@@ -16,7 +16,7 @@ namespace {
 /// tokens would swallow single ones.
 class Collector final : public ProductObserver {
   public:
-    void on_product(const ProductInput& input) override {
+    bool on_product(const ProductInput& input) override {
         const size_t n_in = size_t(input.n_in), n_matrices = size_t(input.n_matrices);
         auto at = entries_.find(input.tensor);
         if (at == entries_.end()) {
@@ -35,6 +35,7 @@ class Collector final : public ProductObserver {
             add_to(entry, matrix, end - begin, input.tensor);
             begin = end;
         }
+        return true;
     }
 
     ImportanceMatrix take() {

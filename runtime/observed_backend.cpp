@@ -13,6 +13,7 @@ std::unique_ptr<Weight> ObservedBackend::load_weight(TensorType type, int64_t n_
 
 void ObservedBackend::observe(const Model& model, ProductObserver* observer) {
     observer_ = observer;
+    is_idle_ = false;
     tensors_.clear();
     std::unordered_map<const std::byte*, std::string_view> names;
     for (const TensorInfo& tensor : model.file().header().tensors())
@@ -57,20 +58,22 @@ std::span<const float> ObservedBackend::fetch(const Buffer& x, int64_t n) {
 }
 
 void ObservedBackend::matmul(const Buffer& x, int64_t n_tokens, std::span<const Projection> projections) {
+    if (is_idle_) return;
     if (observer_ != nullptr) {
         x_.clear();
         for (const Projection& projection : projections) {
             const auto tensor = tensors_.find(projection.weight);
             if (tensor == tensors_.end()) continue;
             const int64_t n_in = projection.weight->n_in();
-            observer_->on_product({tensor->second, fetch(x, n_tokens * n_in), n_in, 1, {}});
+            show({tensor->second, fetch(x, n_tokens * n_in), n_in, 1, {}});
         }
     }
-    inner_.matmul(x, n_tokens, current(projections));
+    if (!is_idle_) inner_.matmul(x, n_tokens, current(projections));
 }
 
 void ObservedBackend::matmul_experts(const Buffer& x, bool x_has_slots, int64_t n_tokens,
                                      const ExpertChoice& choice, std::span<const Projection> projections) {
+    if (is_idle_) return;
     if (observer_ != nullptr) {
         x_.clear();
         experts_.resize(size_t(n_tokens * choice.n_used));
@@ -91,10 +94,10 @@ void ObservedBackend::matmul_experts(const Buffer& x, bool x_has_slots, int64_t 
                 }
                 rows = slots;
             }
-            observer_->on_product({tensor->second, rows, n_in, choice.n_experts, experts_});
+            show({tensor->second, rows, n_in, choice.n_experts, experts_});
         }
     }
-    inner_.matmul_experts(x, x_has_slots, n_tokens, choice, current(projections));
+    if (!is_idle_) inner_.matmul_experts(x, x_has_slots, n_tokens, choice, current(projections));
 }
 
 }  // namespace ingot::runtime

@@ -23,8 +23,10 @@ struct ProductInput {
 class ProductObserver {
   public:
     virtual ~ProductObserver() = default;
-    /// Before the product is computed. Called from one thread, in the order of the products.
-    virtual void on_product(const ProductInput& input) = 0;
+    /// Before the product is computed. Called from one thread, in the order of the products. False: enough
+    /// was seen, and until the next observe() the backend may leave out all work, so that results mean
+    /// nothing.
+    virtual bool on_product(const ProductInput& input) = 0;
 };
 
 /// Passes everything on to `inner`, which must outlive it. A tensor of which several weights are slices
@@ -33,7 +35,8 @@ class ObservedBackend final : public Backend {
   public:
     explicit ObservedBackend(Backend& inner) : inner_(inner) {}
 
-    /// Starts to show what `model`, which was loaded on this backend, multiplies; null ends it.
+    /// Starts to show what `model`, which was loaded on this backend, multiplies; null ends it. Either way
+    /// the backend works again, if an observer had seen enough.
     void observe(const Model& model, ProductObserver* observer);
     /// From now on `model` multiplies by these values, (n_out, n_in) blocks of `type`, in place of its own
     /// tensor's, which must be a matrix or several. `bytes` stay valid and unchanged while this lives.
@@ -54,25 +57,26 @@ class ObservedBackend final : public Backend {
     // clang-format off
     std::unique_ptr<Buffer> allocate(size_t size_bytes) override { return inner_.allocate(size_bytes); }
     void upload(std::span<const std::byte> source, Buffer& destination) override { inner_.upload(source, destination); }
-    void download(const Buffer& source, std::span<std::byte> destination) override { inner_.download(source, destination); }
-    void embed_rows(const Weight& table, std::span<const Token> tokens, Buffer& y) override { inner_.embed_rows(table, tokens, y); }
-    void copy_rows(const Buffer& x, std::span<const int32_t> rows, int64_t n, Buffer& y) override { inner_.copy_rows(x, rows, n, y); }
-    void copy_columns(const Buffer& x, Columns from, int64_t n_rows, int64_t n, Buffer& y, Columns to) override { inner_.copy_columns(x, from, n_rows, n, y, to); }
-    void norm(const Norm& norm, const Buffer& x, int64_t n_rows, Buffer& y) override { inner_.norm(norm, x, n_rows, y); }
-    void activate(Activation activation, const Buffer& gate, const Buffer* up, int64_t n, Buffer& y) override { inner_.activate(activation, gate, up, n, y); }
-    void map(Elementwise function, float value, int64_t n, Buffer& x) override { inner_.map(function, value, n, x); }
-    void scale_rows(const Buffer& x, const Buffer& scales, int64_t n_rows, int64_t n, int64_t n_repeats, Buffer& y) override { inner_.scale_rows(x, scales, n_rows, n, n_repeats, y); }
-    void add(const Buffer& x, int64_t n, Buffer& y) override { inner_.add(x, n, y); }
-    void rope(const Rope& rope, std::span<const int32_t> positions, int64_t n_heads, int64_t head_dim, Buffer& x) override { inner_.rope(rope, positions, n_heads, head_dim, x); }
-    void write_cache(const Buffer& x, std::span<const int32_t> positions, int64_t n, CacheType type, Buffer& cache) override { inner_.write_cache(x, positions, n, type, cache); }
-    void attention(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions, const HeadGeometry& heads, Buffer& y) override { inner_.attention(q, cache, positions, heads, y); }
-    void convolve(const Buffer& x, const Buffer& weight, int64_t n_tokens, int64_t n, int64_t n_taps, bool fresh, Buffer& state, Buffer& y) override { inner_.convolve(x, weight, n_tokens, n, n_taps, fresh, state, y); }
-    void delta_net(const DeltaHeads& heads, const DeltaInputs& inputs, int64_t n_tokens, bool fresh, Buffer& state, Buffer& y) override { inner_.delta_net(heads, inputs, n_tokens, fresh, state, y); }
-    void route(const RoutingRule& rule, const Buffer& logits, int64_t n_tokens, Buffer& experts, Buffer& weights) override { inner_.route(rule, logits, n_tokens, experts, weights); }
-    void combine(const Buffer& x, const Buffer& weights, int64_t n_tokens, int64_t n_used, int64_t n, Buffer& y) override { inner_.combine(x, weights, n_tokens, n_used, n, y); }
+    void download(const Buffer& source, std::span<std::byte> destination) override { if (!is_idle_) inner_.download(source, destination); }
+    void embed_rows(const Weight& table, std::span<const Token> tokens, Buffer& y) override { if (!is_idle_) inner_.embed_rows(table, tokens, y); }
+    void copy_rows(const Buffer& x, std::span<const int32_t> rows, int64_t n, Buffer& y) override { if (!is_idle_) inner_.copy_rows(x, rows, n, y); }
+    void copy_columns(const Buffer& x, Columns from, int64_t n_rows, int64_t n, Buffer& y, Columns to) override { if (!is_idle_) inner_.copy_columns(x, from, n_rows, n, y, to); }
+    void norm(const Norm& norm, const Buffer& x, int64_t n_rows, Buffer& y) override { if (!is_idle_) inner_.norm(norm, x, n_rows, y); }
+    void activate(Activation activation, const Buffer& gate, const Buffer* up, int64_t n, Buffer& y) override { if (!is_idle_) inner_.activate(activation, gate, up, n, y); }
+    void map(Elementwise function, float value, int64_t n, Buffer& x) override { if (!is_idle_) inner_.map(function, value, n, x); }
+    void scale_rows(const Buffer& x, const Buffer& scales, int64_t n_rows, int64_t n, int64_t n_repeats, Buffer& y) override { if (!is_idle_) inner_.scale_rows(x, scales, n_rows, n, n_repeats, y); }
+    void add(const Buffer& x, int64_t n, Buffer& y) override { if (!is_idle_) inner_.add(x, n, y); }
+    void rope(const Rope& rope, std::span<const int32_t> positions, int64_t n_heads, int64_t head_dim, Buffer& x) override { if (!is_idle_) inner_.rope(rope, positions, n_heads, head_dim, x); }
+    void write_cache(const Buffer& x, std::span<const int32_t> positions, int64_t n, CacheType type, Buffer& cache) override { if (!is_idle_) inner_.write_cache(x, positions, n, type, cache); }
+    void attention(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions, const HeadGeometry& heads, Buffer& y) override { if (!is_idle_) inner_.attention(q, cache, positions, heads, y); }
+    void convolve(const Buffer& x, const Buffer& weight, int64_t n_tokens, int64_t n, int64_t n_taps, bool fresh, Buffer& state, Buffer& y) override { if (!is_idle_) inner_.convolve(x, weight, n_tokens, n, n_taps, fresh, state, y); }
+    void delta_net(const DeltaHeads& heads, const DeltaInputs& inputs, int64_t n_tokens, bool fresh, Buffer& state, Buffer& y) override { if (!is_idle_) inner_.delta_net(heads, inputs, n_tokens, fresh, state, y); }
+    void route(const RoutingRule& rule, const Buffer& logits, int64_t n_tokens, Buffer& experts, Buffer& weights) override { if (!is_idle_) inner_.route(rule, logits, n_tokens, experts, weights); }
+    void combine(const Buffer& x, const Buffer& weights, int64_t n_tokens, int64_t n_used, int64_t n, Buffer& y) override { if (!is_idle_) inner_.combine(x, weights, n_tokens, n_used, n, y); }
     // clang-format on
 
   private:
+    void show(const ProductInput& input) { is_idle_ = is_idle_ || !observer_->on_product(input); }
     /// Downloads n floats of `x` into x_, once a call.
     std::span<const float> fetch(const Buffer& x, int64_t n);
 
@@ -85,6 +89,7 @@ class ObservedBackend final : public Backend {
     std::unordered_map<const Weight*, std::string_view> tensors_;  // those that begin a tensor
     std::unordered_map<const Weight*, std::unique_ptr<Weight>> replaced_;
     bool uses_replaced_ = true;
+    bool is_idle_ = false;             // the observer has seen enough
     std::vector<Projection> current_;  // of one product
     std::vector<float> x_;             // of one product
     std::vector<int32_t> experts_;     // likewise

@@ -27,7 +27,7 @@ std::vector<Token> some_tokens() {
 /// Sums of squares of all inputs, by tensor and matrix.
 class Squares : public ProductObserver {
   public:
-    void on_product(const ProductInput& input) override {
+    bool on_product(const ProductInput& input) override {
         auto& sums = by_tensor[std::string(input.tensor)];
         sums.resize(size_t(input.n_matrices));
         const size_t n_in = size_t(input.n_in);
@@ -35,13 +35,15 @@ class Squares : public ProductObserver {
             const size_t matrix = input.matrices.empty() ? 0 : size_t(input.matrices[i / n_in]);
             sums[matrix] += double(input.x[i]) * double(input.x[i]);
         }
+        return input.tensor != last;
     }
+    std::string last;  // enough was seen with this one
     std::map<std::string, std::vector<double>> by_tensor;
 };
 
 class Nobody : public ProductObserver {
   public:
-    void on_product(const ProductInput&) override {}
+    bool on_product(const ProductInput&) override { return true; }
 };
 
 }  // namespace
@@ -103,6 +105,29 @@ TEST_CASE("behind a replaced matrix inputs change, but not the original ones") {
     CHECK(original.by_tensor[next] == before.by_tensor[next]);
     CHECK(current.by_tensor[next] != before.by_tensor[next]);
     CHECK_THROWS_AS(backend.replace(model, "no such tensor", TensorType::F32, zeros), Error);
+}
+
+TEST_CASE("who has seen enough is shown no more of a chunk, and the next step misses nothing") {
+    for (const char* family : {"llama", "qwen3moe"}) {
+        const SmallFile file(small_model(family));
+        CpuBackend device(1);
+        ObservedBackend backend(device);
+        const Model model(file.path(), backend);
+        LayerStream stream(model, backend, some_tokens(), kChunk, {});
+        LayerStream whole(model, backend, some_tokens(), kChunk, {});
+        Squares all, first, second, one, other;
+        first.last = second.last = "blk.0.attn_output.weight";
+        REQUIRE(whole.show(all, all, nullptr));
+        REQUIRE(stream.show(first, second, nullptr));
+        CHECK(first.by_tensor.size() == 4);  // q, k, v and this one
+        CHECK(first.by_tensor == second.by_tensor);
+        CHECK(all.by_tensor.size() > 4);
+        REQUIRE(whole.advance(nullptr));
+        REQUIRE(stream.advance(nullptr));
+        REQUIRE(whole.show(one, one, nullptr));
+        REQUIRE(stream.show(other, other, nullptr));
+        CHECK(one.by_tensor == other.by_tensor);
+    }
 }
 
 TEST_CASE("a text shorter than a chunk cannot be streamed, and a cancelled stream stops") {

@@ -60,20 +60,21 @@ bool LayerQuantizer::is_done(size_t tensor) const {
     return at != wanted_.end() && at->second.done;
 }
 
-void LayerQuantizer::add_reference(std::string_view tensor, std::span<const float> x,
+bool LayerQuantizer::add_reference(std::string_view tensor, std::span<const float> x,
                                    std::span<const int32_t> matrices) {
     const auto at = wanted_.find(std::string(tensor));
-    if (at == wanted_.end() || at->second.done) return;
+    if (at == wanted_.end() || at->second.done) return true;
     if (reference_tensor_.empty()) reference_tensor_ = tensor;
-    if (reference_tensor_ != tensor) return;
+    if (reference_tensor_ != tensor) return true;
     reference_.clear();  // tokens may have been sent to other experts
     if (matrices.empty()) reference_.assign(x.begin(), x.end());
+    return false;
 }
 
-void LayerQuantizer::add_inputs(std::string_view tensor, std::span<const float> x, uint64_t n_columns,
+bool LayerQuantizer::add_inputs(std::string_view tensor, std::span<const float> x, uint64_t n_columns,
                                 uint64_t n_matrices, std::span<const int32_t> matrices) {
     const auto at = wanted_.find(std::string(tensor));
-    if (at == wanted_.end() || at->second.done) return;
+    if (at == wanted_.end() || at->second.done) return true;
     const TensorRows& rows = *plan_.tensors[at->second.tensor].rows;
     if (rows.row_elements() != n_columns || rows.n_rows() % n_matrices != 0)
         fail(
@@ -98,12 +99,13 @@ void LayerQuantizer::add_inputs(std::string_view tensor, std::span<const float> 
                            std::ranges::equal(group_->x, x) && std::ranges::equal(group_->matrices, matrices);
         if (joins) group_->names.emplace_back(tensor);
         if (!group_->has(tensor)) has_more_ = true;
-        return;
+        return true;
     }
     tbb::task_arena arena(options_.n_threads);
     std::span<const float> reference;
     if (reference_tensor_ == tensor && reference_.size() == x.size()) reference = reference_;
     arena.execute([&] { group_->add(x, reference, n_columns, matrices); });
+    return !group_->is_full;  // the first piece shows who else has this input
 }
 
 namespace {

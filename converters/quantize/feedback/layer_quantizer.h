@@ -34,7 +34,8 @@ struct LayerQuantizerOptions {
 /// What becomes of the plan's tensors with error feedback. The same text is shown in several passes: the
 /// first matrices that are not quantized yet, and have the same input, collect it; when the pass ends they
 /// are quantized. Those behind them wait for the next pass, in which their input will have changed. Not
-/// thread-safe. Memory: 32 bytes × columns² for one input, or most_moment_bytes, and the group's encoded bytes.
+/// thread-safe. Memory: 32 bytes × columns² for one input, or most_moment_bytes, and the group's encoded
+/// bytes.
 class LayerQuantizer {
   public:
     /// `plan` and `sink` must outlive it.
@@ -42,12 +43,13 @@ class LayerQuantizer {
     ~LayerQuantizer();
 
     /// Row i of x (n_rows, n_columns) was multiplied by matrix matrices[i] of n_matrices; `matrices` is empty
-    /// where the tensor is one matrix.
-    void add_inputs(std::string_view tensor, std::span<const float> x, uint64_t n_columns,
+    /// where the tensor is one matrix. Returns whether the products that follow in this piece of the text are
+    /// of any use.
+    bool add_inputs(std::string_view tensor, std::span<const float> x, uint64_t n_columns,
                     uint64_t n_matrices, std::span<const int32_t> matrices);
     /// The same product as add_inputs() will show next, but of a model in which nothing is quantized: what
-    /// its input was meant to be. Optional.
-    void add_reference(std::string_view tensor, std::span<const float> x, std::span<const int32_t> matrices);
+    /// its input was meant to be. Optional. Returns the same as add_inputs().
+    bool add_reference(std::string_view tensor, std::span<const float> x, std::span<const int32_t> matrices);
     /// Quantizes what collected inputs since the last call and writes it. Empty: the pass came to nothing
     /// new.
     std::vector<EncodedTensor> finish_pass();
