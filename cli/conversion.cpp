@@ -2,12 +2,14 @@
 
 #include <charconv>
 #include <cmath>
+#include <functional>
 #include <optional>
 
 #include "cli/console.h"
 #include "cli/conversion_report.h"
 #include "cli/feedback.h"
 #include "cli/progress.h"
+#include "cli/runnable_model.h"
 #include "cli/signals.h"
 #include "converters/convert.h"
 #include "converters/doctor.h"
@@ -29,6 +31,20 @@ constexpr int kInterrupted = 130;
     progress.clear();
     fmt::print(stderr, "ingot: {}\n", cancelled.what());
     throw Exit{kInterrupted};
+}
+
+std::string output_of(const ConversionOptions& options, const ConversionPlan& plan) {
+    return options.output.empty() ? default_output_name(plan) : options.output;
+}
+
+/// What `make` returns; interrupted, the program ends.
+std::string unless_cancelled(const std::function<std::string()>& make) {
+    try {
+        return make();
+    } catch (const Cancelled& cancelled) {
+        fmt::print(stderr, "ingot: {}\n", cancelled.what());
+        throw Exit{kInterrupted};
+    }
 }
 
 ConversionResult write(const ConversionPlan& plan, const std::string& output,
@@ -162,10 +178,19 @@ void run_conversion(const ConversionOptions& options, const char* label) {
         return planned;
     };
     ConversionPlan plan = plan_it(request);
+    // Where the model is run first: on the text that types are chosen with, or on the one of the feedback.
+    std::optional<RunnableModel> model;
+    const auto path_of_model = [&] {
+        if (!model) model.emplace(plan, output_of(options, plan), options.n_threads);
+        return model->path();
+    };
+    const TargetOptions& wanted = options.recipe.target;
     std::optional<TargetChoice> target;
-    if (options.recipe.target.wanted() && !plan.findings.has_problems())
-        target = choose_types_for(options.recipe.target, plan, plan_it, options.n_threads);
-    const std::string output = options.output.empty() ? default_output_name(plan) : options.output;
+    if (wanted.wanted() && !plan.findings.has_problems()) {
+        const std::string path = wanted.text_file.empty() ? "" : unless_cancelled(path_of_model);
+        target = choose_types_for(wanted, plan, plan_it, path, options.n_threads);
+    }
+    const std::string output = output_of(options, plan);
     if (options.check) return check(plan, output, options);
 
     if (options.verify && !options.dry_run) check_sources(plan, plan.findings);
@@ -175,12 +200,7 @@ void run_conversion(const ConversionOptions& options, const char* label) {
     std::optional<Calibration> calibration;
     if (options.method == "gptq" && !options.dry_run) {
         check_output(plan, output, options.force);
-        try {
-            calibration.emplace(plan, output, options);
-        } catch (const Cancelled& cancelled) {
-            fmt::print(stderr, "ingot: {}\n", cancelled.what());
-            throw Exit{kInterrupted};
-        }
+        calibration.emplace(plan, unless_cancelled(path_of_model), options);
     }
     ConversionReport report{plan, output, {}, {}, std::move(target)};
     if (options.dry_run) {

@@ -17,7 +17,7 @@ void add_convert(CLI::App& program) {
         ->add_option("-o,--output", options->output,
                      "GGUF file to write; if not given, <Name>-<Size>-<TYPE>.gguf in the current folder")
         ->type_name("FILE");
-    add_recipe_options(*command, options->recipe, /*can_run_source=*/false, "Q4_K_M");
+    add_recipe_options(*command, options->recipe, "Q4_K_M");
     add_conversion_options(*command, *options);
     command
         ->add_option("--as", options->request.family,

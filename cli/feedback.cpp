@@ -11,7 +11,6 @@
 #include "format/checksum.h"
 #include "format/error.h"
 #include "format/ingot_keys.h"
-#include "format/output_file.h"
 #include "runtime/layer_stream.h"
 
 namespace ingot::cli {
@@ -45,63 +44,19 @@ class ReferenceBridge : public runtime::ProductObserver {
     LayerQuantizer& quantizer_;
 };
 
-/// A model that the runtime can map: the source itself, or one made of it for the time being.
-class RunnableModel {
-  public:
-    RunnableModel(const ConversionPlan& plan, const std::string& output, int n_threads) {
-        if (plan.family.empty()) {
-            path_ = plan.source();
-            return;
-        }
-        ConvertRequest request = plan.request;
-        request.recipe = find_recipe("BF16");
-        request.rules = {};
-        request.importance_files.clear();
-        request.max_file_bytes = 0;
-        const ConversionPlan plain = plan_conversion(request);
-        path_ = output + ".calibration.gguf";
-        ConvertOptions convert_options;
-        convert_options.output = path_;
-        convert_options.overwrite = true;
-        convert_options.n_threads = n_threads;
-        convert_options.cancel = &interrupted;
-        try {
-            convert(plain, convert_options);
-        } catch (const Cancelled&) {
-            std::error_code ignored;
-            std::filesystem::remove(OutputFile::unfinished_path_of(path_), ignored);
-            throw Cancelled("interrupted; nothing was written");
-        }
-        is_temporary_ = true;
-    }
-    ~RunnableModel() {
-        std::error_code ignored;
-        if (is_temporary_) std::filesystem::remove(path_, ignored);
-    }
-    RunnableModel(const RunnableModel&) = delete;
-    RunnableModel& operator=(const RunnableModel&) = delete;
-    const std::string& path() const { return path_; }
-
-  private:
-    std::string path_;
-    bool is_temporary_ = false;
-};
-
 }  // namespace
 
 struct Calibration::Running {
-    RunnableModel file;
     std::unique_ptr<runtime::Backend> device;
     runtime::ObservedBackend backend;
     runtime::Model model;
     TextInput input;
     int64_t n_context;
 
-    Running(const ConversionPlan& plan, const std::string& output, const ConversionOptions& options)
-        : file(plan, output, options.n_threads),
-          device(open_device({"auto", options.n_threads})),
+    Running(const std::string& path, const ConversionOptions& options)
+        : device(open_device({"auto", options.n_threads})),
           backend(*device),
-          model(file.path(), backend),
+          model(path, backend),
           input(read_text_input(model, options.calibration, "")),
           n_context(chunk_length(model, options.calibration_context)) {
         const size_t most = size_t(options.calibration_chunks) * size_t(n_context);
@@ -109,8 +64,8 @@ struct Calibration::Running {
     }
 };
 
-Calibration::Calibration(ConversionPlan& plan, const std::string& output, const ConversionOptions& options)
-    : running_(std::make_unique<Running>(plan, output, options)) {
+Calibration::Calibration(ConversionPlan& plan, const std::string& model, const ConversionOptions& options)
+    : running_(std::make_unique<Running>(model, options)) {
     StreamingChecksum checksum;
     checksum.update(std::as_bytes(std::span(running_->input.tokens)));
     const int64_t n_chunks = int64_t(running_->input.tokens.size()) / running_->n_context;

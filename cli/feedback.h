@@ -15,10 +15,8 @@ void add_feedback_options(CLI::App& command, ConversionOptions& options);
 /// The model that is calibrated on, with its text. Memory: see runtime::LayerStream and LayerQuantizer.
 class Calibration {
   public:
-    /// Reads the text and records it in the plan's metadata. A checkpoint's folder cannot be run: it is
-    /// converted to BF16 first, into a file beside `output` that is removed at the end.
-    Calibration(converters::ConversionPlan& plan, const std::string& output,
-                const ConversionOptions& options);
+    /// Opens the file `model` (RunnableModel), reads the text and records it in the plan's metadata.
+    Calibration(converters::ConversionPlan& plan, const std::string& model, const ConversionOptions& options);
     ~Calibration();
 
     /// See ConvertOptions::feed.

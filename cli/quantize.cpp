@@ -15,7 +15,7 @@ void add_quantize(CLI::App& program) {
     command->add_option("-o,--output", options->output, "GGUF file to write")
         ->required()
         ->type_name("OUT.gguf");
-    add_recipe_options(*command, options->recipe, /*can_run_source=*/true);
+    add_recipe_options(*command, options->recipe);
     add_conversion_options(*command, *options);
     command->add_flag("--allow-requantize", options->request.allow_requantize,
                       "Accept weights that are quantized already; their rounding errors stay");

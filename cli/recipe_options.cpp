@@ -29,8 +29,7 @@ std::string recipe_names() {
     return text;
 }
 
-void add_recipe_options(CLI::App& command, RecipeOptions& options, bool can_run_source,
-                        const std::string& default_type) {
+void add_recipe_options(CLI::App& command, RecipeOptions& options, const std::string& default_type) {
     const auto known_type = [](const std::string& text) {
         if (find_recipe(text)) return std::string();
         return fmt::format("{} is no type; choose one of{}", text, recipe_names());
@@ -56,7 +55,7 @@ void add_recipe_options(CLI::App& command, RecipeOptions& options, bool can_run_
     recipe->type_name("FILE");
     command.add_option("--save-recipe", options.save_file, "Write the recipe, to be edited and used again")
         ->type_name("FILE");
-    add_target_options(command, options.target, can_run_source);
+    add_target_options(command, options.target);
     for (const char* target : {"--target-size", "--target-bpw"})
         command.get_option(target)->excludes(type)->excludes(pure);
     command.parse_complete_callback([&options, default_type] {

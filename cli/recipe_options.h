@@ -21,8 +21,7 @@ struct RecipeOptions {
 
 /// Adds -t, --tensor-type, --output-type, --embedding-type, --pure, --recipe, --save-recipe, and those of a
 /// target. Malformed types and rules are usage errors. Without `default_type`, a mix must be named somehow.
-void add_recipe_options(CLI::App& command, RecipeOptions& options, bool can_run_source,
-                        const std::string& default_type = {});
+void add_recipe_options(CLI::App& command, RecipeOptions& options, const std::string& default_type = {});
 
 /// A check that passes whatever `parse` does not throw at; its Error becomes a usage error.
 template <typename Parse>

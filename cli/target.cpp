@@ -25,23 +25,23 @@ namespace {
 constexpr int kInterrupted = 130;
 constexpr int64_t kDefaultTokens = 4096;
 
-/// Runs the source on the text, and then with one tensor after the other replaced.
-class SourceRunner {
+/// Runs the model on the text, and then with one tensor after the other replaced.
+class ModelRunner {
   public:
-    SourceRunner(const std::string& source, const TargetOptions& options, int n_threads)
+    ModelRunner(const std::string& path, const TargetOptions& options, int n_threads)
         : backend_(open_device({"auto", n_threads})) {
         runtime::DivergenceOptions measure;
         measure.n_tokens = options.n_tokens > 0 ? options.n_tokens : kDefaultTokens;
         measure.cancel = &interrupted;
         std::vector<runtime::Token> tokens;
         {
-            const runtime::Model model(source, *backend_);
+            const runtime::Model model(path, *backend_);
             const auto tokenizer = model.load_tokenizer();
             if (tokenizer->add_bos) measure.bos = tokenizer->bos;
             tokens = tokenizer->encode(read_text(options.text_file), false, false);
             if (measure.bos) tokens.insert(tokens.begin(), *measure.bos);
         }
-        meter_.emplace(source, *backend_, tokens, measure);
+        meter_.emplace(path, *backend_, tokens, measure);
     }
 
     double measure(const std::string& tensor, TensorType type, std::span<const std::byte> encoded) {
@@ -57,7 +57,7 @@ class SourceRunner {
 
 }  // namespace
 
-void add_target_options(CLI::App& command, TargetOptions& options, bool can_run_source) {
+void add_target_options(CLI::App& command, TargetOptions& options) {
     CLI::Option* size = command.add_option("--target-size", options.file_size,
                                            "Choose each tensor's type: the best mix in files of this size");
     size->type_name("SIZE")->check(size_validator());
@@ -68,7 +68,6 @@ void add_target_options(CLI::App& command, TargetOptions& options, bool can_run_
         ->type_name("TYPE,TYPE")
         ->delimiter(',')
         ->check(parsed_by(parse_target_type, "type"));
-    if (!can_run_source) return;
     command
         .add_option("--target-text", options.text_file,
                     "Measure what each tensor does to the predictions of this text")
@@ -79,7 +78,7 @@ void add_target_options(CLI::App& command, TargetOptions& options, bool can_run_
 }
 
 TargetChoice choose_types_for(const TargetOptions& options, ConversionPlan& plan, const PlanAgain& plan_again,
-                              int n_threads) {
+                              const std::string& model, int n_threads) {
     Target target;
     if (!options.file_size.empty()) target.file_bytes = parse_size(options.file_size);
     target.bits_per_weight = options.bits_per_weight;
@@ -95,9 +94,9 @@ TargetChoice choose_types_for(const TargetOptions& options, ConversionPlan& plan
     };
     sensitivity.n_threads = n_threads;
     sensitivity.cancel = &interrupted;
-    std::optional<SourceRunner> runner;
+    std::optional<ModelRunner> runner;
     if (!options.text_file.empty()) {
-        runner.emplace(plan.source(), options, n_threads);
+        runner.emplace(model, options, n_threads);
         sensitivity.divergence = [&](const std::string& tensor, TensorType type,
                                      std::span<const std::byte> encoded) {
             return runner->measure(tensor, type, encoded);

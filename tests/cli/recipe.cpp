@@ -115,6 +115,19 @@ TEST_CASE("a target chooses types for a size, with a text or without, and its re
     CHECK_THAT(read_file(recipe), ContainsSubstring("chosen for at most 3,000,000 bytes"));
 }
 
+TEST_CASE("a checkpoint is run on the target's text, too, and nothing of that stays") {
+    const TemporaryFolder folder;
+    const std::string text = folder / "text.txt", output = folder / "out.gguf";
+    write_file(text, "The prince looked at her and said that the whole army had been in disorder.");
+    const Outcome outcome = run_ingot({"convert", INGOT_SOURCE_DIR "/tests/data/tolstoy-5m", "--target-bpw",
+                                       "5", "--target-types", "Q4_0,Q8_0", "--target-text", text,
+                                       "--target-tokens", "16", "-o", output, "--json"});
+    INFO(outcome.err);
+    REQUIRE(outcome.exit_code == 0);
+    CHECK_THAT(outcome.out, ContainsSubstring("\"measured\": \"divergence\""));
+    CHECK(folder.names() == std::vector<std::string>{"out.gguf", "text.txt"});
+}
+
 TEST_CASE("targets that cannot be are refused") {
     const TemporaryFolder folder;
     const std::string output = folder / "out.gguf";

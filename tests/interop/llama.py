@@ -120,8 +120,10 @@ def read_importance(path):
     return means
 
 
-def quantize_with_llama(source, target, file_type, importance=None):
+def quantize_with_llama(source, target, file_type, importance=None, pure=False):
+    """`importance`: see read_importance(). `pure`: one type for all matrices."""
     parameters = llama_cpp.llama_model_quantize_default_params()
+    parameters.pure = pure
     if importance:  # entries, and one without a name behind them
         entries = (llama_cpp.llama_model_imatrix_data * (len(importance) + 1))()
         for entry, (name, values) in zip(entries, importance.items()):
