@@ -8,6 +8,7 @@
 #include "converters/quantize/feedback/block_codec.h"
 #include "converters/quantize/feedback/error_feedback.h"
 #include "converters/quantize/feedback/layer_quantizer.h"
+#include "converters/quantize/feedback/product.h"
 #include "converters/quantize/feedback/row_tile.h"
 #include "converters/quantize/quantize.h"
 #include "format/decode.h"
@@ -112,6 +113,28 @@ TEST_CASE("blocks taken apart and put together again are the same bytes and the 
         }
     }
     CHECK_FALSE(find_codec(F16));
+}
+
+TEST_CASE("products of columns, of any number, are the same bits for every instruction set") {
+    constexpr Index kDepth = 300, kStride = 80, kLeft = 13, kRight = 41;
+    const std::vector<float> values = weights(kDepth * kStride / kColumns + 1);
+    const Columns left{&values[3], kStride, kLeft}, right{&values[20], kStride, kRight};
+    std::vector<float> best;
+    for (const fit::Isa isa : {fit::Isa::Avx512, fit::Isa::Avx2, fit::Isa::Baseline}) {
+        if (isa > fit::best_isa()) continue;  // better than this machine's
+        std::vector<float> sums(kLeft * 50, 1.0f);
+        add_product(left, right, kDepth, sums.data(), 50, isa);
+        for (Index i = 0; i < kLeft; ++i) {
+            for (Index j = 0; j < 50; ++j) {
+                double expected = 1;
+                for (Index r = 0; r < kDepth && j < kRight; ++r)
+                    expected += double(left.data[r * kStride + i]) * double(right.data[r * kStride + j]);
+                CHECK(sums[size_t(i * 50 + j)] == Approx(expected).epsilon(1e-6));
+            }
+        }
+        if (best.empty()) best = sums;
+        CHECK(sums == best);
+    }
 }
 
 TEST_CASE("second moments are sums of products, in whatever pieces the rows come") {

@@ -4,9 +4,20 @@
 #include <cmath>
 
 #include "converters/quantize/feedback/block_refinement.h"
+#include "converters/quantize/feedback/product.h"
 #include "converters/quantize/fit/fit.h"
 
 namespace ingot::converters::feedback {
+
+/// sums (x.rows, right.n) += x right, where right has as many rows as x has columns.
+static void add_rows_times(const Matrix& x, Columns right, float* sums, Index sums_stride) {
+    const Matrix turned = x.transpose();
+    add_product({turned.data(), turned.cols(), turned.cols()}, right, turned.rows(), sums, sums_stride);
+}
+
+static Columns all_columns(const Matrix& matrix, Index first_row = 0) {
+    return {&matrix(first_row, 0), matrix.cols(), matrix.cols()};
+}
 
 RowTile::RowTile(const Curvature& curvature, const BlockCodec& codec, std::span<const float> rows)
     : curvature_(curvature),
@@ -15,7 +26,8 @@ RowTile::RowTile(const Curvature& curvature, const BlockCodec& codec, std::span<
                                        curvature.n_columns())),
       n_blocks_(curvature.n_columns() / codec.block_elements),
       blocks_(size_t(target_.rows() * n_blocks_)) {
-    if (curvature.shift.size() != 0) target_ += Matrix(target_ * curvature.shift);
+    if (curvature.shift.size() != 0)
+        add_rows_times(target_, all_columns(curvature.shift), target_.data(), target_.cols());
 }
 
 void RowTile::round() {
@@ -27,8 +39,9 @@ void RowTile::round() {
         const Index size = std::min(kChunk, n - begin), rest = n - begin - size;
         choose_scales(begin, size, left);
         round_chunk(begin, size, left, errors);
-        left.rightCols(rest).noalias() -=
-            errors.leftCols(size) * curvature_.factor.block(begin, begin + size, size, rest);
+        if (rest == 0) break;
+        add_rows_times(-errors.leftCols(size), {&curvature_.factor(begin, begin + size), n, rest},
+                       &left(0, begin + size), n);
     }
 }
 
@@ -90,7 +103,8 @@ void RowTile::refine(int n_sweeps) {
     if (n_sweeps == 0) return;
     const Index n_rows = target_.rows(), n = codec_.block_elements;
     // -1/2 of the error's gradient by q, (n_rows, n_columns)
-    Matrix pull = (target_ - decoded()) * curvature_.moments;
+    Matrix pull = Matrix::Zero(n_rows, target_.cols());
+    add_rows_times(target_ - decoded(), all_columns(curvature_.moments), pull.data(), pull.cols());
     Matrix steps(n_rows, n);  // what a block's values changed by
     for (int sweep = 0; sweep < n_sweeps; ++sweep) {
         bool changed = false;
@@ -101,7 +115,7 @@ void RowTile::refine(int n_sweeps) {
                 BlockRefinement refinement(codec_, local, block(row, b), &pull(row, b * n), &steps(row, 0));
                 changed |= refinement.sweep();
             }
-            pull.noalias() -= steps * curvature_.moments.middleRows(b * n, n);
+            add_rows_times(-steps, all_columns(curvature_.moments, b * n), pull.data(), pull.cols());
         }
         if (!changed) break;
     }

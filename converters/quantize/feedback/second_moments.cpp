@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "converters/quantize/feedback/matrix.h"
+#include "converters/quantize/feedback/product.h"
 
 namespace ingot::converters::feedback {
 
@@ -23,15 +23,15 @@ void SecondMoments::add(std::span<const float> rows, std::span<const float> refe
     if (drifts && drift_.empty()) drift_.resize(sums_.size());
     // Panels of the upper triangle, cut alike for any number of threads.
     constexpr Index kPanel = 128;
-    Eigen::Map<Matrix> sums(sums_.data(), n, n);
+    Matrix difference;
+    if (drifts) difference = Eigen::Map<const Matrix>(reference.data(), n_rows, n) - x;
     tbb::parallel_for(Index(0), (n + kPanel - 1) / kPanel, [&](Index panel) {
         const Index begin = panel * kPanel, size = std::min(kPanel, n - begin);
-        sums.block(begin, begin, size, n - begin).noalias() +=
-            x.middleCols(begin, size).transpose() * x.rightCols(n - begin);
+        const Columns right{rows.data() + begin, n, n - begin};
+        add_product({right.data, n, size}, right, n_rows, &sums_[size_t(begin * n + begin)], n);
         if (!drifts) return;
-        const Eigen::Map<const Matrix> meant(reference.data(), n_rows, n);
-        Eigen::Map<Matrix>(drift_.data(), n, n).middleRows(begin, size).noalias() +=
-            (meant - x).middleCols(begin, size).transpose() * x;
+        add_product({&difference(0, begin), n, size}, {rows.data(), n, n}, n_rows, &drift_[size_t(begin * n)],
+                    n);
     });
 }
 
