@@ -2,7 +2,9 @@
 //   decode/TYPE/THREADS   one token: bytes of weights per second, and as a share of what plain reading
 //   reaches
 //                         on the same buffer at the same time (of_read; each is the median of the passes)
-//   prefill/TYPE/THREADS  512 tokens: multiplications and additions per second
+//   prefill/TYPE/THREADS  512 tokens through the kernels that the back end takes for so many: multiplications
+//                         per second (with as many additions), and as a share of what the instruction that
+//                         they are made of reaches alone, measured between the passes (of_limit)
 //   barrier/THREADS       an empty job of the thread pool
 // INGOT_ISA forces an instruction set.
 #include <benchmark/benchmark.h>
@@ -17,6 +19,7 @@
 #include <vector>
 
 #include "runtime/cpu/kernels.h"
+#include "runtime/cpu/machine_limits.h"
 #include "runtime/cpu/thread_pool.h"
 
 namespace {
@@ -88,20 +91,20 @@ void read(ThreadPool& pool, const std::vector<uint8_t>& bytes) {
     });
 }
 
-void multiply(ThreadPool& pool, const Kernels::Matmul& matmul, const std::vector<uint8_t>& weights,
-              int64_t n_rows, const std::vector<uint8_t>& activations, int64_t n_tokens,
+void multiply(ThreadPool& pool, MatmulFunction function, TensorType type, const std::vector<uint8_t>& weights,
+              int64_t n_rows, const void* activations, size_t activation_stride, int64_t n_tokens,
               std::vector<float>& output) {
-    const size_t row_size = row_bytes(matmul.type, kInputs);
-    pool.parallel_for(n_rows, 16, [&](int64_t begin, int64_t end) {
-        matmul.function({.weights = weights.data() + size_t(begin) * row_size,
-                         .weight_stride = row_size,
-                         .n_rows = end - begin,
-                         .n_in = kInputs,
-                         .activations = activations.data(),
-                         .activation_stride = activation_bytes(matmul.form, kInputs),
-                         .n_tokens = n_tokens,
-                         .output = output.data() + begin,
-                         .output_stride = n_rows});
+    const size_t row_size = row_bytes(type, kInputs);
+    pool.parallel_for(n_rows, 32, [&](int64_t begin, int64_t end) {
+        function({.weights = weights.data() + size_t(begin) * row_size,
+                  .weight_stride = row_size,
+                  .n_rows = end - begin,
+                  .n_in = kInputs,
+                  .activations = activations,
+                  .activation_stride = activation_stride,
+                  .n_tokens = n_tokens,
+                  .output = output.data() + begin,
+                  .output_stride = n_rows});
     });
 }
 
@@ -118,7 +121,8 @@ void decode(benchmark::State& state, TensorType type, int n_threads) {
         read(pool, weights);
         const double read_time = seconds_since(start);
         start = std::chrono::steady_clock::now();
-        multiply(pool, matmul, weights, n_rows, activations, 1, output);
+        multiply(pool, matmul.function, type, weights, n_rows, activations.data(), activations.size(), 1,
+                 output);
         const double time = seconds_since(start);
         times.push_back(time);
         shares.push_back(read_time / time);
@@ -128,20 +132,58 @@ void decode(benchmark::State& state, TensorType type, int n_threads) {
     state.counters["of_read"] = median(shares);
 }
 
+// Rows of activations, packed into the table's tiles.
+std::vector<uint8_t> pack_tiles(const Tiling& tiling, const std::vector<uint8_t>& rows, size_t row_size) {
+    const int64_t n_tiles = (kPrefillTokens + tiling.n_tokens - 1) / tiling.n_tokens;
+    std::vector<uint8_t> tiles(size_t(n_tiles) * tiling.bytes(kInputs));
+    for (int64_t tile = 0; tile < n_tiles; ++tile) {
+        const int64_t first = tile * tiling.n_tokens;
+        tiling.pack(rows.data() + size_t(first) * row_size, row_size,
+                    std::min(tiling.n_tokens, kPrefillTokens - first), kInputs,
+                    tiles.data() + size_t(tile) * tiling.bytes(kInputs));
+    }
+    return tiles;
+}
+
 void prefill(benchmark::State& state, TensorType type, int n_threads) {
     ThreadPool pool(n_threads);
     const auto& matmul = *find_matmul(kernels(), type);
     const auto weights = random_weights(size_t(kPrefillRows) * row_bytes(type, kInputs));
-    const auto activations = random_activations(matmul, kPrefillTokens);
-    std::vector<float> output(static_cast<size_t>(kPrefillRows * kPrefillTokens));
-    std::vector<double> times;
-    for (auto _ : state) {
-        const auto start = std::chrono::steady_clock::now();
-        multiply(pool, matmul, weights, kPrefillRows, activations, kPrefillTokens, output);
-        times.push_back(seconds_since(start));
-        state.SetIterationTime(times.back());
+    auto activations = random_activations(matmul, kPrefillTokens);
+    size_t stride = activation_bytes(matmul.form, kInputs);
+    if (matmul.panels != nullptr) {
+        const Tiling& tiling = kernels().tiling(matmul.form);
+        activations = pack_tiles(tiling, activations, stride);
+        stride = tiling.bytes(kInputs);
     }
-    state.counters["GOP/s"] = 2.0 * kInputs * kPrefillRows * kPrefillTokens / median(times) / 1e9;
+    std::vector<float> output(static_cast<size_t>(kPrefillRows * kPrefillTokens));
+    // An operation is a multiplication or an addition.
+    const LimitLoops& limits = limit_loops();
+    const bool floats = matmul.form == ActivationForm::F32;
+    const int64_t round = (floats ? limits.float_operations : limits.int8_operations) / 2;  // multiplications
+    constexpr double kProducts = double(kInputs) * kPrefillRows * kPrefillTokens;
+    std::vector<double> times, shares;
+    for (auto _ : state) {
+        auto start = std::chrono::steady_clock::now();
+        multiply(pool, matmul.panels != nullptr ? matmul.panels : matmul.function, type, weights,
+                 kPrefillRows, activations.data(), stride, kPrefillTokens, output);
+        const double time = seconds_since(start);
+        times.push_back(time);
+        state.SetIterationTime(time);
+        const int64_t n_rounds = int64_t(kProducts) / round / 4;  // of each thread
+        start = std::chrono::steady_clock::now();
+        pool.run([&](int) {
+            if (floats) {
+                benchmark::DoNotOptimize(limits.multiply_float(n_rounds));
+            } else {
+                benchmark::DoNotOptimize(limits.multiply_int8(n_rounds));
+            }
+        });
+        const double limit_rate = double(n_rounds * round * n_threads) / seconds_since(start);
+        shares.push_back(kProducts / time / limit_rate);
+    }
+    state.counters["GMAC/s"] = kProducts / median(times) / 1e9;
+    state.counters["of_limit"] = median(shares);
 }
 
 void barrier(benchmark::State& state, int n_threads) {
@@ -156,6 +198,7 @@ int main(int argc, char** argv) {
     benchmark::Initialize(&argc, argv);
     if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
     benchmark::AddCustomContext("instruction set", std::string(kernels().name));
+    benchmark::AddCustomContext("int8 instruction", std::string(limit_loops().int8_instruction));
     const int n_cores = ThreadPool::default_threads();
     for (const int n_threads : n_cores > 1 ? std::vector<int>{1, n_cores} : std::vector<int>{1}) {
         const std::string suffix = fmt::format("/{}", n_threads);
@@ -170,7 +213,7 @@ int main(int argc, char** argv) {
             benchmark::RegisterBenchmark(("prefill/" + name).c_str(),
                                          [=](benchmark::State& state) { prefill(state, type, n_threads); })
                 ->UseManualTime()
-                ->Iterations(7)
+                ->Iterations(15)
                 ->Unit(benchmark::kMillisecond);
         }
         benchmark::RegisterBenchmark(("barrier" + suffix).c_str(), [=](benchmark::State& state) {

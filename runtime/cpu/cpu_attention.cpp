@@ -88,6 +88,72 @@ void CpuBackend::write_cache(const Buffer& x, std::span<const int32_t> positions
 
 void CpuBackend::attention(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions,
                            const HeadGeometry& heads, Buffer& y) {
+    constexpr int64_t kLeastRows = 24;  // from which on unpacking keys and values for all at once pays
+    const int64_t group = heads.n_heads / heads.n_kv_heads;
+    const int64_t n_tokens = int64_t(positions.size());
+    if (kernels_.attention_block != nullptr && n_tokens > 1 && n_tokens * group >= kLeastRows) {
+        attend_blocks(q, cache, positions, heads, y);
+    } else {
+        attend_tokens(q, cache, positions, heads, y);
+    }
+}
+
+// Many tokens: blocks of rows, which are the queries of some tokens and some heads that share a KV head.
+void CpuBackend::attend_blocks(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions,
+                               const HeadGeometry& heads, Buffer& y) {
+    constexpr int64_t kRows = 96;  // of a block: their queries, scores and outputs fit into the caches
+    const int64_t n_tokens = int64_t(positions.size());
+    const int64_t group = heads.n_heads / heads.n_kv_heads;
+    const int64_t block_heads = std::min(group, kRows);
+    const int64_t block_tokens = std::max<int64_t>(1, kRows / block_heads);
+    const int64_t head_blocks = divide_up(group, block_heads);
+    const int64_t token_blocks = divide_up(n_tokens, block_tokens);
+    std::vector<int64_t> begins, ends;
+    for (const int32_t position : positions) {
+        ends.push_back(int64_t(position) + 1);
+        begins.push_back(first_seen(heads, ends.back()));
+    }
+    const int64_t element_bytes = cache.type == CacheType::F32 ? 4 : 2;
+    const size_t scratch_floats =
+        kernels_.attention_block_scratch(block_tokens * block_heads, heads.key_dim, heads.value_dim);
+
+    deal(token_blocks * heads.n_kv_heads * head_blocks, true, [&](int thread, int64_t task) {
+        // The last tokens see most: they come first, so that no thread is left with them at the end.
+        const int64_t token = (token_blocks - 1 - task / (heads.n_kv_heads * head_blocks)) * block_tokens;
+        const int64_t kv_head = task / head_blocks % heads.n_kv_heads;
+        const int64_t head_of_group = task % head_blocks * block_heads;
+        const int64_t head = kv_head * group + head_of_group;
+        std::vector<float>& scratch = scratch_[size_t(thread)].scores;
+        if (scratch.size() < scratch_floats) scratch.resize(scratch_floats);
+
+        cpu::AttentionBlockArguments arguments{};
+        arguments.queries = data(q) + (token * heads.n_heads + head) * heads.key_dim;
+        arguments.query_stride = heads.n_heads * heads.key_dim;
+        arguments.n_tokens = std::min(block_tokens, n_tokens - token);
+        arguments.n_heads = std::min(block_heads, group - head_of_group);
+        arguments.begins = begins.data() + token;
+        arguments.ends = ends.data() + token;
+        arguments.keys = data<std::byte>(*cache.keys) + kv_head * heads.key_dim * element_bytes;
+        arguments.values = data<std::byte>(*cache.values) + kv_head * heads.value_dim * element_bytes;
+        arguments.float_cache = cache.type == CacheType::F32;
+        arguments.key_stride = cache.key_stride;
+        arguments.value_stride = cache.value_stride;
+        arguments.key_dim = heads.key_dim;
+        arguments.value_dim = heads.value_dim;
+        arguments.scale = heads.scale;
+        arguments.soft_cap = heads.soft_cap;
+        arguments.slopes = heads.slopes != nullptr ? data(*heads.slopes) + head : nullptr;
+        arguments.sinks = heads.sinks != nullptr ? data(*heads.sinks) + head : nullptr;
+        arguments.scratch = scratch.data();
+        arguments.output = data(y) + (token * heads.n_heads + head) * heads.value_dim;
+        arguments.output_stride = heads.n_heads * heads.value_dim;
+        kernels_.attention_block(arguments);
+    });
+}
+
+// Few tokens: each with the query heads of one KV head.
+void CpuBackend::attend_tokens(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions,
+                               const HeadGeometry& heads, Buffer& y) {
     const int64_t n_tokens = int64_t(positions.size());
     const int64_t group = heads.n_heads / heads.n_kv_heads;  // query heads of one KV head
     const int64_t n_last = int64_t(positions.back()) + 1;

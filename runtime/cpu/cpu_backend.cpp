@@ -12,6 +12,16 @@ namespace ingot::runtime {
 
 using cpu::ActivationForm;
 
+namespace {
+
+// A buffer of at least so many bytes; it only grows.
+std::byte* at_least(std::vector<std::byte>& buffer, size_t size_bytes) {
+    if (buffer.size() < size_bytes) buffer.resize(size_bytes);
+    return buffer.data();
+}
+
+}  // namespace
+
 CpuBackend::CpuBackend(int n_threads, const cpu::Kernels& kernels)
     : kernels_(kernels), pool_(n_threads), scratch_(size_t(pool_.size())) {}
 
@@ -99,70 +109,99 @@ CpuBackend::Activations CpuBackend::activations(const float* x, int64_t n_tokens
                                                 ActivationForm form) {
     if (form == ActivationForm::F32) return {x, size_t(n_in) * sizeof(float)};
     const size_t stride = cpu::activation_bytes(form, n_in);
-    std::vector<std::byte>& rows = form == ActivationForm::Q8_0 ? q8_0_ : q8_k_;
-    if (rows.size() < size_t(n_tokens) * stride) rows.resize(size_t(n_tokens) * stride);
+    std::byte* const rows = at_least(rows_[size_t(form)], size_t(n_tokens) * stride);
     const auto convert = form == ActivationForm::Q8_0 ? kernels_.quantize_q8_0 : kernels_.quantize_q8_k;
     each_token(n_tokens, n_in,
-               [&](int64_t token) { convert(x + token * n_in, rows.data() + size_t(token) * stride, n_in); });
-    return {rows.data(), stride};
+               [&](int64_t token) { convert(x + token * n_in, rows + size_t(token) * stride, n_in); });
+    return {rows, stride};
 }
 
 // The same in tiles, where a kernel wants them for so many tokens.
-CpuBackend::Activations CpuBackend::tiled(const Activations& rows, int64_t n_tokens, int64_t n_in,
+CpuBackend::Activations CpuBackend::tiled(const float* x, int64_t n_tokens, int64_t n_in,
                                           ActivationForm form) {
-    const cpu::Tiling& tiling = form == ActivationForm::Q8_0 ? kernels_.tiles_q8_0 : kernels_.tiles_q8_k;
+    const cpu::Tiling& tiling = kernels_.tiling(form);
     const size_t stride = tiling.bytes(n_in);
-    std::vector<std::byte>& tiles = form == ActivationForm::Q8_0 ? tiles_q8_0_ : tiles_q8_k_;
+    const size_t row_stride = cpu::activation_bytes(form, n_in);
     const int64_t n_tiles = divide_up(n_tokens, tiling.n_tokens);
-    if (tiles.size() < size_t(n_tiles) * stride) tiles.resize(size_t(n_tiles) * stride);
-    deal(n_tiles, n_tokens * n_in >= kParallelElements, [&](int, int64_t tile) {
+    std::byte* const tiles = at_least(tiles_[size_t(form)], size_t(n_tiles) * stride);
+    deal(n_tiles, n_tokens * n_in >= kParallelElements, [&](int thread, int64_t tile) {
         const int64_t first = tile * tiling.n_tokens;
-        tiling.pack(static_cast<const std::byte*>(rows.rows) + size_t(first) * rows.stride, rows.stride,
-                    std::min(tiling.n_tokens, n_tokens - first), n_in, tiles.data() + size_t(tile) * stride);
+        const int64_t n = std::min(tiling.n_tokens, n_tokens - first);
+        const float* from = x + first * n_in;
+        const void* rows = from;
+        if (form != ActivationForm::F32) {
+            std::byte* const converted =
+                at_least(scratch_[size_t(thread)].rows, size_t(tiling.n_tokens) * row_stride);
+            const auto convert =
+                form == ActivationForm::Q8_0 ? kernels_.quantize_q8_0 : kernels_.quantize_q8_k;
+            for (int64_t t = 0; t < n; ++t)
+                convert(from + t * n_in, converted + size_t(t) * row_stride, n_in);
+            rows = converted;
+        }
+        tiling.pack(rows, row_stride, n, n_in, tiles + size_t(tile) * stride);
     });
-    return {tiles.data(), stride, true};
+    return {tiles, stride, true};
 }
 
-bool CpuBackend::wants_tiles(const Weight& of, int64_t n_tokens) const {
-    const CpuWeight& weight = cpu_weight(of);
-    if (weight.matmul == nullptr || weight.matmul->panels == nullptr) return false;
-    const cpu::Tiling& tiling =
-        weight.form() == ActivationForm::Q8_0 ? kernels_.tiles_q8_0 : kernels_.tiles_q8_k;
-    return n_tokens >= tiling.least_tokens;
+const cpu::Kernels::Matmul& CpuBackend::kernel_of(const Weight& weight) const {
+    const cpu::Kernels::Matmul* kernel = cpu_weight(weight).matmul;
+    return kernel != nullptr ? *kernel : *cpu::find_matmul(kernels_, TensorType::F32);  // of decoded rows
+}
+
+bool CpuBackend::wants_tiles(const Weight& weight, int64_t n_tokens) const {
+    const cpu::Kernels::Matmul& kernel = kernel_of(weight);
+    return kernel.panels != nullptr && n_tokens >= kernels_.tiling(kernel.form).least_tokens;
+}
+
+// Rows of a weight that a thread takes at a time, out of n_rows.
+int64_t CpuBackend::chunk_rows(const Weight& weight, int64_t n_rows, bool in_tiles) const {
+    int64_t rows = kChunkBytes / std::max<int64_t>(1, int64_t(cpu_weight(weight).stride));
+    if (in_tiles) {
+        constexpr int64_t kChunksOfThread = 4;  // at least, so that none waits long for the last
+        rows = std::min(kPanelChunkRows, n_rows / (kChunksOfThread * pool_.size()));
+    }
+    return std::max(kMinChunkRows, rows / kMinChunkRows * kMinChunkRows);
 }
 
 void CpuBackend::matmul(const Buffer& x, int64_t n_tokens, std::span<const Projection> projections) {
-    // The activations once in each form that a projection wants.
-    Activations forms[3] = {};
+    // The activations once in each form that a projection wants, in rows or in tiles.
+    Activations forms[cpu::kActivationForms][2] = {};
+    const auto form_of = [&](const Weight& weight) -> Activations& {
+        return forms[size_t(cpu_weight(weight).form())][wants_tiles(weight, n_tokens)];
+    };
     int64_t n_tasks = 0;
     int64_t n_products = 0;
     for (const Projection& projection : projections) {
         const CpuWeight& weight = cpu_weight(*projection.weight);
-        Activations& form = forms[size_t(weight.form())];
+        Activations& form = form_of(weight);
         if (form.rows == nullptr) {
-            form = activations(data(x), n_tokens, weight.n_in(), weight.form());
-            if (wants_tiles(weight, n_tokens)) form = tiled(form, n_tokens, weight.n_in(), weight.form());
+            form = wants_tiles(weight, n_tokens)
+                       ? tiled(data(x), n_tokens, weight.n_in(), weight.form())
+                       : activations(data(x), n_tokens, weight.n_in(), weight.form());
         }
-        n_tasks += divide_up(weight.n_out(), chunk_rows(weight));
+        n_tasks += divide_up(weight.n_out(), chunk_rows(weight, weight.n_out(), form.in_tiles));
         n_products += weight.n_out() * weight.n_in() * n_tokens;
     }
     deal(n_tasks, n_products >= kParallelElements, [&](int thread, int64_t task) {
-        const Projection* projection = projections.data();
-        for (;; ++projection) {  // tasks are numbered through the projections
-            const CpuWeight& weight = cpu_weight(*projection->weight);
-            const int64_t n_chunks = divide_up(weight.n_out(), chunk_rows(weight));
-            if (task < n_chunks) break;
-            task -= n_chunks;
-        }
-        const CpuWeight& weight = cpu_weight(*projection->weight);
-        const int64_t n_out = weight.n_out();
-        const int64_t first = task * chunk_rows(weight);
-        const int64_t n_rows = std::min(chunk_rows(weight), n_out - first);
-        float* output = data(*projection->output) + first;  // (n_tokens, n_rows of n_out)
-        multiply(thread, weight, first, n_rows, forms[size_t(weight.form())], n_tokens, output, n_out);
-        if (projection->bias == nullptr) return;
-        for (int64_t token = 0; token < n_tokens; ++token) {
-            kernels_.add(data(*projection->bias) + first, output + token * n_out, n_rows);
+        for (const Projection& projection : projections) {  // tasks are numbered through them
+            const CpuWeight& weight = cpu_weight(*projection.weight);
+            const Activations& input = form_of(weight);
+            const int64_t n_out = weight.n_out();
+            const int64_t chunk = chunk_rows(weight, n_out, input.in_tiles);
+            const int64_t n_chunks = divide_up(n_out, chunk);
+            if (task >= n_chunks) {
+                task -= n_chunks;
+                continue;
+            }
+            const int64_t first = task * chunk;
+            const int64_t n_rows = std::min(chunk, n_out - first);
+            float* output = data(*projection.output) + first;  // (n_tokens, n_rows of n_out)
+            multiply(thread, weight, first, n_rows, input, n_tokens, output, n_out);
+            if (projection.bias == nullptr) return;
+            for (int64_t token = 0; token < n_tokens; ++token) {
+                kernels_.add(data(*projection.bias) + first, output + token * n_out, n_rows);
+            }
+            return;
         }
     });
 }
@@ -184,9 +223,7 @@ void CpuBackend::multiply(int thread, const Weight& of, int64_t first, int64_t n
     arguments.output = output;
     arguments.output_stride = output_stride;
 
-    const cpu::Kernels::Matmul* kernel = weight.matmul;
-    if (kernel == nullptr) {  // decode, then float
-        kernel = cpu::find_matmul(kernels_, TensorType::F32);
+    if (weight.matmul == nullptr) {  // decode, then float
         std::vector<float>& rows = scratch_[size_t(thread)].decoded;
         rows.resize(size_t(n_rows * n_in));
         for (int64_t row = 0; row < n_rows; ++row) {
@@ -195,7 +232,8 @@ void CpuBackend::multiply(int thread, const Weight& of, int64_t first, int64_t n
         arguments.weights = rows.data();
         arguments.weight_stride = size_t(n_in) * sizeof(float);
     }
-    (input.in_tiles ? kernel->panels : kernel->function)(arguments);
+    const cpu::Kernels::Matmul& kernel = kernel_of(weight);
+    (input.in_tiles ? kernel.panels : kernel.function)(arguments);
 }
 
 void CpuBackend::activate(Activation activation, const Buffer& gate, const Buffer* up, int64_t n, Buffer& y) {

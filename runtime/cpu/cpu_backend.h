@@ -64,10 +64,16 @@ class CpuBackend final : public Backend {
     struct RopeAngles;  // sines and cosines of one table at some positions
 
     Activations activations(const float* x, int64_t n_tokens, int64_t n_in, cpu::ActivationForm form);
-    Activations tiled(const Activations& rows, int64_t n_tokens, int64_t n_in, cpu::ActivationForm form);
+    Activations tiled(const float* x, int64_t n_tokens, int64_t n_in, cpu::ActivationForm form);
+    const cpu::Kernels::Matmul& kernel_of(const Weight& weight) const;
     bool wants_tiles(const Weight& weight, int64_t n_tokens) const;
+    int64_t chunk_rows(const Weight& weight, int64_t n_rows, bool in_tiles) const;
     void multiply(int thread, const Weight& weight, int64_t first, int64_t n_rows, const Activations& input,
                   int64_t n_tokens, float* output, int64_t output_stride);
+    void attend_blocks(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions,
+                       const HeadGeometry& heads, Buffer& y);
+    void attend_tokens(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions,
+                       const HeadGeometry& heads, Buffer& y);
     template <typename Job>
     void deal(int64_t n_tasks, bool parallel, Job&& job);
     template <typename Job>
@@ -76,9 +82,9 @@ class CpuBackend final : public Backend {
 
     const cpu::Kernels& kernels_;
     ThreadPool pool_;
-    std::vector<Scratch> scratch_;                    // per thread
-    std::vector<std::byte> q8_0_, q8_k_;              // (n_tokens, n_in) activations in these forms
-    std::vector<std::byte> tiles_q8_0_, tiles_q8_k_;  // and in tiles
+    std::vector<Scratch> scratch_;  // per thread
+    // (n_tokens, n_in) activations by form, in rows and in tiles
+    std::vector<std::byte> rows_[cpu::kActivationForms], tiles_[cpu::kActivationForms];
     std::vector<RopeAngles> rope_angles_;   // of the tables in use: the same for many layers of a pass
     std::vector<std::byte> expert_inputs_;  // activations in the order of their experts, see matmul_experts()
 };

@@ -133,11 +133,17 @@ void CpuBackend::matmul_experts(const Buffer& x, bool x_has_slots, int64_t n_tok
     }
 
     std::optional<ActivationForm> gathered;  // in expert_inputs_
+    std::vector<int64_t> tile_begins(busy.size() + 1);
     for (const Projection& projection : projections) {
         const CpuWeight& weight = cpu_weight(*projection.weight);
         const int64_t n_in = weight.n_in();
         const int64_t n_out = weight.n_out() / choice.n_experts;
+        const cpu::Tiling& tiling = kernels_.tiling(weight.form());
         const size_t row_size = cpu::activation_bytes(weight.form(), n_in);
+        const auto first_of = [&](int64_t busy_index) { return begins[size_t(busy[size_t(busy_index)])]; };
+        const auto count_of = [&](int64_t busy_index) {
+            return begins[size_t(busy[size_t(busy_index)]) + 1] - first_of(busy_index);
+        };
         if (gathered != weight.form()) {
             const Activations rows =
                 activations(data(x), x_has_slots ? n_slots : n_tokens, n_in, weight.form());
@@ -148,22 +154,47 @@ void CpuBackend::matmul_experts(const Buffer& x, bool x_has_slots, int64_t n_tok
                 std::memcpy(expert_inputs_.data() + size_t(i) * row_size,
                             static_cast<const std::byte*>(rows.rows) + size_t(from) * rows.stride, row_size);
             });
+            // Experts with many tokens get them in tiles as well.
+            for (size_t i = 0; i < busy.size(); ++i) {
+                const int64_t n = count_of(int64_t(i));
+                tile_begins[i + 1] =
+                    tile_begins[i] + (wants_tiles(weight, n) ? divide_up(n, tiling.n_tokens) : 0);
+            }
+            const size_t tile_size = tile_begins.back() > 0 ? tiling.bytes(n_in) : 0;
+            std::vector<std::byte>& tiles = tiles_[size_t(weight.form())];
+            if (tiles.size() < size_t(tile_begins.back()) * tile_size)
+                tiles.resize(size_t(tile_begins.back()) * tile_size);
+            deal(tile_begins.back(), n_slots * n_in >= kParallelElements, [&](int, int64_t tile) {
+                // The last expert whose tiles begin here or before.
+                const auto after = std::ranges::upper_bound(tile_begins, tile);
+                const int64_t busy_index = after - tile_begins.begin() - 1;
+                const int64_t first = (tile - tile_begins[size_t(busy_index)]) * tiling.n_tokens;
+                tiling.pack(expert_inputs_.data() + size_t(first_of(busy_index) + first) * row_size, row_size,
+                            std::min(tiling.n_tokens, count_of(busy_index) - first), n_in,
+                            tiles.data() + size_t(tile) * tile_size);
+            });
             gathered = weight.form();
         }
 
-        const int64_t n_chunks = divide_up(n_out, chunk_rows(weight));
+        const size_t tile_size = tile_begins.back() > 0 ? tiling.bytes(n_in) : 0;
+        const int64_t chunk = chunk_rows(weight, n_out * int64_t(busy.size()), tile_begins.back() > 0);
+        const int64_t n_chunks = divide_up(n_out, chunk);
         const bool parallel = n_slots * n_in * n_out >= kParallelElements;
         deal(int64_t(busy.size()) * n_chunks, parallel, [&](int thread, int64_t task) {
-            const int64_t expert = busy[size_t(task / n_chunks)];
-            const int64_t first = task % n_chunks * chunk_rows(weight);
-            const int64_t n_rows = std::min(chunk_rows(weight), n_out - first);
-            const int64_t begin = begins[size_t(expert)];
-            const int64_t n = begins[size_t(expert) + 1] - begin;
+            const int64_t busy_index = task / n_chunks;
+            const int64_t expert = busy[size_t(busy_index)];
+            const int64_t first = task % n_chunks * chunk;
+            const int64_t n_rows = std::min(chunk, n_out - first);
+            const int64_t begin = first_of(busy_index);
+            const int64_t n = count_of(busy_index);
+            const int64_t tile = tile_begins[size_t(busy_index)];
+            Activations input{expert_inputs_.data() + size_t(begin) * row_size, row_size};
+            if (tile_begins[size_t(busy_index) + 1] > tile && wants_tiles(weight, n)) {
+                input = {tiles_[size_t(weight.form())].data() + size_t(tile) * tile_size, tile_size, true};
+            }
             std::vector<float>& products = scratch_[size_t(thread)].products;  // (n, n_rows)
             if (products.size() < size_t(n * n_rows)) products.resize(size_t(n * n_rows));
-            multiply(thread, weight, expert * n_out + first, n_rows,
-                     {expert_inputs_.data() + size_t(begin) * row_size, row_size}, n, products.data(),
-                     n_rows);
+            multiply(thread, weight, expert * n_out + first, n_rows, input, n, products.data(), n_rows);
             for (int64_t i = 0; i < n; ++i) {
                 float* output = data(*projection.output) + order[size_t(begin + i)] * n_out + first;
                 std::memcpy(output, products.data() + i * n_rows, size_t(n_rows) * sizeof(float));

@@ -66,12 +66,8 @@ inline int64_t divide_up(int64_t n, int64_t by) {
 /// Bytes of weights that a thread takes at a time: long enough for the prefetchers, short enough to share
 /// evenly.
 inline constexpr int64_t kChunkBytes = 64 << 10;
-inline constexpr int64_t kMinChunkRows = 32;  // two cache lines of output, and the rows of a panel
-
-inline int64_t chunk_rows(const CpuWeight& weight) {
-    const int64_t rows = kChunkBytes / std::max<int64_t>(1, int64_t(weight.stride));
-    return std::max(kMinChunkRows, rows / kMinChunkRows * kMinChunkRows);
-}
+inline constexpr int64_t kMinChunkRows = 32;     // two cache lines of output, and the rows of a panel
+inline constexpr int64_t kPanelChunkRows = 256;  // with many tokens: each panel fetches the next one ahead
 
 /// The input of a product, (n_tokens, n_in) in some form.
 struct CpuBackend::Activations {
@@ -89,8 +85,9 @@ struct CpuBackend::RopeAngles {
 
 struct CpuBackend::Scratch {
     std::vector<float> decoded;   // rows of a weight without a kernel: (rows, n_in)
-    std::vector<float> scores;    // attention: (query heads of one KV head, positions)
+    std::vector<float> scores;    // attention's scratch
     std::vector<float> products;  // of one expert: (its slots, rows of a chunk)
+    std::vector<std::byte> rows;  // activations of a tile
 };
 
 /// job(thread, task) for every task; each thread takes the next one that nobody has.

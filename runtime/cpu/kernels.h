@@ -21,6 +21,8 @@ enum class ActivationForm : uint8_t {
     Q8_K,  // 8-bit integers with a scale for each 256: see ActivationBlock256
 };
 
+inline constexpr size_t kActivationForms = 3;
+
 /// Bytes of a row of n activations (a whole number of the form's blocks).
 size_t activation_bytes(ActivationForm form, int64_t n);
 
@@ -90,6 +92,26 @@ struct AttentionArguments {
     float* output;        // (n_queries, value_dim)
 };
 
+/// Attention of a block of tokens over one KV head, for the query heads that share it. A row is a token's
+/// query of one head: n_tokens * n_heads of them.
+struct AttentionBlockArguments {
+    const float* queries;  // token t's of head h at t * query_stride + h * key_dim, already rotated
+    int64_t query_stride;  // floats
+    int64_t n_tokens, n_heads;
+    const int64_t *begins, *ends;  // (n_tokens): token t sees positions begins[t] … ends[t]-1, its own last
+    const void *keys, *values;     // of position 0, as in AttentionArguments
+    bool float_cache;
+    int64_t key_stride, value_stride;  // elements
+    int64_t key_dim, value_dim;
+    float scale;
+    float soft_cap;         // 0: none
+    const float* slopes;    // null, or (n_heads)
+    const float* sinks;     // null, or (n_heads)
+    float* scratch;         // as many floats as the table's attention_block_scratch() says
+    float* output;          // token t's of head h at t * output_stride + h * value_dim
+    int64_t output_stride;  // floats
+};
+
 struct Kernels {
     std::string_view name;  // "scalar", "avx2", "avx512"
     bool (*supported)();    // by this processor and operating system
@@ -102,7 +124,8 @@ struct Kernels {
     };
     std::span<const Matmul> matmuls;  // one per layout that this table has
 
-    Tiling tiles_q8_0 = {}, tiles_q8_k = {};  // of activations in these forms
+    Tiling tiles[kActivationForms] = {};  // by form
+    const Tiling& tiling(ActivationForm form) const { return tiles[size_t(form)]; }
     // x (n) -> one row of activations in that form, aligned to 4 bytes; n a multiple of the block.
     void (*quantize_q8_0)(const float* x, void* row, int64_t n);
     void (*quantize_q8_k)(const float* x, void* row, int64_t n);
@@ -117,6 +140,9 @@ struct Kernels {
     void (*add)(const float* x, float* y, int64_t n);         // y += x
     void (*to_half)(const float* x, uint16_t* y, int64_t n);  // round to nearest even
     void (*attention)(const AttentionArguments&);
+    // The same for many tokens; null: the table has none.
+    void (*attention_block)(const AttentionBlockArguments&) = nullptr;
+    size_t (*attention_block_scratch)(int64_t n_rows, int64_t key_dim, int64_t value_dim) = nullptr;
 };
 
 const Kernels& scalar_kernels();

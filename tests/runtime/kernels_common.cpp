@@ -173,7 +173,7 @@ std::vector<float> multiply(const Kernels::Matmul& matmul, const std::vector<uin
 std::vector<float> multiply_panels(const Kernels& kernels, const Kernels::Matmul& matmul,
                                    const std::vector<uint8_t>& weights, int64_t n_rows, int64_t n_in,
                                    const std::vector<uint8_t>& activations, int64_t n_tokens) {
-    const auto& tiling = matmul.form == ActivationForm::Q8_0 ? kernels.tiles_q8_0 : kernels.tiles_q8_k;
+    const auto& tiling = kernels.tiling(matmul.form);
     const size_t row_size = ingot::runtime::cpu::activation_bytes(matmul.form, n_in);
     const size_t tile_size = tiling.bytes(n_in);
     const int64_t n_tiles = (n_tokens + tiling.n_tokens - 1) / tiling.n_tokens;

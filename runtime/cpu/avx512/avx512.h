@@ -25,6 +25,9 @@ void matmul_q5_k(const MatmulArguments&);
 void matmul_q6_k(const MatmulArguments&);
 
 // The same products with many tokens; see panel.h.
+void panels_f32(const MatmulArguments&);
+void panels_f16(const MatmulArguments&);
+void panels_bf16(const MatmulArguments&);
 void panels_q4_0(const MatmulArguments&);
 void panels_q4_1(const MatmulArguments&);
 void panels_q5_0(const MatmulArguments&);
@@ -37,9 +40,13 @@ void panels_q3_k(const MatmulArguments&);
 void panels_q4_k(const MatmulArguments&);
 void panels_q5_k(const MatmulArguments&);
 void panels_q6_k(const MatmulArguments&);
-constexpr int kTileTokens = 6;  // 2 × 6 vectors of integers and as many of floats are 24 registers
+// Of a tile: 2 × 12 sums, 2 vectors of weights and one of activations are 27 registers. Fewer sums would wait
+// for each other: two units with a latency of 5 cycles need 10 that are ready at any time.
+constexpr int kTileTokens = 12;
+size_t tile_bytes_plain(int64_t n_in);
 size_t tile_bytes_32(int64_t n_in);
 size_t tile_bytes_256(int64_t n_in);
+void pack_tile_plain(const void* rows, size_t stride, int64_t n_tokens, int64_t n_in, void* tile);
 void pack_tile_32(const void* rows, size_t stride, int64_t n_tokens, int64_t n_in, void* tile);
 void pack_tile_256(const void* rows, size_t stride, int64_t n_tokens, int64_t n_in, void* tile);
 
@@ -52,6 +59,8 @@ void soft_cap(float* x, float cap, int64_t n);
 void add(const float* x, float* y, int64_t n);
 void to_half(const float* x, uint16_t* y, int64_t n);
 void attention(const AttentionArguments&);
+void attention_block(const AttentionBlockArguments&);
+size_t attention_block_scratch(int64_t n_rows, int64_t key_dim, int64_t value_dim);
 
 /// For the innermost functions: a call would spill every vector register.
 #define INGOT_INLINE [[gnu::always_inline, maybe_unused]] static inline

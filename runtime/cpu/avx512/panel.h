@@ -1,13 +1,8 @@
 #pragma once
 // Products with many tokens, as BLAS does them: weights are unpacked once into a panel whose vectors hold one
 // step of 16 rows, so that a lane is an output and nothing is added up across lanes; the panel stays in the
-// first-level cache while all tokens pass by, kTileTokens at a time.
-//
-// A step is 4 inputs: VPDPBUSD multiplies 4 bytes of each of 16 rows with 4 bytes of one token, broadcast,
-// and adds the products to 16 sums of 32 bits. The activation is its unsigned operand, as x + 128, the weight
-// its signed one:
-//     Σ w x  =  Σ w (x + 128)  +  start,   start = -128 Σ w,
-// where `start` is known when the panel is made.
+// first-level cache while a block of tokens passes by, tile by tile. What the tiles have been given so far
+// waits in the second-level cache until the rows are at their end: outputs are written once.
 #include "runtime/cpu/avx512/avx512.h"
 
 namespace ingot::runtime::cpu::avx512 {
@@ -16,10 +11,19 @@ namespace {
 constexpr int kPanelLanes = 16;                          // rows of a vector
 constexpr int kPanelVectors = 2;                         // of rows
 constexpr int kPanelRows = kPanelVectors * kPanelLanes;  // 32
-constexpr int kPanelInputs = 512;                        // what fits into the first-level cache
 
-/// Sums of the outputs of a panel's rows and a tile's tokens.
-using TileSums = __m512[kPanelVectors][kTileTokens];
+/// Sums of the outputs of a panel's rows and the tokens of a tile.
+template <int kTokens>
+struct TileSums {
+    __m512 of[kPanelVectors][kTokens];
+};
+
+template <int kTokens>
+INGOT_INLINE void clear(TileSums<kTokens>& sums) {
+    for (int v = 0; v < kPanelVectors; ++v) {
+        for (int t = 0; t < kTokens; ++t) sums.of[v][t] = _mm512_setzero_ps();
+    }
+}
 
 /// 16 vectors of 16 numbers -> the 16 vectors of their first, second … numbers.
 INGOT_INLINE void transpose(__m512i (&rows)[16]) {
@@ -41,9 +45,8 @@ INGOT_INLINE void transpose(__m512i (&rows)[16]) {
         }
     }
     for (int j = 0; j < 8; ++j) {
-        const int to = j < 4 ? j : j + 0;
-        rows[to] = _mm512_shuffle_i32x4(eights[j], eights[j + 8], 0x88);
-        rows[to + 8] = _mm512_shuffle_i32x4(eights[j], eights[j + 8], 0xdd);
+        rows[j] = _mm512_shuffle_i32x4(eights[j], eights[j + 8], 0x88);
+        rows[j + 8] = _mm512_shuffle_i32x4(eights[j], eights[j + 8], 0xdd);
     }
 }
 
@@ -54,55 +57,95 @@ INGOT_INLINE void transpose(__m512 (&rows)[16]) {
     for (int i = 0; i < 16; ++i) rows[i] = _mm512_castsi512_ps(bits[i]);
 }
 
-/// -128 times the sums of the signed bytes of n steps.
-INGOT_INLINE __m512i start_of(const __m512i* steps, int n) {
-    __m512i sum = _mm512_setzero_si512();
-    for (int i = 0; i < n; ++i) sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(1), steps[i]);
-    return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(sum, 7));
+/// The row of a panel's lane: beyond the last row, the last one again, whose output is not stored.
+INGOT_INLINE const uint8_t* lane_row(const MatmulArguments& m, int64_t row) {
+    return row_of(m, row < m.n_rows ? row : m.n_rows - 1);
 }
 
-/// Four bytes, or one float, in all lanes.
-INGOT_INLINE __m512i spread(const void* four_bytes) {
-    int32_t value;
-    __builtin_memcpy(&value, four_bytes, sizeof value);
-    return _mm512_set1_epi32(value);
-}
-
-/// Adds `n_steps` steps of a panel and a tile to integer sums.
-template <int n_steps>
-INGOT_INLINE void multiply_steps(const __m512i* const (&weights)[kPanelVectors],
-                                 const uint8_t (*x)[kTileTokens][4],
-                                 __m512i (&sums)[kPanelVectors][kTileTokens]) {
-#pragma GCC unroll 8
-    for (int step = 0; step < n_steps; ++step) {
-        const __m512i first = weights[0][step], second = weights[1][step];
-        for (int t = 0; t < kTileTokens; ++t) {
-            const __m512i activations = spread(x[step][t]);
-            sums[0][t] = _mm512_dpbusd_epi32(sums[0][t], activations, first);
-            sums[1][t] = _mm512_dpbusd_epi32(sums[1][t], activations, second);
+/// Fetches the weights of the panel that comes next into the second-level cache, a few lines with each tile:
+/// pieces of 32 rows are too short for the processor's own prefetchers.
+class NextPanel {
+  public:
+    // The panel begins at this row and input, or at the next rows where the input is beyond the end.
+    INGOT_INLINE NextPanel make(const MatmulArguments& m, int64_t row, int64_t input, int64_t n_inputs,
+                                int64_t n_tiles) {
+        NextPanel next;
+        if (input >= m.n_in) {
+            input = 0;
+            row += kPanelRows;
+        }
+        const int64_t n_rows = m.n_rows - row < kPanelRows ? m.n_rows - row : kPanelRows;
+        if (n_rows <= 0) return next;
+        if (n_inputs > m.n_in - input) n_inputs = m.n_in - input;
+        next.row_ = row_of(m, row) + m.weight_stride * size_t(input) / size_t(m.n_in);
+        next.stride_ = m.weight_stride;
+        next.n_rows_ = n_rows;
+        next.row_bytes_ = int64_t(m.weight_stride * size_t(n_inputs) / size_t(m.n_in));
+        const int64_t n_lines = n_rows * (next.row_bytes_ / kLine + 1);
+        next.lines_each_ = (n_lines + n_tiles - 1) / n_tiles;
+        return next;
+    }
+    INGOT_INLINE void fetch(NextPanel& next) {
+        for (int64_t i = 0; i < next.lines_each_ && next.n_rows_ > 0; ++i) {
+            _mm_prefetch(next.row_ + next.at_, _MM_HINT_T1);
+            next.at_ += kLine;
+            if (next.at_ < next.row_bytes_ + kLine) continue;
+            next.at_ = 0;
+            next.row_ += next.stride_;
+            --next.n_rows_;
         }
     }
-}
 
-/// Writes the sums to the outputs, or adds them there.
-INGOT_INLINE void store_tile(const MatmulArguments& m, int64_t row, int64_t token, bool add,
-                             const TileSums& sums) {
+  private:
+    static constexpr int64_t kLine = 64;  // bytes
+    const uint8_t* row_ = nullptr;
+    size_t stride_ = 0;
+    int64_t n_rows_ = 0, row_bytes_ = 0, at_ = 0, lines_each_ = 0;
+};
+
+template <int kTokens>
+INGOT_INLINE void store_tile(const MatmulArguments& m, int64_t row, int64_t token,
+                             const TileSums<kTokens>& sums) {
     for (int v = 0; v < kPanelVectors; ++v) {
         const int64_t n_rows = m.n_rows - row - v * kPanelLanes;
         if (n_rows <= 0) break;
         const __mmask16 mask = lanes(n_rows);
-        for (int t = 0; t < kTileTokens && token + t < m.n_tokens; ++t) {
-            float* to = m.output + (token + t) * m.output_stride + row + v * kPanelLanes;
-            __m512 value = sums[v][t];
-            if (add) value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask, to));
-            _mm512_mask_storeu_ps(to, mask, value);
+        for (int t = 0; t < kTokens && token + t < m.n_tokens; ++t) {
+            _mm512_mask_storeu_ps(m.output + (token + t) * m.output_stride + row + v * kPanelLanes, mask,
+                                  sums.of[v][t]);
         }
     }
 }
 
-/// The row of a panel's lane: beyond the last row, the last one again, whose output is not stored.
-INGOT_INLINE const uint8_t* lane_row(const MatmulArguments& m, int64_t row) {
-    return row_of(m, row < m.n_rows ? row : m.n_rows - 1);
+/// The product by panels of one kind. `Panel` holds kInputs inputs of kPanelRows rows, and says
+///     unpack(panel, m, row, input, n)                  from these rows and inputs, n ≤ kInputs
+///     multiply(panel, tile, input, n, is_first, sums)  sums (set if is_first) += panel · n inputs of a tile
+template <typename Panel>
+static void multiply_panels(const MatmulArguments& m) {
+    constexpr int64_t kBlockTokens =
+        512;  // 64 KiB of sums; their activations are as much for each 128 inputs
+    constexpr int64_t kTokens = Panel::kTokens;
+    constexpr int64_t kBlockTiles = (kBlockTokens + kTokens - 1) / kTokens;
+    Panel panel;
+    TileSums<kTokens> sums[kBlockTiles];
+    const int64_t n_tiles = (m.n_tokens + kTokens - 1) / kTokens;
+    for (int64_t first = 0; first < n_tiles; first += kBlockTiles) {
+        const int64_t end = n_tiles - first < kBlockTiles ? n_tiles : first + kBlockTiles;
+        for (int64_t row = 0; row < m.n_rows; row += kPanelRows) {
+            for (int64_t input = 0; input < m.n_in; input += Panel::kInputs) {
+                const int64_t n = m.n_in - input < Panel::kInputs ? m.n_in - input : Panel::kInputs;
+                Panel::unpack(panel, m, row, input, n);
+                NextPanel next = NextPanel::make(m, row, input + Panel::kInputs, Panel::kInputs, end - first);
+                for (int64_t tile = first; tile < end; ++tile) {
+                    NextPanel::fetch(next);
+                    Panel::multiply(panel, activations_of(m, tile), input, n, input == 0, sums[tile - first]);
+                }
+            }
+            for (int64_t tile = first; tile < end; ++tile) {
+                store_tile(m, row, tile * kTokens, sums[tile - first]);
+            }
+        }
+    }
 }
 
 }  // namespace

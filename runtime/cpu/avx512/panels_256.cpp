@@ -1,24 +1,40 @@
-// Products with many tokens for the layouts with super-blocks of 256 elements; see panel.h.
+// Products with many tokens for the layouts with super-blocks of 256 elements; see panel_int8.h.
 //
-// The integer sums of a group (16 or 32 elements with one scale) become floats and are added up with their
-// scales; the minimums of a super-block meet the sums of the activations in 32-bit integers; the scale of the
-// activations comes last, once for a super-block.
+// Where the scale of a group times a quant fits into 8 bits (Q2_K, Q3_K), the panel holds these products, and
+// the integers of a super-block are added up to its end. Elsewhere the integer sums of a group (16 or 32
+// elements with one scale) become floats and are added up with their scales. The minimums of a super-block
+// meet the sums of the activations in 32-bit integers; the scale of the activations comes last, once for a
+// super-block.
+#include <type_traits>
+
 #include "runtime/cpu/avx512/layouts_256.h"
-#include "runtime/cpu/avx512/panel.h"
+#include "runtime/cpu/avx512/panel_int8.h"
 
 namespace ingot::runtime::cpu::avx512 {
 namespace {
 
 constexpr int kSteps = 64;  // of a super-block
-constexpr int kPanelBlocks = kPanelInputs / 256;
+constexpr int kPanelBlocks = kInt8PanelInputs / 256;
+
+/// Q2_K: 15 * 3. Q3_K: -32 * -4 = 128 fits only with its sign turned, so all signs are.
+template <typename Layout>
+constexpr bool kScalesInQuants = std::is_same_v<Layout, Q2_K> || std::is_same_v<Layout, Q3_K>;
+
+/// Groups whose integer sums are made floats.
+template <typename Layout>
+constexpr int kGroupsOf = kScalesInQuants<Layout> ? 1 : 256 / Layout::kGroup;
+
+/// Pairs of minimums, or none.
+template <typename Layout>
+constexpr int kMinimumPairsOf = Layout::kHasMin ? 128 / Layout::kGroup : 0;
 
 /// One super-block of 16 rows: w = scales[group] * q - dmin * minimum.
-template <int kGroups>
+template <typename Layout>
 struct PanelBlock {
     __m512i quants[kSteps];  // q, signed bytes
-    __m512i start[kGroups];
-    __m512 scales[kGroups];
-    __m512i minimums[kGroups / 2];  // pairs of 16 bits
+    __m512i start[kGroupsOf<Layout>];
+    __m512 scales[kGroupsOf<Layout>];
+    __m512i minimums[kMinimumPairsOf<Layout> + 1];  // pairs of 16 bits
     __m512 dmin;
 };
 
@@ -30,9 +46,6 @@ struct TileBlock {
     float scales[kTileTokens];
 };
 
-template <typename Layout>
-constexpr int kGroupsOf = 256 / Layout::kGroup;
-
 /// 16 numbers of 16 bits, of which every second counts where groups have 32 elements, in the lower lanes.
 template <typename Layout>
 INGOT_INLINE __m256i one_per_group(__m256i sixteen) {
@@ -40,22 +53,43 @@ INGOT_INLINE __m256i one_per_group(__m256i sixteen) {
     return _mm256_zextsi128_si256(_mm256_cvtepi32_epi16(sixteen));
 }
 
+/// Each byte times the 16-bit number above it, modulo 256.
+INGOT_INLINE __m512i multiply_bytes(__m512i bytes, __m512i factors) {
+    const __m512i low = _mm512_set1_epi16(0xff);
+    const __m512i even = _mm512_mullo_epi16(_mm512_and_si512(bytes, low), factors);
+    const __m512i odd = _mm512_mullo_epi16(_mm512_andnot_si512(low, bytes), factors);
+    return and_or(even, low, odd);
+}
+
 /// Unpacks super-block b of 16 rows.
 template <typename Layout>
-static void unpack(const MatmulArguments& m, int64_t row, int64_t b, PanelBlock<kGroupsOf<Layout>>& panel) {
+static void unpack(const MatmulArguments& m, int64_t row, int64_t b, PanelBlock<Layout>& panel) {
     using Block = typename Layout::Block;
     constexpr int kGroups = kGroupsOf<Layout>;
     constexpr int kGroupSteps = kSteps / kGroups;
     __m512i quants[4][16], minimums[16];
     __m512 scales[16];
-    alignas(64) float dmin[16];
+    alignas(64) float d[16], dmin[16];
     const __m512i zero = _mm512_set1_epi8(char(Layout::kZero));
     for (int lane = 0; lane < kPanelLanes; ++lane) {
         Parts parts;
         Layout::take_apart(reinterpret_cast<const Block*>(lane_row(m, row + lane))[b], parts);
-        for (int k = 0; k < 4; ++k) quants[k][lane] = _mm512_sub_epi8(parts.quants[k], zero);
-        scales[lane] = _mm512_mul_ps(
-            parts.d, _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(one_per_group<Layout>(parts.scales))));
+        if constexpr (kScalesInQuants<Layout> && Layout::kZero != 0) {  // turns the signs
+            parts.scales = _mm256_sub_epi16(_mm256_setzero_si256(), parts.scales);
+            parts.d = _mm512_sub_ps(_mm512_setzero_ps(), parts.d);
+        }
+        for (int k = 0; k < 4; ++k) {
+            quants[k][lane] = _mm512_sub_epi8(parts.quants[k], zero);
+            if constexpr (kScalesInQuants<Layout>) {
+                quants[k][lane] = multiply_bytes(quants[k][lane], scales_of_pairs(parts, k));
+            }
+        }
+        if constexpr (kScalesInQuants<Layout>) {
+            d[lane] = _mm512_cvtss_f32(parts.d);
+        } else {
+            scales[lane] = _mm512_mul_ps(
+                parts.d, _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(one_per_group<Layout>(parts.scales))));
+        }
         if constexpr (Layout::kHasMin) {
             minimums[lane] = _mm512_zextsi256_si512(one_per_group<Layout>(parts.minimums));
             dmin[lane] = _mm512_cvtss_f32(parts.dmin);
@@ -65,85 +99,110 @@ static void unpack(const MatmulArguments& m, int64_t row, int64_t b, PanelBlock<
         transpose(quants[k]);
         for (int step = 0; step < 16; ++step) panel.quants[16 * k + step] = quants[k][step];
     }
-    transpose(scales);
+    if constexpr (kScalesInQuants<Layout>) {
+        panel.scales[0] = _mm512_load_ps(d);
+    } else {
+        transpose(scales);
+        for (int group = 0; group < kGroups; ++group) panel.scales[group] = scales[group];
+    }
     for (int group = 0; group < kGroups; ++group) {
-        panel.scales[group] = scales[group];
         panel.start[group] = start_of(panel.quants + group * kGroupSteps, kGroupSteps);
     }
     if constexpr (Layout::kHasMin) {
         transpose(minimums);
-        for (int pair = 0; pair < kGroups / 2; ++pair) panel.minimums[pair] = minimums[pair];
+        for (int pair = 0; pair < kMinimumPairsOf<Layout>; ++pair) panel.minimums[pair] = minimums[pair];
         panel.dmin = _mm512_load_ps(dmin);
     }
 }
 
-/// Adds a super-block of a panel times that of a tile.
-// Not inline: it needs every register.
 template <typename Layout>
-[[gnu::noinline]] static void multiply(
-    const PanelBlock<kGroupsOf<Layout>> (&panel)[kPanelVectors][kPanelBlocks], int b, const TileBlock& tile,
-    TileSums& result) {
+using PanelBlocks = PanelBlock<Layout>[kPanelVectors];
+using Sums = TileSums<kTileTokens>;
+
+/// sums += Σ over groups of scale * Σ q u.
+// Not inline: it needs every register for the integers.
+template <typename Layout>
+[[gnu::noinline]] static void add_groups(const PanelBlocks<Layout>& panel, const TileBlock& tile,
+                                         Sums& sums) {
     constexpr int kGroups = kGroupsOf<Layout>;
     constexpr int kGroupSteps = kSteps / kGroups;
-    TileSums sums;  // in registers
-    for (int v = 0; v < kPanelVectors; ++v) {
-        for (int t = 0; t < kTileTokens; ++t) sums[v][t] = _mm512_setzero_ps();
-    }
     __m512i dots[kPanelVectors][kTileTokens];
 #pragma GCC unroll 1
     for (int group = 0; group < kGroups; ++group) {
         for (int v = 0; v < kPanelVectors; ++v) {
-            for (int t = 0; t < kTileTokens; ++t) dots[v][t] = panel[v][b].start[group];
+            for (int t = 0; t < kTileTokens; ++t) dots[v][t] = panel[v].start[group];
         }
         const int step = group * kGroupSteps;
-        multiply_steps<kGroupSteps>({panel[0][b].quants + step, panel[1][b].quants + step},
-                                    tile.quants + step, dots);
+        multiply_steps<kGroupSteps>({panel[0].quants + step, panel[1].quants + step}, tile.quants + step,
+                                    dots);
+        leave_in_memory(&sums);
         for (int v = 0; v < kPanelVectors; ++v) {
+            const __m512 scale = panel[v].scales[group];
             for (int t = 0; t < kTileTokens; ++t) {
-                sums[v][t] =
-                    _mm512_fmadd_ps(panel[v][b].scales[group], _mm512_cvtepi32_ps(dots[v][t]), sums[v][t]);
+                sums.of[v][t] = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(dots[v][t]), sums.of[v][t]);
             }
         }
+        leave_in_memory(&sums);
     }
-    if constexpr (Layout::kHasMin) {
-        const auto* x = Layout::kGroup == 16 ? tile.sums_16 : tile.sums_32;
-        for (int v = 0; v < kPanelVectors; ++v) {
-            for (int t = 0; t < kTileTokens; ++t) {
-                dots[v][t] = _mm512_setzero_si512();
-                for (int pair = 0; pair < kGroups / 2; ++pair) {
-                    dots[v][t] =
-                        _mm512_dpwssd_epi32(dots[v][t], panel[v][b].minimums[pair], spread(x[pair][t]));
-                }
-                sums[v][t] = _mm512_fnmadd_ps(panel[v][b].dmin, _mm512_cvtepi32_ps(dots[v][t]), sums[v][t]);
-            }
+}
+
+/// sums -= dmin * Σ over groups of minimum * Σ (u - 128)
+template <typename Layout>
+[[gnu::noinline]] static void subtract_minimums(const PanelBlocks<Layout>& panel, const TileBlock& tile,
+                                                Sums& sums) {
+    const auto* x = Layout::kGroup == 16 ? tile.sums_16 : tile.sums_32;
+    __m512i dots[kPanelVectors][kTileTokens];
+    for (int v = 0; v < kPanelVectors; ++v) {
+        for (int t = 0; t < kTileTokens; ++t) dots[v][t] = _mm512_setzero_si512();
+    }
+#pragma GCC unroll 8
+    for (int pair = 0; pair < kMinimumPairsOf<Layout>; ++pair) {
+        const __m512i first = panel[0].minimums[pair], second = panel[1].minimums[pair];
+        for (int t = 0; t < kTileTokens; ++t) {
+            const __m512i pair_sums = spread(x[pair][t]);
+            add_pair_products(dots[0][t], pair_sums, first);
+            add_pair_products(dots[1][t], pair_sums, second);
         }
     }
+    leave_in_memory(&sums);
     for (int v = 0; v < kPanelVectors; ++v) {
         for (int t = 0; t < kTileTokens; ++t) {
-            result[v][t] = _mm512_fmadd_ps(sums[v][t], _mm512_set1_ps(tile.scales[t]), result[v][t]);
+            sums.of[v][t] = _mm512_fnmadd_ps(panel[v].dmin, _mm512_cvtepi32_ps(dots[v][t]), sums.of[v][t]);
         }
     }
 }
 
 template <typename Layout>
-static void multiply_panels(const MatmulArguments& m) {
-    PanelBlock<kGroupsOf<Layout>> panel[kPanelVectors][kPanelBlocks];
-    const int64_t n_blocks = m.n_in / 256;
-    for (int64_t row = 0; row < m.n_rows; row += kPanelRows) {
-        for (int64_t b = 0; b < n_blocks; b += kPanelBlocks) {
-            const int n = int(n_blocks - b < kPanelBlocks ? n_blocks - b : kPanelBlocks);
+struct Panel {
+    static constexpr int64_t kTokens = kTileTokens;
+    static constexpr int64_t kInputs = kInt8PanelInputs;
+    PanelBlocks<Layout> blocks[kPanelBlocks];
+
+    INGOT_INLINE void unpack(Panel& panel, const MatmulArguments& m, int64_t row, int64_t input, int64_t n) {
+        for (int64_t i = 0; i < n / 256; ++i) {
             for (int v = 0; v < kPanelVectors; ++v) {
-                for (int i = 0; i < n; ++i) unpack<Layout>(m, row + v * kPanelLanes, b + i, panel[v][i]);
-            }
-            for (int64_t token = 0; token < m.n_tokens; token += kTileTokens) {
-                const auto* tile = reinterpret_cast<const TileBlock*>(activations_of(m, token / kTileTokens));
-                TileSums sums = {};
-                for (int i = 0; i < n; ++i) multiply<Layout>(panel, i, tile[b + i], sums);
-                store_tile(m, row, token, b > 0, sums);
+                avx512::unpack<Layout>(m, row + v * kPanelLanes, input / 256 + i, panel.blocks[i][v]);
             }
         }
     }
-}
+    INGOT_INLINE void multiply(const Panel& panel, const uint8_t* tile, int64_t input, int64_t n,
+                               bool is_first, Sums& sums) {
+        const auto* blocks = reinterpret_cast<const TileBlock*>(tile) + input / 256;
+        if (is_first) clear(sums);
+        for (int64_t i = 0; i < n / 256; ++i) {
+            Sums of_block;
+            clear(of_block);
+            add_groups<Layout>(panel.blocks[i], blocks[i], of_block);
+            if constexpr (Layout::kHasMin) subtract_minimums<Layout>(panel.blocks[i], blocks[i], of_block);
+            for (int v = 0; v < kPanelVectors; ++v) {
+                for (int t = 0; t < kTileTokens; ++t) {
+                    const __m512 scale = _mm512_set1_ps(blocks[i].scales[t]);
+                    sums.of[v][t] = _mm512_fmadd_ps(of_block.of[v][t], scale, sums.of[v][t]);
+                }
+            }
+        }
+    }
+};
 
 }  // namespace
 
@@ -175,19 +234,19 @@ void pack_tile_256(const void* rows, size_t stride, int64_t n_tokens, int64_t n_
 }
 
 void panels_q2_k(const MatmulArguments& m) {
-    multiply_panels<Q2_K>(m);
+    multiply_panels<Panel<Q2_K>>(m);
 }
 void panels_q3_k(const MatmulArguments& m) {
-    multiply_panels<Q3_K>(m);
+    multiply_panels<Panel<Q3_K>>(m);
 }
 void panels_q4_k(const MatmulArguments& m) {
-    multiply_panels<Q4_K>(m);
+    multiply_panels<Panel<Q4_K>>(m);
 }
 void panels_q5_k(const MatmulArguments& m) {
-    multiply_panels<Q5_K>(m);
+    multiply_panels<Panel<Q5_K>>(m);
 }
 void panels_q6_k(const MatmulArguments& m) {
-    multiply_panels<Q6_K>(m);
+    multiply_panels<Panel<Q6_K>>(m);
 }
 
 }  // namespace ingot::runtime::cpu::avx512

@@ -1,17 +1,27 @@
-// Products with many tokens for the layouts whose scales each cover 32 elements; see panel.h.
+// Products with many tokens for the layouts whose scales each cover 32 elements; see panel_int8.h.
+//
+// A sum of a block's products, n, has to become a float and be multiplied with two scales. The sums start at
+// the bits of the float 1.5 * 2^23, whose last bit counts 1: then they are, read as a float, 1.5 * 2^23 + n,
+// and one multiply-add takes the start away while it multiplies:
+//     (1.5 * 2^23 + n) * scale - 1.5 * 2^23 * scale = n * scale
+// with one rounding, if 1.5 * 2^23 * scale is exact: so the last two bits of the activations' scales are
+// zero.
 #include "runtime/cpu/avx512/layouts_32.h"
-#include "runtime/cpu/avx512/panel.h"
+#include "runtime/cpu/avx512/panel_int8.h"
 
 namespace ingot::runtime::cpu::avx512 {
 namespace {
 
-constexpr int kSteps = 8;                        // of a block of 32 inputs
-constexpr int kPanelBlocks = kPanelInputs / 32;  // 16: their factors are one vector of each row
+constexpr int kSteps = 8;                            // of a block of 32 inputs
+constexpr int kPanelBlocks = kInt8PanelInputs / 32;  // 16: their factors are one vector of each row
+
+constexpr int32_t kStartBits = 0x4b400000;
+constexpr float kStartValue = 0x1.8p23f;  // the float of these bits
 
 /// One block of 16 rows: w = scale * q + offset.
 struct PanelBlock {
     __m512i quants[kSteps];  // q, signed bytes
-    __m512i start;
+    __m512i start;           // with kStartBits
     __m512 scale;
     __m512 offset;  // of layouts with minimums
 };
@@ -19,7 +29,8 @@ struct PanelBlock {
 /// One block of a tile's tokens: x ≈ scale * (u - 128), sum = scale * Σ (u - 128).
 struct TileBlock {
     uint8_t quants[kSteps][kTileTokens][4];  // u
-    float scales[kTileTokens];
+    float scales[kTileTokens];               // with 22 significant bits
+    float starts[kTileTokens];               // -kStartValue * scale
     float sums[kTileTokens];
 };
 
@@ -39,7 +50,8 @@ static void unpack(const MatmulArguments& m, int64_t row, int64_t b, int n, Pane
         transpose(steps);
         for (int j = 0; j < 2 && i + j < n; ++j) {
             for (int step = 0; step < kSteps; ++step) panel[i + j].quants[step] = steps[kSteps * j + step];
-            panel[i + j].start = start_of(steps + kSteps * j, kSteps);
+            panel[i + j].start =
+                _mm512_add_epi32(start_of(steps + kSteps * j, kSteps), _mm512_set1_epi32(kStartBits));
         }
     }
     __m512 scales[16], offsets[16];
@@ -57,51 +69,48 @@ static void unpack(const MatmulArguments& m, int64_t row, int64_t b, int n, Pane
 // Not inline: it needs every register.
 template <bool kHasMin>
 [[gnu::noinline]] static void multiply(const PanelBlock (&panel)[kPanelVectors][kPanelBlocks],
-                                       const TileBlock* tile, int n, TileSums& result) {
-    TileSums sums;  // in registers
-    for (int v = 0; v < kPanelVectors; ++v) {
-        for (int t = 0; t < kTileTokens; ++t) sums[v][t] = _mm512_setzero_ps();
-    }
-    for (int b = 0; b < n; ++b) {
-        __m512i dots[kPanelVectors][kTileTokens];
+                                       const TileBlock* tile, int64_t n, bool is_first,
+                                       TileSums<kTileTokens>& result) {
+    if (is_first) clear(result);
+    for (int64_t b = 0; b < n; ++b) {
+        __m512i dots[kPanelVectors][kTileTokens];  // in registers
         for (int v = 0; v < kPanelVectors; ++v) {
             for (int t = 0; t < kTileTokens; ++t) dots[v][t] = panel[v][b].start;
         }
         multiply_steps<kSteps>({panel[0][b].quants, panel[1][b].quants}, tile[b].quants, dots);
+        leave_in_memory(&result);
         for (int t = 0; t < kTileTokens; ++t) {
             const __m512 scale = _mm512_set1_ps(tile[b].scales[t]);
+            const __m512 start = _mm512_set1_ps(tile[b].starts[t]);
             for (int v = 0; v < kPanelVectors; ++v) {
-                sums[v][t] = _mm512_fmadd_ps(_mm512_mul_ps(panel[v][b].scale, scale),
-                                             _mm512_cvtepi32_ps(dots[v][t]), sums[v][t]);
+                const __m512 scaled = _mm512_fmadd_ps(_mm512_castsi512_ps(dots[v][t]), scale, start);
+                __m512 sum = _mm512_fmadd_ps(panel[v][b].scale, scaled, result.of[v][t]);
                 if constexpr (kHasMin) {
-                    sums[v][t] =
-                        _mm512_fmadd_ps(panel[v][b].offset, _mm512_set1_ps(tile[b].sums[t]), sums[v][t]);
+                    sum = _mm512_fmadd_ps(panel[v][b].offset, _mm512_set1_ps(tile[b].sums[t]), sum);
                 }
+                result.of[v][t] = sum;
             }
         }
-    }
-    for (int v = 0; v < kPanelVectors; ++v) {
-        for (int t = 0; t < kTileTokens; ++t) result[v][t] = sums[v][t];
     }
 }
 
 template <typename Layout>
-static void multiply_panels(const MatmulArguments& m) {
-    PanelBlock panel[kPanelVectors][kPanelBlocks];
-    const int64_t n_blocks = m.n_in / 32;
-    for (int64_t row = 0; row < m.n_rows; row += kPanelRows) {
-        for (int64_t b = 0; b < n_blocks; b += kPanelBlocks) {
-            const int n = int(n_blocks - b < kPanelBlocks ? n_blocks - b : kPanelBlocks);
-            for (int v = 0; v < kPanelVectors; ++v) unpack<Layout>(m, row + v * kPanelLanes, b, n, panel[v]);
-            for (int64_t token = 0; token < m.n_tokens; token += kTileTokens) {
-                const uint8_t* tile = activations_of(m, token / kTileTokens);
-                TileSums sums;
-                multiply<Layout::kHasMin>(panel, reinterpret_cast<const TileBlock*>(tile) + b, n, sums);
-                store_tile(m, row, token, b > 0, sums);
-            }
+struct Panel {
+    static constexpr int64_t kTokens = kTileTokens;
+    static constexpr int64_t kInputs = kInt8PanelInputs;
+    PanelBlock blocks[kPanelVectors][kPanelBlocks];
+
+    INGOT_INLINE void unpack(Panel& panel, const MatmulArguments& m, int64_t row, int64_t input, int64_t n) {
+        for (int v = 0; v < kPanelVectors; ++v) {
+            avx512::unpack<Layout>(m, row + v * kPanelLanes, input / 32, int(n / 32), panel.blocks[v]);
         }
     }
-}
+    INGOT_INLINE void multiply(const Panel& panel, const uint8_t* tile, int64_t input, int64_t n,
+                               bool is_first, TileSums<kTileTokens>& sums) {
+        avx512::multiply<Layout::kHasMin>(panel.blocks, reinterpret_cast<const TileBlock*>(tile) + input / 32,
+                                          n / 32, is_first, sums);
+    }
+};
 
 }  // namespace
 
@@ -123,32 +132,38 @@ void pack_tile_32(const void* rows, size_t stride, int64_t n_tokens, int64_t n_i
                 four ^= 0x80808080;
                 __builtin_memcpy(blocks[b].quants[step][t], &four, sizeof four);
             }
-            blocks[b].scales[t] = x.scales[b];
+            uint32_t bits;
+            __builtin_memcpy(&bits, x.scales + b, sizeof bits);
+            bits = (bits + 2) & ~3u;  // round to 22 bits
+            float scale;
+            __builtin_memcpy(&scale, &bits, sizeof scale);
+            blocks[b].scales[t] = scale;
+            blocks[b].starts[t] = -kStartValue * scale;
             blocks[b].sums[t] = x.sums[b];
         }
     }
 }
 
 void panels_q4_0(const MatmulArguments& m) {
-    multiply_panels<Q4_0>(m);
+    multiply_panels<Panel<Q4_0>>(m);
 }
 void panels_q4_1(const MatmulArguments& m) {
-    multiply_panels<Q4_1>(m);
+    multiply_panels<Panel<Q4_1>>(m);
 }
 void panels_q5_0(const MatmulArguments& m) {
-    multiply_panels<Q5_0>(m);
+    multiply_panels<Panel<Q5_0>>(m);
 }
 void panels_q5_1(const MatmulArguments& m) {
-    multiply_panels<Q5_1>(m);
+    multiply_panels<Panel<Q5_1>>(m);
 }
 void panels_q8_0(const MatmulArguments& m) {
-    multiply_panels<Q8_0>(m);
+    multiply_panels<Panel<Q8_0>>(m);
 }
 void panels_iq4_nl(const MatmulArguments& m) {
-    multiply_panels<IQ4_NL>(m);
+    multiply_panels<Panel<IQ4_NL>>(m);
 }
 void panels_iq4_xs(const MatmulArguments& m) {
-    multiply_panels<IQ4_XS>(m);
+    multiply_panels<Panel<IQ4_XS>>(m);
 }
 
 }  // namespace ingot::runtime::cpu::avx512

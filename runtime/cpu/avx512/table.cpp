@@ -4,9 +4,9 @@
 namespace ingot::runtime::cpu {
 
 static constexpr Kernels::Matmul kMatmuls[] = {
-    {TensorType::F32, ActivationForm::F32, avx512::matmul_f32},
-    {TensorType::F16, ActivationForm::F32, avx512::matmul_f16},
-    {TensorType::BF16, ActivationForm::F32, avx512::matmul_bf16},
+    {TensorType::F32, ActivationForm::F32, avx512::matmul_f32, avx512::panels_f32},
+    {TensorType::F16, ActivationForm::F32, avx512::matmul_f16, avx512::panels_f16},
+    {TensorType::BF16, ActivationForm::F32, avx512::matmul_bf16, avx512::panels_bf16},
     {TensorType::Q4_0, ActivationForm::Q8_0, avx512::matmul_q4_0, avx512::panels_q4_0},
     {TensorType::Q4_1, ActivationForm::Q8_0, avx512::matmul_q4_1, avx512::panels_q4_1},
     {TensorType::Q5_0, ActivationForm::Q8_0, avx512::matmul_q5_0, avx512::panels_q5_0},
@@ -25,8 +25,9 @@ constinit const Kernels kAvx512Kernels = {
     .name = "avx512",
     .supported = avx512_supported,
     .matmuls = kMatmuls,
-    .tiles_q8_0 = {avx512::kTileTokens, 8, avx512::tile_bytes_32, avx512::pack_tile_32},
-    .tiles_q8_k = {avx512::kTileTokens, 8, avx512::tile_bytes_256, avx512::pack_tile_256},
+    .tiles = {{avx512::kTileTokens, 8, avx512::tile_bytes_plain, avx512::pack_tile_plain},
+              {avx512::kTileTokens, 8, avx512::tile_bytes_32, avx512::pack_tile_32},
+              {avx512::kTileTokens, 8, avx512::tile_bytes_256, avx512::pack_tile_256}},
     .quantize_q8_0 = avx512::quantize_q8_0,
     .quantize_q8_k = avx512::quantize_q8_k,
     .rms_norm = avx512::rms_norm,
@@ -36,6 +37,8 @@ constinit const Kernels kAvx512Kernels = {
     .add = avx512::add,
     .to_half = avx512::to_half,
     .attention = avx512::attention,
+    .attention_block = avx512::attention_block,
+    .attention_block_scratch = avx512::attention_block_scratch,
 };
 
 }  // namespace ingot::runtime::cpu
