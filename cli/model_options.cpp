@@ -6,6 +6,7 @@
 
 #include "format/error.h"
 #include "runtime/cpu/cpu_backend.h"
+#include "runtime/gpu/gpu_backend.h"
 
 namespace ingot::cli {
 
@@ -18,12 +19,14 @@ void add_device_options(CLI::App& command, DeviceOptions& options) {
     command.add_option("--threads", options.n_threads, "Threads; one per physical core if not given")
         ->check(in_range(1, 1024))
         ->type_name("N");
-    command.add_option("--device", options.device, "auto or cpu")
-        ->check(CLI::IsMember({"auto", "cpu"}).description(""))
+    command.add_option("--device", options.device, "auto, cpu, or emulator: a GPU in software")
+        ->check(CLI::IsMember({"auto", "cpu", "emulator"}).description(""))
         ->type_name("NAME");
 }
 
 std::unique_ptr<runtime::Backend> open_device(const DeviceOptions& options) {
+    if (runtime::gpu::is_device_name(options.device))
+        return std::make_unique<runtime::GpuBackend>(runtime::gpu::open_device(options.device));
     return std::make_unique<runtime::CpuBackend>(options.n_threads);
 }
 

@@ -1,0 +1,153 @@
+#include "runtime/gpu/emulator/group.h"
+
+#include <cmath>
+#include <utility>
+
+#include "format/error.h"
+
+namespace ingot::runtime::gpu::emulator {
+namespace {
+
+bool same_place(const std::source_location& a, const std::source_location& b) {
+    return a.line() == b.line() && a.column() == b.column() &&
+           std::string_view(a.file_name()) == b.file_name();
+}
+
+}  // namespace
+
+void Group::run(const char* kernel, Body body, const void* arguments, const Grid& grid) {
+    if (grid.n_threads == 0 || grid.n_threads % kLanes != 0 || grid.n_threads > 1024)
+        fail("kernel {}: groups of {} threads; expected a multiple of {} up to 1024", kernel, grid.n_threads,
+             kLanes);
+    n_threads_ = grid.n_threads;
+    body_ = body;
+    arguments_ = arguments;
+    while (lanes_.size() < n_threads_) lanes_.push_back(std::make_unique<Lane>());
+    now_.kernel = kernel;
+    now_.launch_begin = ++now_.interval;
+    struct Running {
+        explicit Running(Group* group) { running_group = group; }
+        ~Running() { running_group = nullptr; }
+    } const running(this);
+    for (now_.z = 0; now_.z < grid.z; ++now_.z) {
+        for (now_.y = 0; now_.y < grid.y; ++now_.y) {
+            for (now_.x = 0; now_.x < grid.x; ++now_.x) run_group();
+        }
+    }
+}
+
+// The body of a fibre. An error ends the launch: fibres that are still waiting are never resumed.
+void Group::run_lane(void* of) {
+    Lane& lane = *static_cast<Lane*>(of);
+    try {
+        lane.group->body_(lane.group->arguments_, *lane.group);
+    } catch (...) {
+        lane.group->error_ = std::current_exception();
+    }
+    lane.state = State::Done;
+}
+
+void Group::run_group() {
+    now_.group_begin = ++now_.interval;
+    for (uint32_t i = 0; i < n_threads_; ++i) {
+        lane(i).group = this;
+        lane(i).state = State::Runs;
+        lane(i).fibre.start(run_lane, &lane(i));
+    }
+    for (;;) {
+        for (uint32_t first = 0; first < n_threads_; first += kLanes) run_warp(first);
+        // Every thread is done or waits at a barrier: at the same one, or it is a mistake.
+        uint32_t n_waiting = 0;
+        for (uint32_t i = 0; i < n_threads_; ++i) n_waiting += lane(i).state == State::AtBarrier;
+        if (n_waiting == 0) return;
+        const Lane* one = nullptr;
+        for (uint32_t i = 0; i < n_threads_; ++i) {
+            now_.thread = i;
+            if (lane(i).state != State::AtBarrier) {
+                fail("{}: ends without the barrier at which {} of the group's {} threads wait", now_.place(),
+                     n_waiting, n_threads_);
+            }
+            if (one == nullptr) one = &lane(i);
+            if (!same_place(one->where, lane(i).where)) {
+                fail("{}: waits at the barrier of line {}, thread 0 at that of line {}", now_.place(),
+                     lane(i).where.line(), one->where.line());
+            }
+        }
+        ++now_.interval;
+        for (uint32_t i = 0; i < n_threads_; ++i) lane(i).state = State::Runs;
+    }
+}
+
+// Until all its lanes are done or at a barrier.
+void Group::run_warp(uint32_t first) {
+    for (;;) {
+        for (uint32_t i = first; i < first + kLanes; ++i) {
+            if (lane(i).state != State::Runs) continue;
+            now_.thread = i;
+            lane(i).fibre.resume();
+            if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+        }
+        uint32_t n_exchanging = 0;
+        for (uint32_t i = first; i < first + kLanes; ++i) n_exchanging += lane(i).state == State::AtExchange;
+        if (n_exchanging == 0) return;
+        complete_exchange(first);
+    }
+}
+
+void Group::complete_exchange(uint32_t first) {
+    const Lane& one = lane(first);
+    for (uint32_t i = first; i < first + kLanes; ++i) {
+        now_.thread = i;
+        const Lane& other = lane(i);
+        if (other.state != State::AtExchange || other.kind != one.kind ||
+            !same_place(other.where, one.where)) {
+            fail("{}: is not at the exchange of line {} with the other lanes of its warp", now_.place(),
+                 (one.state == State::AtExchange ? one : other).where.line());
+        }
+    }
+    uint32_t values[kLanes];
+    for (uint32_t i = 0; i < kLanes; ++i) values[i] = lane(first + i).value;
+    if (one.kind == Exchange::Sum || one.kind == Exchange::Max) {
+        // The order in which hardware without an instruction for it would add: halves, quarters …
+        float reduced[kLanes];
+        for (uint32_t i = 0; i < kLanes; ++i) reduced[i] = __builtin_bit_cast(float, values[i]);
+        for (uint32_t n = kLanes / 2; n > 0; n /= 2) {
+            for (uint32_t i = 0; i < n; ++i) {
+                reduced[i] = one.kind == Exchange::Sum ? reduced[i] + reduced[i + n]
+                                                       : std::fmax(reduced[i], reduced[i + n]);
+            }
+        }
+        for (uint32_t i = 0; i < kLanes; ++i)
+            lane(first + i).result = __builtin_bit_cast(uint32_t, reduced[0]);
+    } else {
+        for (uint32_t i = 0; i < kLanes; ++i) {
+            Lane& to = lane(first + i);
+            const uint32_t from = one.kind == Exchange::Shuffle ? to.parameter : i ^ to.parameter;
+            now_.thread = first + i;
+            if (from >= kLanes) fail("{}: asks for the value of lane {}", now_.place(), from);
+            to.result = values[from];
+        }
+    }
+    for (uint32_t i = first; i < first + kLanes; ++i) lane(i).state = State::Runs;
+}
+
+void Group::barrier(const std::source_location& where) {
+    Lane& me = lane(now_.thread);
+    me.where = where;
+    me.state = State::AtBarrier;
+    me.fibre.stop();
+}
+
+uint32_t Group::exchange(Exchange kind, uint32_t value, uint32_t parameter,
+                         const std::source_location& where) {
+    Lane& me = lane(now_.thread);
+    me.where = where;
+    me.kind = kind;
+    me.value = value;
+    me.parameter = parameter;
+    me.state = State::AtExchange;
+    me.fibre.stop();
+    return me.result;
+}
+
+}  // namespace ingot::runtime::gpu::emulator

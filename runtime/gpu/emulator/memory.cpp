@@ -1,0 +1,148 @@
+#include "runtime/gpu/emulator/memory.h"
+
+#include <algorithm>
+#include <new>
+
+#include "format/error.h"
+
+namespace ingot::runtime::gpu::emulator {
+
+std::string Now::place() const {
+    return fmt::format("kernel {}, group ({}, {}, {}), thread {}", kernel, x, y, z, thread);
+}
+
+void Touch::note_read(const Now& now, uint64_t since, const char* what) {
+    if (written >= since && written < now.group_begin)
+        fail("{}: race: reads {} that another group of the launch wrote", now.place(), what);
+    if (written == now.interval && writer != now.thread)
+        fail("{}: race: reads {} that thread {} wrote since the last barrier", now.place(), what, writer);
+    if (read >= since && read < now.group_begin) read_elsewhere = read;
+    if (read != now.interval) {
+        read = now.interval;
+        reader = now.thread;
+    } else if (reader != now.thread) {
+        reader = kMany;
+    }
+}
+
+void Touch::note_write(const Now& now, uint64_t since, const char* what) {
+    if (written >= since && written < now.group_begin)
+        fail("{}: race: writes {} that another group of the launch wrote", now.place(), what);
+    if (read_elsewhere >= since || (read >= since && read < now.group_begin))
+        fail("{}: race: writes {} that another group of the launch read", now.place(), what);
+    if (written == now.interval && writer != now.thread)
+        fail("{}: race: writes {} that thread {} wrote since the last barrier", now.place(), what, writer);
+    if (read == now.interval && reader != now.thread)
+        fail("{}: race: writes {} that another thread read since the last barrier", now.place(), what);
+    written = now.interval;
+    writer = now.thread;
+}
+
+// --- the device's memory ---
+
+Address Memory::allocate(size_t size_bytes, Access access) {
+    if (size_bytes > capacity_ - used_) {
+        fail("out of memory: {} bytes were asked for, {} of {} are in use", grouped(size_bytes),
+             grouped(used_), grouped(capacity_));
+    }
+    if (allocations_.empty()) allocations_.emplace_back();
+    Allocation allocation;
+    try {
+        allocation.bytes = std::make_unique_for_overwrite<std::byte[]>(size_bytes);
+    } catch (const std::bad_alloc&) {
+        fail("out of memory: {} bytes could not be allocated", grouped(size_bytes));
+    }
+    allocation.size = size_bytes;
+    allocation.access = access;
+    allocations_.push_back(std::move(allocation));
+    used_ += size_bytes;
+    return Address(allocations_.size() - 1) << kOffsetBits;
+}
+
+void Memory::free(Address address) {
+    const Now outside{.kernel = "(none)"};
+    Allocation& allocation = find(address, 0, outside, "frees");
+    used_ -= allocation.size;
+    allocation = {};
+}
+
+size_t Memory::n_allocations() const {
+    return size_t(
+        std::ranges::count_if(allocations_, [](const Allocation& a) { return a.bytes != nullptr; }));
+}
+
+Memory::Allocation& Memory::find(Address address, size_t size_bytes, const Now& now, const char* what) {
+    const uint64_t number = address >> kOffsetBits;
+    const uint64_t offset = address & ((uint64_t(1) << kOffsetBits) - 1);
+    if (number == 0 || number >= allocations_.size() || allocations_[number].bytes == nullptr) {
+        fail("{}: {} {} bytes at address {:#x}, which is no allocation", now.place(), what, size_bytes,
+             address);
+    }
+    Allocation& allocation = allocations_[number];
+    if (offset > allocation.size || size_bytes > allocation.size - offset) {
+        fail("{}: {} {} bytes at byte {} of an allocation of {} bytes", now.place(), what, size_bytes, offset,
+             allocation.size);
+    }
+    return allocation;
+}
+
+std::byte* Memory::host(Address address, size_t size_bytes) {
+    const Now outside{.kernel = "(none)"};
+    Allocation& allocation = find(address, size_bytes, outside, "touches");
+    return allocation.bytes.get() + (address & ((uint64_t(1) << kOffsetBits) - 1));
+}
+
+// note(touch) for every granule of an access.
+template <typename Note>
+void Memory::note(Allocation& allocation, size_t offset, size_t size_bytes, Note note) {
+    if (allocation.touches.empty() || size_bytes < allocation.granule) {
+        // Finer from now on; what this launch touched so far is forgotten once.
+        allocation.granule = std::min(allocation.granule, size_bytes);
+        allocation.touches.assign((allocation.size + allocation.granule - 1) / allocation.granule, {});
+    }
+    for (size_t at = offset; at < offset + size_bytes; at += allocation.granule)
+        note(allocation.touches[at / allocation.granule]);
+}
+
+const std::byte* Memory::read(Address address, size_t size_bytes, const Now& now) {
+    Allocation& allocation = find(address, size_bytes, now, "reads");
+    const size_t offset = address & ((uint64_t(1) << kOffsetBits) - 1);
+    if (offset % size_bytes != 0)
+        fail("{}: reads {} bytes at byte {}, which is not aligned", now.place(), size_bytes, offset);
+    if (allocation.access != Access::Read) {
+        note(allocation, offset, size_bytes,
+             [&](Touch& touch) { touch.note_read(now, now.launch_begin, "memory"); });
+    }
+    return allocation.bytes.get() + offset;
+}
+
+std::byte* Memory::write(Address address, size_t size_bytes, const Now& now) {
+    Allocation& allocation = find(address, size_bytes, now, "writes");
+    const size_t offset = address & ((uint64_t(1) << kOffsetBits) - 1);
+    if (offset % size_bytes != 0)
+        fail("{}: writes {} bytes at byte {}, which is not aligned", now.place(), size_bytes, offset);
+    if (allocation.access == Access::Read)
+        fail("{}: writes {} bytes to memory that kernels may only read", now.place(), size_bytes);
+    note(allocation, offset, size_bytes,
+         [&](Touch& touch) { touch.note_write(now, now.launch_begin, "memory"); });
+    return allocation.bytes.get() + offset;
+}
+
+// --- a group's memory ---
+
+void GroupMemory::note_read(const void* at, size_t size_bytes, const Now& now) {
+    const size_t offset = size_t(static_cast<const std::byte*>(at) - bytes_);
+    for (size_t i = offset; i < offset + size_bytes; ++i) {
+        if (touches_[i].written < now.group_begin)
+            fail("{}: reads byte {} of the group's memory, which nobody has written", now.place(), i);
+        touches_[i].note_read(now, now.group_begin, "the group's memory");
+    }
+}
+
+void GroupMemory::note_write(const void* at, size_t size_bytes, const Now& now) {
+    const size_t offset = size_t(static_cast<const std::byte*>(at) - bytes_);
+    for (size_t i = offset; i < offset + size_bytes; ++i)
+        touches_[i].note_write(now, now.group_begin, "the group's memory");
+}
+
+}  // namespace ingot::runtime::gpu::emulator

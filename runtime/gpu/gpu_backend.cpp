@@ -1,0 +1,471 @@
+#include "runtime/gpu/gpu_backend.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "format/decode.h"
+#include "format/error.h"
+#include "runtime/gpu/gpu_internal.h"
+#include "runtime/gpu/kernels/arguments.h"
+
+namespace ingot::runtime {
+
+using namespace gpu;
+
+namespace {
+
+constexpr size_t kStagingBytes = 4 << 20;  // of weights on their way to the device
+constexpr uint32_t kThreads = 256;         // of groups whose threads compute an element each
+constexpr uint32_t kMatmulThreads = 128;   // of groups whose warps compute a row each
+constexpr int64_t kPositionsOfSplit = 256;
+constexpr int64_t kMostSplits = 32;
+
+uint32_t groups_of(int64_t n, int64_t n_each) {
+    const int64_t n_groups = (n + n_each - 1) / n_each;
+    if (n_groups > std::numeric_limits<int32_t>::max())
+        fail("{} elements are more than a launch can have; use smaller batches", n);
+    return uint32_t(n_groups);
+}
+
+}  // namespace
+
+GpuBackend::GpuBackend(std::unique_ptr<Device> device)
+    : device_(std::move(device)),
+      properties_(device_->properties()),
+      tokens_(std::make_unique<Indices>(*this)),
+      positions_(std::make_unique<Indices>(*this)),
+      by_32_(std::make_unique<Quantized>(*this)),
+      by_256_(std::make_unique<Quantized>(*this)),
+      partial_(std::make_unique<Scratch>(*this)) {}
+
+GpuBackend::~GpuBackend() = default;
+
+std::string GpuBackend::description() const {
+    if (properties_.name == properties_.kind) return properties_.name;
+    return fmt::format("{} ({})", properties_.kind, properties_.name);
+}
+
+// --- memory ---
+
+Address GpuBackend::allocate_bytes(size_t size_bytes, Access access) {
+    const Address address = device_->allocate(size_bytes, access);
+    allocated_ += size_bytes;
+    return address;
+}
+
+void GpuBackend::free_bytes(Address address, size_t size_bytes) {
+    device_->free(address);
+    allocated_ -= size_bytes;
+}
+
+std::unique_ptr<Buffer> GpuBackend::allocate(size_t size_bytes) {
+    return std::make_unique<GpuBuffer>(*this, size_bytes);
+}
+
+void GpuBackend::upload(std::span<const std::byte> source, Buffer& destination) {
+    device_->upload(source, address_of(destination));
+}
+
+void GpuBackend::download(const Buffer& source, std::span<std::byte> destination) {
+    device_->download(address_of(source), destination);
+}
+
+std::unique_ptr<Weight> GpuBackend::load_weight(TensorType type, int64_t n_in, int64_t n_out,
+                                                std::span<const std::byte> bytes) {
+    const uint64_t file_row = row_bytes(type, uint64_t(n_in));
+    const Layout* layout = find_layout(type);
+    const bool decoded = layout == nullptr;
+    if (decoded) {
+        if (!info(type).decodable)
+            fail("type {} can be inspected but not computed with by this version", name(type));
+        layout = find_layout(TensorType::F32);
+    }
+    if (bytes.size() < file_row * uint64_t(n_out)) {
+        fail("has {} bytes; {} rows of {} elements take {}", bytes.size(), n_out, n_in,
+             file_row * uint64_t(n_out));
+    }
+    const size_t device_row = device_row_bytes(*layout, n_in);
+    auto weight = std::make_unique<GpuWeight>(*this, type, *layout, n_in, n_out, device_row);
+    if (!device_->has_memory()) return weight;
+    if (!decoded && layout->fields.empty() && device_row == file_row) {
+        device_->upload(bytes.first(file_row * size_t(n_out)), weight->address());
+        return weight;
+    }
+    const int64_t n_staged = std::max<int64_t>(1, int64_t(kStagingBytes / device_row));  // rows
+    std::vector<std::byte> staging(size_t(std::min(n_staged, n_out)) * device_row);
+    for (int64_t first = 0; first < n_out; first += n_staged) {
+        const int64_t n_rows = std::min(n_staged, n_out - first);
+        for (int64_t i = 0; i < n_rows; ++i) {
+            const std::byte* from = bytes.data() + size_t(first + i) * file_row;
+            std::byte* to = staging.data() + size_t(i) * device_row;
+            if (decoded) {
+                decode_row(type, from, reinterpret_cast<float*>(to), uint64_t(n_in));
+            } else {
+                take_row_apart(*layout, n_in, from, to);
+            }
+        }
+        device_->upload(std::span(staging).first(size_t(n_rows) * device_row),
+                        weight->address() + size_t(first) * device_row);
+    }
+    return weight;
+}
+
+Address GpuBackend::scratch(Scratch& scratch, size_t size_bytes) {
+    if (!scratch.buffer || scratch.buffer->size_bytes() < size_bytes) {
+        scratch.buffer.reset();
+        scratch.buffer = std::make_unique<GpuBuffer>(*this, size_bytes);
+    }
+    return scratch.buffer->address();
+}
+
+// The same positions are asked for in every layer, and uploaded once.
+Address GpuBackend::indices(Indices& indices, std::span<const int32_t> values) {
+    const Address address = scratch(indices.memory, std::max<size_t>(1, values.size_bytes()));
+    if (!std::ranges::equal(indices.values, values) || indices.at != address) {
+        indices.values.assign(values.begin(), values.end());
+        indices.at = address;
+        device_->upload(std::as_bytes(values), address);
+    }
+    return address;
+}
+
+// A launch of a thread for each of n elements.
+template <typename Arguments>
+void GpuBackend::launch_each(Kernel kernel, int64_t n, const Arguments& arguments) {
+    if (n > 0) device_->launch(kernel, {.x = groups_of(n, kThreads), .n_threads = kThreads}, arguments);
+}
+
+// --- rows ---
+
+void GpuBackend::embed_rows(const Weight& table, std::span<const Token> tokens, Buffer& y) {
+    const GpuWeight& weight = gpu_weight(table);
+    EmbedArguments a{};
+    a.weights = global<const uint8_t>(weight.address());
+    a.tokens = global<const int32_t>(indices(*tokens_, tokens));
+    a.y = floats(y);
+    a.row_bytes = int64_t(weight.device_row());
+    a.n = int32_t(weight.n_in());
+    device_->launch(weight.layout().embed, {.x = uint32_t(tokens.size()), .n_threads = 128}, a);
+}
+
+void GpuBackend::copy_rows(const Buffer& x, std::span<const int32_t> rows, int64_t n, Buffer& y) {
+    CopyRowsArguments a{};
+    a.x = floats(x);
+    a.rows = global<const int32_t>(indices(*tokens_, rows));
+    a.y = floats(y);
+    a.n_all = int64_t(rows.size()) * n;
+    a.n = int32_t(n);
+    launch_each(Kernel::copy_rows, a.n_all, a);
+}
+
+void GpuBackend::copy_columns(const Buffer& x, Columns from, int64_t n_rows, int64_t n, Buffer& y,
+                              Columns to) {
+    CopyColumnsArguments a{};
+    a.x = floats(x);
+    a.y = floats(y);
+    a.n_all = n_rows * n;
+    a.x_stride = from.stride;
+    a.x_first = from.first;
+    a.y_stride = to.stride;
+    a.y_first = to.first;
+    a.n = int32_t(n);
+    launch_each(Kernel::copy_columns, a.n_all, a);
+}
+
+// --- products ---
+
+// x (n_rows, n) in 8 bits, in scratch.
+void GpuBackend::quantize(const Buffer& x, int64_t n_rows, int64_t n, uint32_t n_shared, Quantized& to) {
+    QuantizeArguments a{};
+    a.x = floats(x);
+    a.quants = global<uint8_t>(scratch(to.quants, size_t(n_rows * n)));
+    a.scales = global<float>(scratch(to.scales, size_t(n_rows * n / 32) * sizeof(float)));
+    a.sums = global<float>(scratch(to.sums, size_t(n_rows * n / 16) * sizeof(float)));
+    a.n = int32_t(n);
+    a.n_shared = int32_t(n_shared);
+    device_->launch(Kernel::quantize,
+                    {.x = groups_of(n, 256 * (kMatmulThreads / kLanes)),
+                     .y = uint32_t(n_rows),
+                     .n_threads = kMatmulThreads},
+                    a);
+}
+
+// One output of a product of n_rows outputs: rows of x, or slots of n_slots for each row. With experts, each
+// of theirs.
+void GpuBackend::multiply(const Buffer& x, int64_t n_rows, const Projection& projection,
+                          const Quantized* quantized, const ExpertChoice* choice, int64_t n_slots) {
+    const GpuWeight& weight = gpu_weight(*projection.weight);
+    MatmulArguments a{};
+    a.weights = global<const uint8_t>(weight.address());
+    if (quantized != nullptr) {
+        a.quants = global<const uint8_t>(quantized->quants.buffer->address());
+        a.scales = global<const float>(quantized->scales.buffer->address());
+        a.sums = global<const float>(quantized->sums.buffer->address());
+    } else {
+        a.x = floats(x);
+    }
+    if (projection.bias != nullptr) a.bias = floats(*projection.bias);
+    if (choice != nullptr) a.experts = global<const int32_t>(address_of(*choice->experts));
+    a.y = floats(*projection.output);
+    a.row_bytes = int64_t(weight.device_row());
+    a.n = int32_t(weight.n_in());
+    a.n_out = int32_t(weight.n_out() / (choice != nullptr ? choice->n_experts : 1));
+    a.n_tokens = int32_t(n_rows);
+    a.n_slots = int32_t(n_slots);
+    const bool one_each = choice != nullptr || n_rows == 1;
+    Grid grid{.x = groups_of(a.n_out, kMatmulThreads / kLanes), .n_threads = kMatmulThreads};
+    grid.y = one_each ? uint32_t(n_rows) : groups_of(n_rows, kTokensAtOnce);
+    device_->launch(one_each ? weight.layout().matvec : weight.layout().matmul, grid, a);
+}
+
+// x in the form that a weight wants, made once for all projections; null: as floats.
+const GpuBackend::Quantized* GpuBackend::form_of(const Buffer& x, int64_t n_rows, const Weight& of,
+                                                 std::span<bool, 2> is_made) {
+    const GpuWeight& weight = gpu_weight(of);
+    const uint32_t n_shared = weight.layout().n_shared;
+    if (n_shared == 0) return nullptr;
+    Quantized& quantized = n_shared == 32 ? *by_32_ : *by_256_;
+    bool& made = is_made[n_shared == 32 ? 0 : 1];
+    if (!made) quantize(x, n_rows, weight.n_in(), n_shared, quantized);
+    made = true;
+    return &quantized;
+}
+
+void GpuBackend::matmul(const Buffer& x, int64_t n_tokens, std::span<const Projection> projections) {
+    bool is_made[2] = {};
+    for (const Projection& projection : projections) {
+        const Quantized* quantized = form_of(x, n_tokens, *projection.weight, is_made);
+        multiply(x, n_tokens, projection, quantized, nullptr, 1);
+    }
+}
+
+void GpuBackend::matmul_experts(const Buffer& x, bool x_has_slots, int64_t n_tokens,
+                                const ExpertChoice& choice, std::span<const Projection> projections) {
+    const int64_t n_slots = n_tokens * choice.n_used;
+    bool is_made[2] = {};
+    for (const Projection& projection : projections) {
+        const Quantized* quantized =
+            form_of(x, x_has_slots ? n_slots : n_tokens, *projection.weight, is_made);
+        multiply(x, n_slots, projection, quantized, &choice, x_has_slots ? 1 : choice.n_used);
+    }
+}
+
+// --- arithmetic ---
+
+void GpuBackend::norm(const Norm& norm, const Buffer& x, int64_t n_rows, Buffer& y) {
+    NormArguments a{};
+    a.x = floats(x);
+    a.weight = floats(*norm.weight);
+    if (norm.bias != nullptr) a.bias = floats(*norm.bias);
+    a.y = floats(y);
+    a.stride = norm.stride != 0 ? norm.stride : norm.n;
+    a.n = int32_t(norm.n);
+    a.n_groups = int32_t(norm.n_groups);
+    a.is_layer = norm.kind == NormKind::Layer;
+    a.epsilon = norm.epsilon;
+    const uint32_t n_threads = norm.n <= 256 ? 32 : kThreads;
+    if (n_rows > 0) device_->launch(Kernel::norm, {.x = uint32_t(n_rows), .n_threads = n_threads}, a);
+}
+
+void GpuBackend::activate(Activation activation, const Buffer& gate, const Buffer* up, int64_t n, Buffer& y) {
+    ActivateArguments a{};
+    a.gate = floats(gate);
+    if (up != nullptr) a.up = floats(*up);
+    a.y = floats(y);
+    a.n = n;
+    a.activation = int32_t(activation);
+    launch_each(Kernel::activate, n, a);
+}
+
+void GpuBackend::map(Elementwise function, float value, int64_t n, Buffer& x) {
+    MapArguments a{};
+    a.x = floats(x);
+    a.n = n;
+    a.value = value;
+    a.function = int32_t(function);
+    launch_each(Kernel::map, n, a);
+}
+
+void GpuBackend::scale_rows(const Buffer& x, const Buffer& scales, int64_t n_rows, int64_t n,
+                            int64_t n_repeats, Buffer& y) {
+    ScaleRowsArguments a{};
+    a.x = floats(x);
+    a.scales = floats(scales);
+    a.y = floats(y);
+    a.n_all = n_rows * n;
+    a.n = int32_t(n);
+    a.n_repeats = int32_t(n_repeats);
+    launch_each(Kernel::scale_rows, a.n_all, a);
+}
+
+void GpuBackend::add(const Buffer& x, int64_t n, Buffer& y) {
+    AddArguments a{};
+    a.x = floats(x);
+    a.y = floats(y);
+    a.n = n;
+    launch_each(Kernel::add, n, a);
+}
+
+// --- attention ---
+
+void GpuBackend::rope(const Rope& rope, std::span<const int32_t> positions, int64_t n_heads, int64_t head_dim,
+                      Buffer& x) {
+    RopeArguments a{};
+    a.x = floats(x);
+    a.frequencies = floats(*rope.frequencies);
+    a.positions = global<const int32_t>(indices(*positions_, positions));
+    a.magnitude = rope.magnitude;
+    a.n_tokens = int32_t(positions.size());
+    a.n_heads = int32_t(n_heads);
+    a.head_dim = int32_t(head_dim);
+    a.n_pairs = int32_t(rope.n_rot / 2);
+    a.first = int32_t(rope.first);
+    a.interleaved = rope.pairing == RopePairing::Interleaved;
+    launch_each(Kernel::rope, int64_t(positions.size()) * n_heads * a.n_pairs, a);
+}
+
+void GpuBackend::write_cache(const Buffer& x, std::span<const int32_t> positions, int64_t n, CacheType type,
+                             Buffer& cache) {
+    WriteCacheArguments a{};
+    a.x = floats(x);
+    a.positions = global<const int32_t>(indices(*positions_, positions));
+    a.cache = global<uint8_t>(address_of(cache));
+    a.n_all = int64_t(positions.size()) * n;
+    a.n = int32_t(n);
+    a.floats = type == CacheType::F32;
+    launch_each(Kernel::write_cache, a.n_all, a);
+}
+
+void GpuBackend::attention(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions,
+                           const HeadGeometry& heads, Buffer& y) {
+    if (heads.key_dim > kMaxKeyDim || heads.value_dim > kMaxValueDim) {
+        fail("heads of {} and {} elements; the kernels of {} take up to {} and {}: use --device cpu",
+             heads.key_dim, heads.value_dim, description(), int(kMaxKeyDim), int(kMaxValueDim));
+    }
+    const int64_t n_tokens = int64_t(positions.size());
+    // A single token has few groups: its positions are split among more of them.
+    const int64_t n_seen = heads.window != 0 ? std::min<int64_t>(heads.window, positions.back() + 1)
+                                             : int64_t(positions.back()) + 1;
+    const int64_t n_splits =
+        n_tokens > 1
+            ? 1
+            : std::clamp<int64_t>((n_seen + kPositionsOfSplit - 1) / kPositionsOfSplit, 1, kMostSplits);
+    AttentionArguments a{};
+    a.q = floats(q);
+    a.keys = global<const uint8_t>(address_of(*cache.keys));
+    a.values = global<const uint8_t>(address_of(*cache.values));
+    a.positions = global<const int32_t>(indices(*positions_, positions));
+    if (heads.slopes != nullptr) a.slopes = floats(*heads.slopes);
+    if (heads.sinks != nullptr) a.sinks = floats(*heads.sinks);
+    a.y = floats(y);
+    a.key_stride = cache.key_stride;
+    a.value_stride = cache.value_stride;
+    a.n_heads = int32_t(heads.n_heads);
+    a.n_kv_heads = int32_t(heads.n_kv_heads);
+    a.key_dim = int32_t(heads.key_dim);
+    a.value_dim = int32_t(heads.value_dim);
+    a.window = int32_t(std::min<int64_t>(heads.window, std::numeric_limits<int32_t>::max() / 2));
+    a.chunked = heads.chunked;
+    a.floats = cache.type == CacheType::F32;
+    a.n_splits = int32_t(n_splits);
+    a.scale = heads.scale;
+    a.soft_cap = heads.soft_cap;
+    if (n_splits > 1) {
+        const size_t n = size_t(n_tokens * heads.n_heads * n_splits * (2 + heads.value_dim));
+        a.partial = global<float>(scratch(*partial_, n * sizeof(float)));
+    }
+    Grid grid{uint32_t(heads.n_heads), uint32_t(n_tokens), uint32_t(n_splits), kAttentionWarps * kLanes};
+    device_->launch(Kernel::attention, grid, a);
+    if (n_splits == 1) return;
+    MergeAttentionArguments merge{};
+    merge.partial = a.partial;
+    merge.sinks = a.sinks;
+    merge.y = a.y;
+    merge.n_heads = a.n_heads;
+    merge.value_dim = a.value_dim;
+    merge.n_splits = a.n_splits;
+    grid.z = 1;
+    device_->launch(Kernel::merge_attention, grid, merge);
+}
+
+// --- recurrent layers ---
+
+void GpuBackend::convolve(const Buffer& x, const Buffer& weight, int64_t n_tokens, int64_t n, int64_t n_taps,
+                          bool fresh, Buffer& state, Buffer& y) {
+    ConvolveArguments a{};
+    a.x = floats(x);
+    a.weight = floats(weight);
+    a.state = floats(state);
+    a.y = floats(y);
+    a.n_tokens = int32_t(n_tokens);
+    a.n = int32_t(n);
+    a.n_taps = int32_t(n_taps);
+    a.fresh = fresh;
+    launch_each(Kernel::convolve, n, a);
+}
+
+void GpuBackend::delta_net(const DeltaHeads& heads, const DeltaInputs& inputs, int64_t n_tokens, bool fresh,
+                           Buffer& state, Buffer& y) {
+    DeltaNetArguments a{};
+    a.q = floats(*inputs.q);
+    a.k = floats(*inputs.k);
+    a.v = floats(*inputs.v);
+    a.alpha = floats(*inputs.alpha);
+    a.beta = floats(*inputs.beta);
+    a.decay = floats(*inputs.decay);
+    a.alpha_bias = floats(*inputs.alpha_bias);
+    a.state = floats(state);
+    a.y = floats(y);
+    a.n_tokens = int32_t(n_tokens);
+    a.n_key_heads = int32_t(heads.n_key_heads);
+    a.n_value_heads = int32_t(heads.n_value_heads);
+    a.key_dim = int32_t(heads.key_dim);
+    a.value_dim = int32_t(heads.value_dim);
+    a.tiled = heads.tiled;
+    a.fresh = fresh;
+    a.scale = 1 / std::sqrt(float(heads.key_dim));
+    const Grid grid{.x = groups_of(heads.value_dim, kDeltaThreads),
+                    .y = uint32_t(heads.n_value_heads),
+                    .n_threads = kDeltaThreads};
+    device_->launch(Kernel::delta_net, grid, a);
+}
+
+// --- experts ---
+
+void GpuBackend::route(const RoutingRule& rule, const Buffer& logits, int64_t n_tokens, Buffer& experts,
+                       Buffer& weights) {
+    if (rule.n_experts > kMaxExperts) {
+        fail("{} experts; the kernels of {} take up to {}: use --device cpu", rule.n_experts, description(),
+             int(kMaxExperts));
+    }
+    RouteArguments a{};
+    a.logits = floats(logits);
+    if (rule.selection_bias != nullptr) a.selection_bias = floats(*rule.selection_bias);
+    if (rule.expert_scales != nullptr) a.expert_scales = floats(*rule.expert_scales);
+    a.experts = global<int32_t>(address_of(experts));
+    a.weights = floats(weights);
+    a.n_experts = int32_t(rule.n_experts);
+    a.n_used = int32_t(rule.n_used);
+    a.n_groups = int32_t(rule.n_groups);
+    a.n_groups_used = int32_t(rule.n_groups_used);
+    a.gating = int32_t(rule.gating);
+    a.sum_of_largest = rule.group_score == GroupScore::Largest ? 1 : 2;
+    a.normalize = rule.normalize;
+    a.scale = rule.scale;
+    device_->launch(Kernel::route, {.x = uint32_t(n_tokens), .n_threads = kLanes}, a);
+}
+
+void GpuBackend::combine(const Buffer& x, const Buffer& weights, int64_t n_tokens, int64_t n_used, int64_t n,
+                         Buffer& y) {
+    CombineArguments a{};
+    a.x = floats(x);
+    a.weights = floats(weights);
+    a.y = floats(y);
+    a.n_all = n_tokens * n;
+    a.n = int32_t(n);
+    a.n_used = int32_t(n_used);
+    launch_each(Kernel::combine, a.n_all, a);
+}
+
+}  // namespace ingot::runtime

@@ -1,0 +1,87 @@
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "runtime/backend.h"
+#include "runtime/gpu/device.h"
+
+namespace ingot::runtime {
+
+/// A GPU as a back end: the operations of backend.h as launches of kernels. Weights are copied to the device,
+/// in a layout that it likes (gpu/planes.h); types without kernels are decoded to floats there. Activations
+/// meet quantized weights as the same 8-bit integers as on the CPU.
+class GpuBackend final : public Backend {
+  public:
+    explicit GpuBackend(std::unique_ptr<gpu::Device> device);
+    ~GpuBackend() override;
+
+    gpu::Device& device() { return *device_; }
+    std::string description() const override;
+    /// Of weights, buffers and scratch.
+    uint64_t allocated_bytes() const { return allocated_; }
+
+    std::unique_ptr<Weight> load_weight(TensorType type, int64_t n_in, int64_t n_out,
+                                        std::span<const std::byte> bytes) override;
+    std::unique_ptr<Buffer> allocate(size_t size_bytes) override;
+    void upload(std::span<const std::byte> source, Buffer& destination) override;
+    void download(const Buffer& source, std::span<std::byte> destination) override;
+
+    void embed_rows(const Weight& table, std::span<const Token> tokens, Buffer& y) override;
+    void copy_rows(const Buffer& x, std::span<const int32_t> rows, int64_t n, Buffer& y) override;
+    void copy_columns(const Buffer& x, Columns from, int64_t n_rows, int64_t n, Buffer& y,
+                      Columns to) override;
+
+    void matmul(const Buffer& x, int64_t n_tokens, std::span<const Projection> projections) override;
+    void norm(const Norm& norm, const Buffer& x, int64_t n_rows, Buffer& y) override;
+    void activate(Activation activation, const Buffer& gate, const Buffer* up, int64_t n, Buffer& y) override;
+    void map(Elementwise function, float value, int64_t n, Buffer& x) override;
+    void scale_rows(const Buffer& x, const Buffer& scales, int64_t n_rows, int64_t n, int64_t n_repeats,
+                    Buffer& y) override;
+    void add(const Buffer& x, int64_t n, Buffer& y) override;
+
+    void rope(const Rope& rope, std::span<const int32_t> positions, int64_t n_heads, int64_t head_dim,
+              Buffer& x) override;
+    void write_cache(const Buffer& x, std::span<const int32_t> positions, int64_t n, CacheType type,
+                     Buffer& cache) override;
+    void attention(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions,
+                   const HeadGeometry& heads, Buffer& y) override;
+
+    void convolve(const Buffer& x, const Buffer& weight, int64_t n_tokens, int64_t n, int64_t n_taps,
+                  bool fresh, Buffer& state, Buffer& y) override;
+    void delta_net(const DeltaHeads& heads, const DeltaInputs& inputs, int64_t n_tokens, bool fresh,
+                   Buffer& state, Buffer& y) override;
+
+    void route(const RoutingRule& rule, const Buffer& logits, int64_t n_tokens, Buffer& experts,
+               Buffer& weights) override;
+    void matmul_experts(const Buffer& x, bool x_has_slots, int64_t n_tokens, const ExpertChoice& choice,
+                        std::span<const Projection> projections) override;
+    void combine(const Buffer& x, const Buffer& weights, int64_t n_tokens, int64_t n_used, int64_t n,
+                 Buffer& y) override;
+
+  private:
+    friend class GpuBuffer;
+    struct Scratch;  // memory that grows on demand
+    struct Quantized;
+    struct Indices;
+
+    gpu::Address allocate_bytes(size_t size_bytes, gpu::Access access);
+    void free_bytes(gpu::Address address, size_t size_bytes);
+    gpu::Address scratch(Scratch& scratch, size_t size_bytes);
+    gpu::Address indices(Indices& indices, std::span<const int32_t> values);
+    void quantize(const Buffer& x, int64_t n_rows, int64_t n, uint32_t n_shared, Quantized& to);
+    const Quantized* form_of(const Buffer& x, int64_t n_rows, const Weight& weight,
+                             std::span<bool, 2> is_made);
+    void multiply(const Buffer& x, int64_t n_rows, const Projection& projection, const Quantized* quantized,
+                  const ExpertChoice* choice, int64_t n_slots);
+    template <typename Arguments>
+    void launch_each(gpu::Kernel kernel, int64_t n, const Arguments& arguments);
+
+    std::unique_ptr<gpu::Device> device_;
+    gpu::DeviceProperties properties_;
+    uint64_t allocated_ = 0;
+    std::unique_ptr<Indices> tokens_, positions_;  // also rows
+    std::unique_ptr<Quantized> by_32_, by_256_;    // activations in 8 bits, by how many share a scale
+    std::unique_ptr<Scratch> partial_;             // of attention
+};
+
+}  // namespace ingot::runtime

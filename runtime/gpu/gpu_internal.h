@@ -1,0 +1,80 @@
+#pragma once
+// What lies on a GpuBackend's device.
+#include <algorithm>
+#include <vector>
+
+#include "runtime/gpu/gpu_backend.h"
+#include "runtime/gpu/kernels/arguments.h"
+#include "runtime/gpu/planes.h"
+
+namespace ingot::runtime {
+
+class GpuBuffer final : public Buffer {
+  public:
+    GpuBuffer(GpuBackend& backend, size_t size_bytes, gpu::Access access = gpu::Access::ReadAndWrite)
+        : Buffer(size_bytes), backend_(backend), address_(backend.allocate_bytes(size_bytes, access)) {}
+    ~GpuBuffer() override { backend_.free_bytes(address_, size_bytes()); }
+    GpuBuffer(const GpuBuffer&) = delete;
+    gpu::Address address() const { return address_; }
+
+  private:
+    GpuBackend& backend_;
+    gpu::Address address_;
+};
+
+class GpuWeight final : public Weight {
+  public:
+    GpuWeight(GpuBackend& backend, TensorType type, const gpu::Layout& layout, int64_t n_in, int64_t n_out,
+              size_t device_row)
+        : Weight(type, n_in, n_out),
+          layout_(layout),
+          device_row_(device_row),
+          memory_(backend, size_t(n_out) * device_row, gpu::Access::Read) {}
+    const gpu::Layout& layout() const { return layout_; }
+    size_t device_row() const { return device_row_; }  // bytes from row to row
+    gpu::Address address() const { return memory_.address(); }
+
+  private:
+    const gpu::Layout& layout_;
+    size_t device_row_;
+    GpuBuffer memory_;
+};
+
+struct GpuBackend::Scratch {
+    explicit Scratch(GpuBackend&) {}
+    std::unique_ptr<GpuBuffer> buffer;
+};
+
+/// Numbers that were uploaded last.
+struct GpuBackend::Indices {
+    explicit Indices(GpuBackend& backend) : memory(backend) {}
+    Scratch memory;
+    std::vector<int32_t> values;
+    gpu::Address at = 0;
+};
+
+/// See gpu::QuantizeArguments.
+struct GpuBackend::Quantized {
+    explicit Quantized(GpuBackend& backend) : quants(backend), scales(backend), sums(backend) {}
+    Scratch quants, scales, sums;
+};
+
+inline gpu::Address address_of(const Buffer& buffer) {
+    return static_cast<const GpuBuffer&>(buffer).address();
+}
+inline const GpuWeight& gpu_weight(const Weight& weight) {
+    return static_cast<const GpuWeight&>(weight);
+}
+template <typename T>
+GLOBAL(T)
+global(gpu::Address address) {
+    return GLOBAL(T)(address);
+}
+inline GLOBAL(float) floats(Buffer& buffer) {
+    return global<float>(address_of(buffer));
+}
+inline GLOBAL(const float) floats(const Buffer& buffer) {
+    return global<const float>(address_of(buffer));
+}
+
+}  // namespace ingot::runtime

@@ -1,0 +1,9 @@
+#pragma once
+// Every kernel of the table.
+#include "table.h"
+
+#include "attention.h"
+#include "experts.h"
+#include "matmul.h"
+#include "recurrent.h"
+#include "rows.h"

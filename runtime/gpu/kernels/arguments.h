@@ -1,0 +1,203 @@
+#pragma once
+// What the kernels are called with: plain structs of addresses (8 bytes each) and numbers, the same bytes on
+// the host and on every device. Shapes have the contiguous dimension last; `y` is what a kernel writes.
+#include "dialect.h"
+
+namespace ingot {
+namespace runtime {
+namespace gpu {
+
+enum : int {
+    kMaxThreads = 256,    // of a group
+    kMaxKeyDim = 1024,    // elements of a head of queries and keys
+    kMaxValueDim = 512,   // … and of values
+    kMaxExperts = 1024,   // of a layer
+    kTokensAtOnce = 8,    // columns that matmul_* computes with each weight that it decodes
+    kAttentionWarps = 4,  // of a group
+    kDeltaThreads = 64,   // of a group
+};
+
+/// x as 8-bit integers: x[i] = scales[i / 32] * quants[i], and sums[j] = the sum of quants 16j … 16j + 15.
+struct QuantizeArguments {
+    GLOBAL(const float) x;   // (n_tokens, n), n a multiple of 32
+    GLOBAL(uint8_t) quants;  // (n_tokens, n) of int8_t
+    GLOBAL(float) scales;    // (n_tokens, n / 32)
+    GLOBAL(float) sums;      // (n_tokens, n / 16)
+    int32_t n;
+    int32_t n_shared;  // elements that have one scale: 32 or 256
+};
+
+/// y (n_tokens, n_out) = W (n_out, n) · x (n_tokens, n) + bias. With experts, token t is slot t: its matrix
+/// is that of expert experts[t], its x the row t / n_slots.
+struct MatmulArguments {
+    GLOBAL(const uint8_t) weights;  // (n_out, n) rows in planes (layouts.h)
+    GLOBAL(const float) x;          // (n_tokens, n); layouts that want floats
+    GLOBAL(const uint8_t) quants;   // (n_tokens, n); others: see QuantizeArguments
+    GLOBAL(const float) scales;     // (n_tokens, n / 32)
+    GLOBAL(const float) sums;       // (n_tokens, n / 16)
+    GLOBAL(const float) bias;       // (n_out), or null; with experts (n_experts, n_out)
+    GLOBAL(const int32_t) experts;  // (n_tokens), or null
+    GLOBAL(float) y;
+    int64_t row_bytes;  // from row to row of the weights
+    int32_t n, n_out, n_tokens;
+    int32_t n_slots;  // that share a row of x
+};
+
+/// y (n_tokens, n) = rows of the table (n_vocab, n)
+struct EmbedArguments {
+    GLOBAL(const uint8_t) weights;
+    GLOBAL(const int32_t) tokens;
+    GLOBAL(float) y;
+    int64_t row_bytes;
+    int32_t n;
+};
+
+/// See runtime's Norm.
+struct NormArguments {
+    GLOBAL(const float) x;
+    GLOBAL(const float) weight;  // (n_groups, n)
+    GLOBAL(const float) bias;    // likewise, or null
+    GLOBAL(float) y;
+    int64_t stride;  // elements from row to row of x and y
+    int32_t n;
+    int32_t n_groups;
+    int32_t is_layer;  // else RMS
+    float epsilon;
+};
+
+struct ActivateArguments {
+    GLOBAL(const float) gate;  // (n)
+    GLOBAL(const float) up;    // (n), or null
+    GLOBAL(float) y;
+    int64_t n;
+    int32_t activation;  // an Activation
+};
+struct MapArguments {
+    GLOBAL(float) x;  // (n)
+    int64_t n;
+    float value;
+    int32_t function;  // an Elementwise
+};
+struct AddArguments {
+    GLOBAL(const float) x;  // (n)
+    GLOBAL(float) y;
+    int64_t n;
+};
+struct ScaleRowsArguments {
+    GLOBAL(const float) x;       // (n_rows / n_repeats, n)
+    GLOBAL(const float) scales;  // (n_rows)
+    GLOBAL(float) y;             // (n_rows, n)
+    int64_t n_all;               // n_rows * n
+    int32_t n, n_repeats;
+};
+struct CopyRowsArguments {
+    GLOBAL(const float) x;
+    GLOBAL(const int32_t) rows;
+    GLOBAL(float) y;  // (n_rows, n)
+    int64_t n_all;    // n_rows * n
+    int32_t n;
+};
+struct CopyColumnsArguments {
+    GLOBAL(const float) x;
+    GLOBAL(float) y;
+    int64_t n_all;  // n_rows * n
+    int64_t x_stride, x_first, y_stride, y_first;
+    int32_t n;
+};
+
+/// See runtime's Rope. A thread turns one pair.
+struct RopeArguments {
+    GLOBAL(float) x;                  // (n_tokens, n_heads, head_dim)
+    GLOBAL(const float) frequencies;  // (n_pairs)
+    GLOBAL(const int32_t) positions;  // (n_tokens)
+    float magnitude;
+    int32_t n_tokens, n_heads, head_dim;
+    int32_t n_pairs;
+    int32_t first;        // rotated element of a head
+    int32_t interleaved;  // pairs are neighbours, else n_pairs apart
+};
+
+struct WriteCacheArguments {
+    GLOBAL(const float) x;  // (n_tokens, n)
+    GLOBAL(const int32_t) positions;
+    GLOBAL(uint8_t) cache;  // (n_context, n) of halves or floats
+    int64_t n_all;          // n_tokens * n
+    int32_t n;
+    int32_t floats;
+};
+
+/// A group answers one query head of one token from a part of the positions that it sees: split z of
+/// n_splits. With one split the answer is written to y, else the unfinished one to partial.
+struct AttentionArguments {
+    GLOBAL(const float) q;            // (n_tokens, n_heads, key_dim)
+    GLOBAL(const uint8_t) keys;       // position p's at element p * key_stride: halves or floats
+    GLOBAL(const uint8_t) values;     // likewise
+    GLOBAL(const int32_t) positions;  // (n_tokens)
+    GLOBAL(const float) slopes;       // (n_heads), or null
+    GLOBAL(const float) sinks;        // (n_heads), or null
+    GLOBAL(float) y;                  // (n_tokens, n_heads, value_dim)
+    GLOBAL(float) partial;  // (n_tokens, n_heads, n_splits, 2 + value_dim): maximum, sum, Σ weight * value
+    int64_t key_stride, value_stride;  // elements
+    int32_t n_heads, n_kv_heads, key_dim, value_dim;
+    int32_t window, chunked;
+    int32_t floats;  // the cache holds floats, not halves
+    int32_t n_splits;
+    float scale, soft_cap;
+};
+struct MergeAttentionArguments {
+    GLOBAL(const float) partial;
+    GLOBAL(const float) sinks;
+    GLOBAL(float) y;
+    int32_t n_heads, value_dim, n_splits;
+};
+
+/// See Backend::convolve. A thread computes one column.
+struct ConvolveArguments {
+    GLOBAL(const float) x;       // (n_tokens, n)
+    GLOBAL(const float) weight;  // (n, n_taps)
+    GLOBAL(float) state;         // (n_taps - 1, n)
+    GLOBAL(float) y;             // (n_tokens, n)
+    int32_t n_tokens, n, n_taps;
+    int32_t fresh;
+};
+
+/// See Backend::delta_net. A thread has one column of one head's matrix.
+struct DeltaNetArguments {
+    GLOBAL(const float) q;      // (n_tokens, n_key_heads, key_dim)
+    GLOBAL(const float) k;      // likewise
+    GLOBAL(const float) v;      // (n_tokens, n_value_heads, value_dim)
+    GLOBAL(const float) alpha;  // (n_tokens, n_value_heads)
+    GLOBAL(const float) beta;   // likewise
+    GLOBAL(const float) decay;  // (n_value_heads)
+    GLOBAL(const float) alpha_bias;
+    GLOBAL(float) state;  // (n_value_heads, key_dim, value_dim)
+    GLOBAL(float) y;      // (n_tokens, n_value_heads, value_dim)
+    int32_t n_tokens, n_key_heads, n_value_heads, key_dim, value_dim;
+    int32_t tiled, fresh;
+    float scale;  // of q
+};
+
+/// See runtime's RoutingRule. A warp routes one token.
+struct RouteArguments {
+    GLOBAL(const float) logits;          // (n_tokens, n_experts)
+    GLOBAL(const float) selection_bias;  // (n_experts), or null
+    GLOBAL(const float) expert_scales;   // (n_experts), or null
+    GLOBAL(int32_t) experts;             // (n_tokens, n_used)
+    GLOBAL(float) weights;               // (n_tokens, n_used)
+    int32_t n_experts, n_used, n_groups, n_groups_used;
+    int32_t gating;          // a Gating
+    int32_t sum_of_largest;  // of a group, 1 or 2: its score
+    int32_t normalize;
+    float scale;
+};
+struct CombineArguments {
+    GLOBAL(const float) x;        // (n_tokens * n_used, n)
+    GLOBAL(const float) weights;  // (n_tokens, n_used)
+    GLOBAL(float) y;              // (n_tokens, n)
+    int64_t n_all;                // n_tokens * n
+    int32_t n, n_used;
+};
+
+}  // namespace gpu
+}  // namespace runtime
+}  // namespace ingot

@@ -1,0 +1,83 @@
+#pragma once
+// The dialect in CUDA C++.
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+#define FUNCTION __device__ __forceinline__
+#define GLOBAL(T) T*
+#define GROUP(T) T*
+#define GROUP_ARRAY(T, name, n) T name[n]
+#define LOCAL(T) T&
+#define ARGUMENTS(T) const T&
+#define TABLE(T, name, n) __constant__ static const T name[n]
+#define KERNEL(name, Arguments)                                                                \
+    FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me);                              \
+    __global__ void __launch_bounds__(kMaxThreads) name(const __grid_constant__ Arguments a) { \
+        name##_body(a, Thread::here());                                                        \
+    }                                                                                          \
+    FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me)
+#define GROUP_KERNEL(name, Arguments, Shared)                                                  \
+    FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me, Shared& shared);              \
+    __global__ void __launch_bounds__(kMaxThreads) name(const __grid_constant__ Arguments a) { \
+        __shared__ Shared shared;                                                              \
+        name##_body(a, Thread::here(), shared);                                                \
+    }                                                                                          \
+    FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me, Shared& shared)
+
+namespace ingot::runtime::gpu {
+
+struct Thread {
+    uint32_t x, y, z;
+    uint32_t index, n_threads;
+
+    static __device__ __forceinline__ Thread here() {
+        return {blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x, blockDim.x};
+    }
+    FUNCTION uint32_t lane() const { return index % 32; }
+    FUNCTION uint32_t warp() const { return index / 32; }
+    FUNCTION uint32_t n_warps() const { return n_threads / 32; }
+
+    FUNCTION void barrier() const { __syncthreads(); }
+    template <typename T>
+    FUNCTION T shuffle(T value, uint32_t from) const {
+        return __shfl_sync(0xffffffffu, value, int(from));
+    }
+    template <typename T>
+    FUNCTION T shuffle_xor(T value, uint32_t mask) const {
+        return __shfl_xor_sync(0xffffffffu, value, int(mask));
+    }
+    FUNCTION float lane_sum(float value) const {
+        for (uint32_t mask = 16; mask > 0; mask /= 2) value += shuffle_xor(value, mask);
+        return value;
+    }
+    FUNCTION float lane_max(float value) const {
+        for (uint32_t mask = 16; mask > 0; mask /= 2) value = fmaxf(value, shuffle_xor(value, mask));
+        return value;
+    }
+};
+
+template <typename T>
+FUNCTION T load(const uint8_t* bytes) {
+    return *reinterpret_cast<const T*>(bytes);
+}
+
+template <typename T>
+FUNCTION void store(uint8_t* bytes, T value) {
+    *reinterpret_cast<T*>(bytes) = value;
+}
+
+FUNCTION float half_to_float(uint16_t half) {
+    return __half2float(__ushort_as_half(half));
+}
+FUNCTION uint16_t float_to_half(float value) {
+    return __half_as_ushort(__float2half_rn(value));
+}
+FUNCTION float float_of(uint32_t bits) {
+    return __uint_as_float(bits);
+}
+FUNCTION int dot4(uint32_t a, uint32_t b, int sum) {
+    return __dp4a(int(a), int(b), sum);
+}
+
+}  // namespace ingot::runtime::gpu

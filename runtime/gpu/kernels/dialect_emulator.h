@@ -1,0 +1,219 @@
+#pragma once
+// The dialect in C++ on the emulator: pointers that check what they point to, threads that are fibres.
+#include <math.h>
+
+#include <cstring>
+
+#include "format/half.h"
+#include "runtime/gpu/emulator/group.h"
+
+#define FUNCTION inline
+#define GLOBAL(T) ::ingot::runtime::gpu::emulator::Global<T>
+#define GROUP(T) ::ingot::runtime::gpu::emulator::Shared<T>
+#define GROUP_ARRAY(T, name, n) ::ingot::runtime::gpu::emulator::SharedArray<T, n> name
+#define LOCAL(T) T&
+#define ARGUMENTS(T) const T&
+#define TABLE(T, name, n) static constexpr T name[n]
+#define KERNEL(name, Arguments) inline void name([[maybe_unused]] ARGUMENTS(Arguments) a, [[maybe_unused]] Thread me)
+#define GROUP_KERNEL(name, Arguments, Members)                                                  \
+    inline void name##_body(ARGUMENTS(Arguments) a, Thread me, Members& shared);                \
+    inline void name(ARGUMENTS(Arguments) a, Thread me) {                                       \
+        static_assert(sizeof(Members) <= ::ingot::runtime::gpu::emulator::GroupMemory::kBytes); \
+        name##_body(a, me, *reinterpret_cast<Members*>(me.group->shared().bytes()));            \
+    }                                                                                           \
+    inline void name##_body([[maybe_unused]] ARGUMENTS(Arguments) a, Thread me, Members& shared)
+
+namespace ingot::runtime::gpu::emulator {
+
+/// A value in the device's memory: reads and writes are accesses of the running thread.
+template <typename T>
+class GlobalReference {
+  public:
+    explicit GlobalReference(Address address) : address_(address) {}
+    operator T() const {
+        T value;
+        std::memcpy(&value, running_group->memory().read(address_, sizeof(T), running_group->now()),
+                    sizeof(T));
+        return value;
+    }
+    const GlobalReference& operator=(T value) const {
+        std::memcpy(running_group->memory().write(address_, sizeof(T), running_group->now()), &value,
+                    sizeof(T));
+        return *this;
+    }
+    const GlobalReference& operator=(const GlobalReference& other) const { return *this = T(other); }
+    const GlobalReference& operator+=(T value) const { return *this = T(*this) + value; }
+    const GlobalReference& operator*=(T value) const { return *this = T(*this) * value; }
+
+  private:
+    Address address_;
+};
+
+/// A pointer to the device's memory; on the host, an address in a kernel's arguments.
+template <typename T>
+class Global {
+  public:
+    Global() = default;
+    explicit Global(Address address) : address_(address) {}
+    operator Global<const T>() const { return Global<const T>(address_); }
+    explicit operator bool() const { return address_ != 0; }
+    Address address() const { return address_; }
+
+    GlobalReference<T> operator[](int64_t i) const {
+        return GlobalReference<T>(address_ + uint64_t(i) * sizeof(T));
+    }
+    Global operator+(int64_t n) const { return Global(address_ + uint64_t(n) * sizeof(T)); }
+
+  private:
+    Address address_ = 0;
+};
+template <typename T>
+class Global<const T> {
+  public:
+    Global() = default;
+    explicit Global(Address address) : address_(address) {}
+    explicit operator bool() const { return address_ != 0; }
+    Address address() const { return address_; }
+
+    T operator[](int64_t i) const { return GlobalReference<T>(address_ + uint64_t(i) * sizeof(T)); }
+    Global operator+(int64_t n) const { return Global(address_ + uint64_t(n) * sizeof(T)); }
+
+  private:
+    Address address_ = 0;
+};
+
+/// A value in the group's memory.
+template <typename T>
+class SharedReference {
+  public:
+    explicit SharedReference(T* at) : at_(at) {}
+    operator T() const {
+        running_group->shared().note_read(at_, sizeof(T), running_group->now());
+        return *at_;
+    }
+    const SharedReference& operator=(T value) const {
+        running_group->shared().note_write(at_, sizeof(T), running_group->now());
+        *at_ = value;
+        return *this;
+    }
+    const SharedReference& operator=(const SharedReference& other) const { return *this = T(other); }
+    const SharedReference& operator+=(T value) const { return *this = T(*this) + value; }
+
+  private:
+    T* at_;
+};
+
+/// An array in the group's memory, and a pointer into it.
+template <typename T>
+class Shared {
+  public:
+    Shared(T* array, int64_t n, int64_t offset) : array_(array), n_(n), offset_(offset) {}
+    SharedReference<T> operator[](int64_t i) const {
+        if (i + offset_ < 0 || i + offset_ >= n_) out_of_bounds(i + offset_, n_);
+        return SharedReference<T>(array_ + offset_ + i);
+    }
+    Shared operator+(int64_t n) const { return Shared(array_, n_, offset_ + n); }
+
+    [[noreturn]] static void out_of_bounds(int64_t i, int64_t n);
+
+  private:
+    T* array_;
+    int64_t n_, offset_;  // elements
+};
+template <typename T, int64_t n>
+class SharedArray {
+  public:
+    SharedReference<T> operator[](int64_t i) { return Shared<T>(elements_, n, 0)[i]; }
+    Shared<T> operator+(int64_t offset) { return Shared<T>(elements_, n, offset); }
+    operator Shared<T>() { return Shared<T>(elements_, n, 0); }
+
+  private:
+    T elements_[n];
+};
+
+[[noreturn]] void group_array_out_of_bounds(int64_t i, int64_t n);
+template <typename T>
+void Shared<T>::out_of_bounds(int64_t i, int64_t n) {
+    group_array_out_of_bounds(i, n);
+}
+
+}  // namespace ingot::runtime::gpu::emulator
+
+namespace ingot::runtime::gpu {
+
+struct uint2 {
+    uint32_t x, y;
+};
+struct uint4 {
+    uint32_t x, y, z, w;
+};
+
+struct Thread {
+    uint32_t x, y, z;
+    uint32_t index, n_threads;
+    emulator::Group* group;
+
+    explicit Thread(emulator::Group& of)
+        : x(of.now().x),
+          y(of.now().y),
+          z(of.now().z),
+          index(of.now().thread),
+          n_threads(of.n_threads()),
+          group(&of) {}
+    uint32_t lane() const { return index % 32; }
+    uint32_t warp() const { return index / 32; }
+    uint32_t n_warps() const { return n_threads / 32; }
+
+    using Where = std::source_location;
+    void barrier(const Where& where = Where::current()) const { group->barrier(where); }
+    template <typename T>
+    T shuffle(T value, uint32_t from, const Where& where = Where::current()) const {
+        return exchange(emulator::Exchange::Shuffle, value, from, where);
+    }
+    template <typename T>
+    T shuffle_xor(T value, uint32_t mask, const Where& where = Where::current()) const {
+        return exchange(emulator::Exchange::ShuffleXor, value, mask, where);
+    }
+    float lane_sum(float value, const Where& where = Where::current()) const {
+        return exchange(emulator::Exchange::Sum, value, 0, where);
+    }
+    float lane_max(float value, const Where& where = Where::current()) const {
+        return exchange(emulator::Exchange::Max, value, 0, where);
+    }
+
+  private:
+    template <typename T>
+    T exchange(emulator::Exchange kind, T value, uint32_t parameter, const Where& where) const {
+        static_assert(sizeof(T) == 4);
+        return __builtin_bit_cast(
+            T, group->exchange(kind, __builtin_bit_cast(uint32_t, value), parameter, where));
+    }
+};
+
+template <typename T>
+T load(GLOBAL(const uint8_t) bytes) {
+    T value;
+    emulator::Group& group = *emulator::running_group;
+    std::memcpy(&value, group.memory().read(bytes.address(), sizeof(T), group.now()), sizeof(T));
+    return value;
+}
+template <typename T>
+void store(GLOBAL(uint8_t) bytes, T value) {
+    emulator::Group& group = *emulator::running_group;
+    std::memcpy(group.memory().write(bytes.address(), sizeof(T), group.now()), &value, sizeof(T));
+}
+
+inline int dot4(uint32_t a, uint32_t b, int sum) {
+    for (int i = 0; i < 4; ++i) sum += int(int8_t(a >> (8 * i))) * int(int8_t(b >> (8 * i)));
+    return sum;
+}
+template <typename T>
+T min(T a, T b) {
+    return b < a ? b : a;
+}
+template <typename T>
+T max(T a, T b) {
+    return a < b ? b : a;
+}
+
+}  // namespace ingot::runtime::gpu

@@ -1,0 +1,346 @@
+#pragma once
+// Weights on the device. A row's blocks are taken apart into planes, so that everything in them is aligned
+// and neighbouring lanes read neighbouring bytes: first all blocks' largest field, then the next. A field of
+// s bytes that begins at byte o of the planes' order lies, for block b of n, at n * o + b * s. (Host:
+// gpu/planes.h.)
+//
+//     layout    planes: bytes of each block                                elements of a block
+//     Q4_0      quants 16, d 2                                             32
+//     Q4_1      quants 16, d and min 4                                     32
+//     Q5_0      quants 16, high bits 4, d 2                                32
+//     Q5_1      quants 16, high bits 4, d and min 4                        32
+//     Q8_0      quants 32, d 2                                             32
+//     IQ4_NL    quants 16, d 2                                             32
+//     MXFP4     floats 16, exponent 1                                      32
+//     Q2_K      quants 64, scales 16, d and dmin 4                         256
+//     Q3_K      quants 64, high bits 32, scales 12, d 2                    256
+//     Q4_K      quants 128, (d, dmin, scales) 16                           256
+//     Q5_K      quants 128, high bits 32, (d, dmin, scales) 16             256
+//     Q6_K      quants 128, high bits 64, scales 16, d 2                   256
+//     IQ4_XS    quants 128, (d, high scales, low scales) 8                 256
+//
+// What a lane takes at a time is a unit: 32 weights whose quants share bytes, in two runs of 16 neighbours.
+// The bits are those of format/blocks/.
+#include "dialect.h"
+
+namespace ingot {
+namespace runtime {
+namespace gpu {
+
+/// w[i] = scale[r] * q[i] - min[r] for the weights of run r.
+struct Unit {
+    uint32_t q[8];  // signed bytes: run 0 in words 0 … 3, run 1 in words 4 … 7
+    float scale[2];
+    float min[2];
+};
+
+/// A row in planes.
+struct Row {
+    GLOBAL(const uint8_t) bytes;
+    int n_blocks;
+};
+
+// ── Four bytes at a time ────────────────────────────────────────────────────────────────────────────────
+
+/// Each byte minus n, as a signed byte; bytes below 128, n up to 128. The top bits keep bytes from borrowing.
+FUNCTION uint32_t minus(uint32_t bytes, uint32_t n) {
+    return ((bytes | 0x80808080u) - n * 0x01010101u) ^ 0x80808080u;
+}
+/// Bits 0 … 3 become the lowest bits of bytes 0 … 3.
+FUNCTION uint32_t spread(uint32_t bits) {
+    return ((bits & 0xfu) * 0x00204081u) & 0x01010101u;
+}
+FUNCTION uint32_t byte_of(uint32_t word, int i) {
+    return (word >> (8 * i)) & 0xffu;
+}
+FUNCTION uint32_t word_of(uint4 words, int i) {
+    return i == 0 ? words.x : i == 1 ? words.y : i == 2 ? words.z : words.w;
+}
+FUNCTION float half_at(GLOBAL(const uint8_t) p) {
+    return half_to_float(load<uint16_t>(p));
+}
+
+/// (words >> shift) & mask, into one run.
+FUNCTION void take_bits(uint4 words, int shift, uint32_t mask, LOCAL(Unit) unit, int run) {
+    unit.q[4 * run + 0] = (words.x >> shift) & mask;
+    unit.q[4 * run + 1] = (words.y >> shift) & mask;
+    unit.q[4 * run + 2] = (words.z >> shift) & mask;
+    unit.q[4 * run + 3] = (words.w >> shift) & mask;
+}
+/// The run |= ((words >> shift) & mask) << place
+FUNCTION void add_bits(uint4 words, int shift, uint32_t mask, int place, LOCAL(Unit) unit, int run) {
+    unit.q[4 * run + 0] |= ((words.x >> shift) & mask) << place;
+    unit.q[4 * run + 1] |= ((words.y >> shift) & mask) << place;
+    unit.q[4 * run + 2] |= ((words.z >> shift) & mask) << place;
+    unit.q[4 * run + 3] |= ((words.w >> shift) & mask) << place;
+}
+FUNCTION void take_nibbles(uint4 words, LOCAL(Unit) unit) {
+    take_bits(words, 0, 0x0f0f0f0fu, unit, 0);
+    take_bits(words, 4, 0x0f0f0f0fu, unit, 1);
+}
+FUNCTION void subtract(uint32_t n, LOCAL(Unit) unit) {
+    for (int i = 0; i < 8; ++i) unit.q[i] = minus(unit.q[i], n);
+}
+FUNCTION void set_scales(float scale, float min, LOCAL(Unit) unit) {
+    unit.scale[0] = unit.scale[1] = scale;
+    unit.min[0] = unit.min[1] = min;
+}
+
+// ── Blocks of 32: one unit, runs 0 … 15 and 16 … 31 ─────────────────────────────────────────────────────
+
+struct Block32 {
+    enum : int { kElements = 32, kUnits = 1, kHasMin = 0, kWantsFloats = 0 };
+    FUNCTION static int run(int, int r) { return 16 * r; }  // the first element of a unit's run
+};
+
+struct Q4_0 : Block32 {
+    FUNCTION static Unit take(Row row, int b, int) {
+        Unit unit;
+        take_nibbles(load<uint4>(row.bytes + 16 * b), unit);
+        subtract(8, unit);
+        set_scales(half_at(row.bytes + 16 * row.n_blocks + 2 * b), 0.0f, unit);
+        return unit;
+    }
+};
+
+struct Q4_1 : Block32 {
+    enum : int { kHasMin = 1 };
+    FUNCTION static Unit take(Row row, int b, int) {
+        Unit unit;
+        take_nibbles(load<uint4>(row.bytes + 16 * b), unit);
+        const uint32_t d_min = load<uint32_t>(row.bytes + 16 * row.n_blocks + 4 * b);
+        set_scales(half_to_float(uint16_t(d_min & 0xffffu)), -half_to_float(uint16_t(d_min >> 16)), unit);
+        return unit;
+    }
+};
+
+/// Bit i of the word is bit 4 of element i.
+FUNCTION void add_fifth_bits(uint32_t bits, LOCAL(Unit) unit) {
+    for (int i = 0; i < 8; ++i) unit.q[i] |= spread(bits >> (4 * i)) << 4;
+}
+
+struct Q5_0 : Block32 {
+    FUNCTION static Unit take(Row row, int b, int) {
+        Unit unit;
+        take_nibbles(load<uint4>(row.bytes + 16 * b), unit);
+        add_fifth_bits(load<uint32_t>(row.bytes + 16 * row.n_blocks + 4 * b), unit);
+        subtract(16, unit);
+        set_scales(half_at(row.bytes + 20 * row.n_blocks + 2 * b), 0.0f, unit);
+        return unit;
+    }
+};
+
+struct Q5_1 : Block32 {
+    enum : int { kHasMin = 1 };
+    FUNCTION static Unit take(Row row, int b, int) {
+        Unit unit;
+        take_nibbles(load<uint4>(row.bytes + 16 * b), unit);
+        add_fifth_bits(load<uint32_t>(row.bytes + 16 * row.n_blocks + 4 * b), unit);
+        const uint32_t d_min = load<uint32_t>(row.bytes + 20 * row.n_blocks + 4 * b);
+        set_scales(half_to_float(uint16_t(d_min & 0xffffu)), -half_to_float(uint16_t(d_min >> 16)), unit);
+        return unit;
+    }
+};
+
+struct Q8_0 : Block32 {
+    FUNCTION static Unit take(Row row, int b, int) {
+        Unit unit;
+        take_bits(load<uint4>(row.bytes + 32 * b), 0, 0xffffffffu, unit, 0);
+        take_bits(load<uint4>(row.bytes + 32 * b + 16), 0, 0xffffffffu, unit, 1);
+        set_scales(half_at(row.bytes + 32 * row.n_blocks + 2 * b), 0.0f, unit);
+        return unit;
+    }
+};
+
+/// Nibbles become bytes of a table of 16, which is four words.
+FUNCTION void look_up(uint4 table, LOCAL(Unit) unit) {
+    for (int i = 0; i < 8; ++i) {
+        uint32_t bytes = 0;
+        for (int j = 0; j < 4; ++j) {
+            const int index = int(byte_of(unit.q[i], j));
+            bytes |= byte_of(word_of(table, index / 4), index % 4) << (8 * j);
+        }
+        unit.q[i] = bytes;
+    }
+}
+/// -127 -104 -83 -65 | -49 -35 -22 -10 | 1 13 25 38 | 53 69 89 113
+FUNCTION uint4 iq4_values() {
+    return uint4{0xbfad9881u, 0xf6eaddcfu, 0x26190d01u, 0x71594535u};
+}
+/// 0 1 2 3 | 4 6 8 12 | 0 -1 -2 -3 | -4 -6 -8 -12: twice the 4-bit floats
+FUNCTION uint4 fp4_doubled() {
+    return uint4{0x03020100u, 0x0c080604u, 0xfdfeff00u, 0xf4f8fafcu};
+}
+
+struct IQ4_NL : Block32 {
+    FUNCTION static Unit take(Row row, int b, int) {
+        Unit unit;
+        take_nibbles(load<uint4>(row.bytes + 16 * b), unit);
+        look_up(iq4_values(), unit);
+        set_scales(half_at(row.bytes + 16 * row.n_blocks + 2 * b), 0.0f, unit);
+        return unit;
+    }
+};
+
+struct MXFP4 : Block32 {
+    enum : int { kWantsFloats = 1 };
+    FUNCTION static Unit take(Row row, int b, int) {
+        Unit unit;
+        take_nibbles(load<uint4>(row.bytes + 16 * b), unit);
+        look_up(fp4_doubled(), unit);
+        // 2^(exponent - 128), of which 2^-128 and 2^-127 are subnormal floats.
+        const uint32_t exponent = row.bytes[16 * row.n_blocks + b];
+        set_scales(float_of(exponent < 2 ? 0x00200000u << exponent : (exponent - 1) << 23), 0.0f, unit);
+        return unit;
+    }
+};
+
+// ── Super-blocks of 256: eight units ────────────────────────────────────────────────────────────────────
+
+/// Two bits of four elements 32 apart in a byte. Unit u: half of the super-block u / 4, half of its bytes u /
+/// 2 % 2, bits 4 (u % 2) … and the next two.
+struct TwoBits {
+    enum : int { kElements = 256, kUnits = 8, kHasMin = 0, kWantsFloats = 0 };
+    FUNCTION static int run(int u, int r) { return 128 * (u / 4) + 64 * (u % 2) + 32 * r + 16 * (u / 2 % 2); }
+    FUNCTION static void take_quants(GLOBAL(const uint8_t) quants, int u, LOCAL(Unit) unit) {
+        const uint4 words = load<uint4>(quants + 32 * (u / 4) + 16 * (u / 2 % 2));
+        take_bits(words, 4 * (u % 2), 0x03030303u, unit, 0);
+        take_bits(words, 4 * (u % 2) + 2, 0x03030303u, unit, 1);
+    }
+};
+
+struct Q2_K : TwoBits {
+    enum : int { kHasMin = 1 };
+    FUNCTION static Unit take(Row row, int b, int u) {
+        Unit unit;
+        take_quants(row.bytes + 64 * b, u, unit);
+        GLOBAL(const uint8_t) scales = row.bytes + 64 * row.n_blocks + 16 * b;
+        const uint32_t d_dmin = load<uint32_t>(row.bytes + 80 * row.n_blocks + 4 * b);
+        const float d = half_to_float(uint16_t(d_dmin & 0xffffu));
+        const float dmin = half_to_float(uint16_t(d_dmin >> 16));
+        for (int r = 0; r < 2; ++r) {
+            const uint32_t scale_min = scales[run(u, r) / 16];
+            unit.scale[r] = d * float(scale_min & 0xfu);
+            unit.min[r] = dmin * float(scale_min >> 4);
+        }
+        return unit;
+    }
+};
+
+struct Q3_K : TwoBits {
+    FUNCTION static Unit take(Row row, int b, int u) {
+        Unit unit;
+        take_quants(row.bytes + 64 * b, u, unit);
+        const uint4 high = load<uint4>(row.bytes + 64 * row.n_blocks + 32 * b + 16 * (u / 2 % 2));
+        GLOBAL(const uint8_t) scales = row.bytes + 96 * row.n_blocks + 12 * b;
+        const float d = half_at(row.bytes + 108 * row.n_blocks + 2 * b);
+        for (int r = 0; r < 2; ++r) {
+            add_bits(high, run(u, r) / 32, 0x01010101u, 2, unit, r);
+            const int s = run(u, r) / 16;
+            const uint32_t low = (uint32_t(scales[s % 8]) >> (4 * (s / 8))) & 0xfu;
+            const uint32_t top = (uint32_t(scales[8 + s % 4]) >> (2 * (s / 4))) & 3u;
+            unit.scale[r] = d * float(int(low | (top << 4)) - 32);
+            unit.min[r] = 0.0f;
+        }
+        subtract(4, unit);
+        return unit;
+    }
+};
+
+/// Two nibbles of elements 32 apart in a byte. Unit u: 64 elements u / 2, half of their bytes u % 2.
+struct TwoNibbles {
+    enum : int { kElements = 256, kUnits = 8, kHasMin = 1, kWantsFloats = 0 };
+    FUNCTION static int run(int u, int r) { return 64 * (u / 2) + 32 * r + 16 * (u % 2); }
+    /// The head is d, dmin (halves) and twelve bytes of scales and minimums: format/blocks/q4_k.h.
+    FUNCTION static void take_scales(uint4 head, int u, LOCAL(Unit) unit) {
+        const float d = half_to_float(uint16_t(head.x & 0xffffu));
+        const float dmin = half_to_float(uint16_t(head.x >> 16));
+        for (int r = 0; r < 2; ++r) {
+            const int s = 2 * (u / 2) + r;
+            const uint32_t a = byte_of(head.y, s % 4);  // scales[s % 4]
+            const uint32_t c = byte_of(head.z, s % 4);  // scales[4 + s % 4]
+            const uint32_t e = byte_of(head.w, s % 4);  // scales[8 + s % 4]
+            const uint32_t scale = s < 4 ? a & 0x3fu : (e & 0xfu) | ((a >> 6) << 4);
+            const uint32_t min = s < 4 ? c & 0x3fu : (e >> 4) | ((c >> 6) << 4);
+            unit.scale[r] = d * float(scale);
+            unit.min[r] = dmin * float(min);
+        }
+    }
+};
+
+struct Q4_K : TwoNibbles {
+    FUNCTION static Unit take(Row row, int b, int u) {
+        Unit unit;
+        take_nibbles(load<uint4>(row.bytes + 128 * b + 16 * u), unit);
+        take_scales(load<uint4>(row.bytes + 128 * row.n_blocks + 16 * b), u, unit);
+        return unit;
+    }
+};
+
+struct Q5_K : TwoNibbles {
+    FUNCTION static Unit take(Row row, int b, int u) {
+        Unit unit;
+        take_nibbles(load<uint4>(row.bytes + 128 * b + 16 * u), unit);
+        const uint4 high = load<uint4>(row.bytes + 128 * row.n_blocks + 32 * b + 16 * (u % 2));
+        for (int r = 0; r < 2; ++r) add_bits(high, run(u, r) / 32, 0x01010101u, 4, unit, r);
+        take_scales(load<uint4>(row.bytes + 160 * row.n_blocks + 16 * b), u, unit);
+        return unit;
+    }
+};
+
+struct Q6_K {
+    enum : int { kElements = 256, kUnits = 8, kHasMin = 0, kWantsFloats = 0 };
+    // Nibbles of elements 64 apart in a byte. Unit u: 128 elements u / 4, a quarter of their bytes u % 4.
+    FUNCTION static int run(int u, int r) { return 128 * (u / 4) + 64 * r + 16 * (u % 4); }
+    FUNCTION static Unit take(Row row, int b, int u) {
+        Unit unit;
+        take_nibbles(load<uint4>(row.bytes + 128 * b + 16 * u), unit);
+        const uint4 high = load<uint4>(row.bytes + 128 * row.n_blocks + 64 * b + 32 * (u / 4) + 16 * (u % 2));
+        GLOBAL(const uint8_t) scales = row.bytes + 192 * row.n_blocks + 16 * b;
+        const float d = half_at(row.bytes + 208 * row.n_blocks + 2 * b);
+        for (int r = 0; r < 2; ++r) {
+            add_bits(high, 2 * (run(u, r) / 32 % 4), 0x03030303u, 4, unit, r);
+            unit.scale[r] = d * float(int8_t(scales[run(u, r) / 16]));
+            unit.min[r] = 0.0f;
+        }
+        subtract(32, unit);
+        return unit;
+    }
+};
+
+struct IQ4_XS {
+    enum : int { kElements = 256, kUnits = 8, kHasMin = 0, kWantsFloats = 0 };
+    FUNCTION static int run(int u, int r) { return 32 * u + 16 * r; }
+    FUNCTION static Unit take(Row row, int b, int u) {
+        Unit unit;
+        take_nibbles(load<uint4>(row.bytes + 128 * b + 16 * u), unit);
+        look_up(iq4_values(), unit);
+        const uint2 head = load<uint2>(row.bytes + 128 * row.n_blocks + 8 * b);
+        const uint32_t low = (head.y >> (4 * u)) & 0xfu;
+        const uint32_t high = (head.x >> (16 + 2 * u)) & 3u;
+        set_scales(half_to_float(uint16_t(head.x & 0xffffu)) * float(int(low | (high << 4)) - 32), 0.0f,
+                   unit);
+        return unit;
+    }
+};
+
+// ── Numbers ─────────────────────────────────────────────────────────────────────────────────────────────
+
+struct F32 {
+    enum : int { kBytes = 4 };
+    FUNCTION static float at(GLOBAL(const uint8_t) row, int i) { return load<float>(row + 4 * int64_t(i)); }
+};
+struct F16 {
+    enum : int { kBytes = 2 };
+    FUNCTION static float at(GLOBAL(const uint8_t) row, int i) { return half_at(row + 2 * int64_t(i)); }
+};
+struct BF16 {
+    enum : int { kBytes = 2 };
+    FUNCTION static float at(GLOBAL(const uint8_t) row, int i) {
+        return float_of(uint32_t(load<uint16_t>(row + 2 * int64_t(i))) << 16);
+    }
+};
+
+}  // namespace gpu
+}  // namespace runtime
+}  // namespace ingot

@@ -1,0 +1,170 @@
+#pragma once
+// Kernels of which each thread computes one element, and norms.
+#include "arguments.h"
+
+namespace ingot {
+namespace runtime {
+namespace gpu {
+
+/// The thread's number in a launch of one-dimensional groups.
+FUNCTION int64_t number_of(Thread me) {
+    return int64_t(me.x) * me.n_threads + me.index;
+}
+
+/// erf, to 1.5e-7 (Abramowitz and Stegun 1964, 7.1.26).
+FUNCTION float error_function(float x) {
+    const float t = 1.0f / (1.0f + 0.3275911f * fabs(x));
+    float sum = 1.061405429f;
+    sum = fma(sum, t, -1.453152027f);
+    sum = fma(sum, t, 1.421413741f);
+    sum = fma(sum, t, -0.284496736f);
+    sum = fma(sum, t, 0.254829592f);
+    const float value = 1.0f - sum * t * exp(-x * x);
+    return x < 0.0f ? -value : value;
+}
+
+/// The curves of runtime's Activation, by number.
+FUNCTION float curve(int activation, float x) {
+    switch (activation) {
+        case 0:  // Silu
+            return x / (1.0f + exp(-x));
+        case 1:  // Gelu
+            return x * 0.5f * (1.0f + error_function(x * 0.70710678f));
+        case 2:  // GeluTanh
+            return x * 0.5f * (1.0f + tanh(0.79788456f * (x + 0.044715f * x * x * x)));
+        case 3:  // Relu
+            return max(x, 0.0f);
+        case 4:  // ReluSquared
+            return max(x, 0.0f) * max(x, 0.0f);
+        case 5:  // Sigmoid
+            return 1.0f / (1.0f + exp(-x));
+        default:  // SiluClamped
+            return min(x, 7.0f) / (1.0f + exp(-1.702f * min(x, 7.0f)));
+    }
+}
+
+KERNEL(activate, ActivateArguments) {
+    const int64_t i = number_of(me);
+    if (i >= a.n) return;
+    float up = a.up ? float(a.up[i]) : 1.0f;
+    if (a.activation == 6) up = min(max(up, -7.0f), 7.0f) + 1.0f;
+    a.y[i] = curve(a.activation, a.gate[i]) * up;
+}
+
+KERNEL(map, MapArguments) {
+    const int64_t i = number_of(me);
+    if (i >= a.n) return;
+    const float x = a.x[i];
+    if (a.function == 0) a.x[i] = x * a.value;                     // Scale
+    if (a.function == 1) a.x[i] = min(max(x, -a.value), a.value);  // Clamp
+    if (a.function == 2) a.x[i] = a.value * tanh(x / a.value);     // SoftCap
+}
+
+KERNEL(add, AddArguments) {
+    const int64_t i = number_of(me);
+    if (i < a.n) a.y[i] = a.y[i] + a.x[i];
+}
+
+KERNEL(scale_rows, ScaleRowsArguments) {
+    const int64_t i = number_of(me);
+    if (i >= a.n_all) return;
+    const int64_t row = i / a.n;
+    a.y[i] = a.scales[row] * a.x[row / a.n_repeats * a.n + i % a.n];
+}
+
+KERNEL(copy_rows, CopyRowsArguments) {
+    const int64_t i = number_of(me);
+    if (i < a.n_all) a.y[i] = a.x[int64_t(a.rows[i / a.n]) * a.n + i % a.n];
+}
+
+KERNEL(copy_columns, CopyColumnsArguments) {
+    const int64_t i = number_of(me);
+    if (i >= a.n_all) return;
+    const int64_t row = i / a.n, column = i % a.n;
+    a.y[row * a.y_stride + a.y_first + column] = a.x[row * a.x_stride + a.x_first + column];
+}
+
+KERNEL(combine, CombineArguments) {
+    const int64_t i = number_of(me);
+    if (i >= a.n_all) return;
+    const int64_t token = i / a.n, column = i % a.n;
+    float sum = 0.0f;
+    for (int64_t slot = token * a.n_used; slot < (token + 1) * a.n_used; ++slot)
+        sum += a.weights[slot] * a.x[slot * a.n + column];
+    a.y[i] = sum;
+}
+
+KERNEL(write_cache, WriteCacheArguments) {
+    const int64_t i = number_of(me);
+    if (i >= a.n_all) return;
+    const int64_t at = int64_t(a.positions[i / a.n]) * a.n + i % a.n;
+    if (a.floats != 0) {
+        store<float>(a.cache + 4 * at, a.x[i]);
+    } else {
+        store<uint16_t>(a.cache + 2 * at, float_to_half(a.x[i]));
+    }
+}
+
+/// The cosine and sine of position * frequency. A float would lose the digits that matter of a large product,
+/// so it is taken in two, head + tail (fma gives the exact rest), and the sums of angles are written out; the
+/// tail is below 2^-7 for positions up to 2^17, so that three terms do.
+KERNEL(rope, RopeArguments) {
+    const int64_t i = number_of(me);
+    if (i >= int64_t(a.n_tokens) * a.n_heads * a.n_pairs) return;
+    const int pair = int(i % a.n_pairs);
+    const int64_t row = i / a.n_pairs;  // token, head
+    const float position = float(a.positions[row / a.n_heads]);
+    const float frequency = a.frequencies[pair];
+    const float head = position * frequency;
+    const float tail = fma(position, frequency, -head);
+    const float small_cos = 1.0f - 0.5f * tail * tail;
+    const float small_sin = tail - tail * tail * tail / 6.0f;
+    const float c = (cos(head) * small_cos - sin(head) * small_sin) * a.magnitude;
+    const float s = (sin(head) * small_cos + cos(head) * small_sin) * a.magnitude;
+    const int64_t at = row * a.head_dim + a.first + (a.interleaved != 0 ? 2 * pair : pair);
+    const int64_t other = at + (a.interleaved != 0 ? 1 : a.n_pairs);
+    const float x = a.x[at], y = a.x[other];
+    a.x[at] = x * c - y * s;
+    a.x[other] = x * s + y * c;
+}
+
+struct NormShared {
+    GROUP_ARRAY(float, parts, 32);  // of each warp
+};
+
+/// The sum over the group; every thread gets it.
+FUNCTION float group_sum(Thread me, float value, GROUP(float) parts) {
+    const float part = me.lane_sum(value);
+    me.barrier();  // the last sum has been read
+    if (me.lane() == 0) parts[me.warp()] = part;
+    me.barrier();
+    float sum = 0.0f;
+    for (uint32_t w = 0; w < me.n_warps(); ++w) sum += parts[w];
+    return sum;
+}
+
+/// A group norms a row. The variance is taken about the mean, which loses no digits.
+GROUP_KERNEL(norm, NormArguments, NormShared) {
+    const int64_t row = int64_t(me.x) * a.stride;
+    const int64_t weights = int64_t(int(me.x) % a.n_groups) * a.n;
+    float mean = 0.0f;
+    if (a.is_layer != 0) {
+        float sum = 0.0f;
+        for (int i = int(me.index); i < a.n; i += int(me.n_threads)) sum += a.x[row + i];
+        mean = group_sum(me, sum, shared.parts) / float(a.n);
+    }
+    float squares = 0.0f;
+    for (int i = int(me.index); i < a.n; i += int(me.n_threads)) {
+        const float x = a.x[row + i] - mean;
+        squares = fma(x, x, squares);
+    }
+    const float factor = 1.0f / sqrt(group_sum(me, squares, shared.parts) / float(a.n) + a.epsilon);
+    for (int i = int(me.index); i < a.n; i += int(me.n_threads)) {
+        const float normed = (a.x[row + i] - mean) * factor * a.weight[weights + i];
+        a.y[row + i] = a.bias ? normed + a.bias[weights + i] : normed;
+    }
+}
+
+}  // namespace gpu
+}  // namespace runtime
+}  // namespace ingot

@@ -1,0 +1,44 @@
+#pragma once
+// The kernel table: every kernel by name. Devices and the back end make their tables from these lists.
+#include <cstdint>
+
+// Layouts of quantized weights (layouts.h).
+#define INGOT_BLOCK_LAYOUTS(X) \
+    X(Q4_0)                    \
+    X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL) X(IQ4_XS) X(MXFP4)
+// Layouts whose elements are numbers.
+#define INGOT_PLAIN_LAYOUTS(X) X(F32) X(F16) X(BF16)
+#define INGOT_LAYOUTS(X) INGOT_PLAIN_LAYOUTS(X) INGOT_BLOCK_LAYOUTS(X)
+
+// X(name, its arguments in arguments.h)
+#define INGOT_COMMON_KERNELS(X)                 \
+    X(quantize, QuantizeArguments)              \
+    X(norm, NormArguments)                      \
+    X(activate, ActivateArguments)              \
+    X(map, MapArguments)                        \
+    X(add, AddArguments)                        \
+    X(scale_rows, ScaleRowsArguments)           \
+    X(copy_rows, CopyRowsArguments)             \
+    X(copy_columns, CopyColumnsArguments)       \
+    X(rope, RopeArguments)                      \
+    X(write_cache, WriteCacheArguments)         \
+    X(attention, AttentionArguments)            \
+    X(merge_attention, MergeAttentionArguments) \
+    X(convolve, ConvolveArguments)              \
+    X(delta_net, DeltaNetArguments)             \
+    X(route, RouteArguments)                    \
+    X(combine, CombineArguments)
+
+namespace ingot::runtime::gpu {
+
+// clang-format off
+#define INGOT_ENTRY(name, Arguments) name,
+#define INGOT_LAYOUT_ENTRIES(layout) embed_##layout, matvec_##layout, matmul_##layout,
+enum class Kernel : uint16_t { INGOT_COMMON_KERNELS(INGOT_ENTRY) INGOT_LAYOUTS(INGOT_LAYOUT_ENTRIES) };
+#undef INGOT_ENTRY
+#undef INGOT_LAYOUT_ENTRIES
+// clang-format on
+
+inline constexpr uint32_t kLanes = 32;  // threads of a warp
+
+}  // namespace ingot::runtime::gpu

@@ -1,0 +1,90 @@
+#include "runtime/gpu/planes.h"
+
+#include <cstring>
+
+#include "format/blocks/iq4_nl.h"
+#include "format/blocks/iq4_xs.h"
+#include "format/blocks/mxfp4.h"
+#include "format/blocks/q2_k.h"
+#include "format/blocks/q3_k.h"
+#include "format/blocks/q4_0.h"
+#include "format/blocks/q4_1.h"
+#include "format/blocks/q4_k.h"
+#include "format/blocks/q5_0.h"
+#include "format/blocks/q5_1.h"
+#include "format/blocks/q5_k.h"
+#include "format/blocks/q6_k.h"
+#include "format/blocks/q8_0.h"
+
+namespace ingot::runtime::gpu {
+namespace {
+
+constexpr size_t kRowAlignment = 16;  // bytes: one load
+
+#define INGOT_FIELD(Block, member) \
+    { offsetof(Block, member), sizeof(Block::member) }
+
+constexpr Field kQ4_0[] = {INGOT_FIELD(BlockQ4_0, quants), INGOT_FIELD(BlockQ4_0, d)};
+constexpr Field kQ4_1[] = {INGOT_FIELD(BlockQ4_1, quants), {offsetof(BlockQ4_1, d), 4}};
+constexpr Field kQ5_0[] = {INGOT_FIELD(BlockQ5_0, quants), INGOT_FIELD(BlockQ5_0, high_bits),
+                           INGOT_FIELD(BlockQ5_0, d)};
+constexpr Field kQ5_1[] = {
+    INGOT_FIELD(BlockQ5_1, quants), INGOT_FIELD(BlockQ5_1, high_bits), {offsetof(BlockQ5_1, d), 4}};
+constexpr Field kQ8_0[] = {INGOT_FIELD(BlockQ8_0, quants), INGOT_FIELD(BlockQ8_0, d)};
+constexpr Field kQ2_K[] = {
+    INGOT_FIELD(BlockQ2_K, quants), INGOT_FIELD(BlockQ2_K, scales), {offsetof(BlockQ2_K, d), 4}};
+constexpr Field kQ3_K[] = {INGOT_FIELD(BlockQ3_K, quants), INGOT_FIELD(BlockQ3_K, high_bits),
+                           INGOT_FIELD(BlockQ3_K, scales), INGOT_FIELD(BlockQ3_K, d)};
+constexpr Field kQ4_K[] = {INGOT_FIELD(BlockQ4_K, quants), {0, 16}};
+constexpr Field kQ5_K[] = {INGOT_FIELD(BlockQ5_K, quants), INGOT_FIELD(BlockQ5_K, high_bits), {0, 16}};
+constexpr Field kQ6_K[] = {INGOT_FIELD(BlockQ6_K, quants), INGOT_FIELD(BlockQ6_K, high_bits),
+                           INGOT_FIELD(BlockQ6_K, scales), INGOT_FIELD(BlockQ6_K, d)};
+constexpr Field kIQ4_NL[] = {INGOT_FIELD(BlockIQ4_NL, quants), INGOT_FIELD(BlockIQ4_NL, d)};
+constexpr Field kIQ4_XS[] = {INGOT_FIELD(BlockIQ4_XS, quants), {0, 8}};
+constexpr Field kMXFP4[] = {INGOT_FIELD(BlockMXFP4, floats), INGOT_FIELD(BlockMXFP4, exponent)};
+#undef INGOT_FIELD
+
+// As many activations share a scale as on the CPU, so that both compute with the same integers.
+#define INGOT_LAYOUT(name, fields, n_shared) \
+    { TensorType::name, Kernel::embed_##name, Kernel::matvec_##name, Kernel::matmul_##name, fields, n_shared }
+constexpr Layout kLayouts[] = {
+    INGOT_LAYOUT(F32, {}, 0),       INGOT_LAYOUT(F16, {}, 0),          INGOT_LAYOUT(BF16, {}, 0),
+    INGOT_LAYOUT(Q4_0, kQ4_0, 32),  INGOT_LAYOUT(Q4_1, kQ4_1, 32),     INGOT_LAYOUT(Q5_0, kQ5_0, 32),
+    INGOT_LAYOUT(Q5_1, kQ5_1, 32),  INGOT_LAYOUT(Q8_0, kQ8_0, 32),     INGOT_LAYOUT(Q2_K, kQ2_K, 256),
+    INGOT_LAYOUT(Q3_K, kQ3_K, 256), INGOT_LAYOUT(Q4_K, kQ4_K, 256),    INGOT_LAYOUT(Q5_K, kQ5_K, 256),
+    INGOT_LAYOUT(Q6_K, kQ6_K, 256), INGOT_LAYOUT(IQ4_NL, kIQ4_NL, 32), INGOT_LAYOUT(IQ4_XS, kIQ4_XS, 32),
+    INGOT_LAYOUT(MXFP4, kMXFP4, 0),
+};
+#undef INGOT_LAYOUT
+
+}  // namespace
+
+const Layout* find_layout(TensorType type) {
+    for (const Layout& layout : kLayouts) {
+        if (layout.type == type) return &layout;
+    }
+    return nullptr;
+}
+
+size_t device_row_bytes(const Layout& layout, int64_t n_in) {
+    const size_t bytes = row_bytes(layout.type, uint64_t(n_in));
+    return (bytes + kRowAlignment - 1) / kRowAlignment * kRowAlignment;
+}
+
+void take_row_apart(const Layout& layout, int64_t n_in, const std::byte* row, std::byte* planes) {
+    const size_t n_bytes = row_bytes(layout.type, uint64_t(n_in));
+    std::memset(planes + n_bytes, 0, device_row_bytes(layout, n_in) - n_bytes);
+    if (layout.fields.empty()) {
+        std::memcpy(planes, row, n_bytes);
+        return;
+    }
+    const size_t block_bytes = info(layout.type).block_bytes;
+    for (const Field& field : layout.fields) {
+        for (size_t at = field.offset; at < n_bytes; at += block_bytes) {
+            std::memcpy(planes, row + at, field.size);
+            planes += field.size;
+        }
+    }
+}
+
+}  // namespace ingot::runtime::gpu

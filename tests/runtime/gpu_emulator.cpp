@@ -1,0 +1,261 @@
+// What the emulator is for: mistakes that a GPU would not notice, or notice by hanging.
+#include "runtime/gpu/emulator/emulator.h"
+
+#include "format/error.h"
+#include "runtime/gpu/kernels/arguments.h"
+#include "tests/catch.h"
+
+// Kernels with and without mistakes, in the kernels' language.
+namespace ingot::runtime::gpu {
+namespace {
+
+struct Arguments {
+    GLOBAL(float) y;
+    GLOBAL(const float) x;
+    GLOBAL(uint8_t) bytes;
+    int n;
+};
+struct Array {
+    GROUP_ARRAY(float, of, 64);
+};
+
+GROUP_KERNEL(reverse, Arguments, Array) {
+    const int i = int(me.index);
+    shared.of[i] = a.x[me.x * 64 + i];
+    me.barrier();
+    a.y[me.x * 64 + i] = shared.of[63 - i];
+}
+KERNEL(exchange_lanes, Arguments) {
+    const float mine = float(me.index);
+    a.y[me.index] = me.lane_sum(mine) + 1000.0f * me.lane_max(mine);
+    a.y[64 + me.index] = me.shuffle(mine, (me.lane() + 3) % 32) + 1000.0f * me.shuffle_xor(mine, 5);
+}
+KERNEL(barrier_for_some, Arguments) {
+    if (me.index < 40) me.barrier();
+}
+KERNEL(two_barriers, Arguments) {
+    if (me.warp() == 0) {
+        me.barrier();
+    } else {
+        me.barrier();
+    }
+}
+KERNEL(exchange_of_some, Arguments) {
+    if (me.lane() < 7) a.y[me.index] = me.lane_sum(1.0f);
+}
+KERNEL(stray_lane, Arguments) {
+    a.y[me.index] = me.shuffle(1.0f, me.lane() + 1);
+}
+KERNEL(read_beyond, Arguments) {
+    a.y[me.index] = a.x[me.index + 65];
+}
+KERNEL(write_before, Arguments) {
+    a.y[int(me.index) - 1] = 1.0f;
+}
+KERNEL(write_to_weights, Arguments) {
+    store<uint8_t>(a.bytes + me.index, uint8_t(1));
+}
+KERNEL(unaligned, Arguments) {
+    store<uint32_t>(a.bytes + 4 * me.index + 2, 1u);
+}
+KERNEL(null, Arguments) {
+    a.y[me.index] = a.x ? 1.0f : float(a.x[me.index]);
+}
+GROUP_KERNEL(undefined, Arguments, Array) {
+    if (me.index < 63) shared.of[me.index] = 1.0f;
+    me.barrier();
+    a.y[me.index] = shared.of[me.index];
+}
+GROUP_KERNEL(undefined_in_second_group, Arguments, Array) {
+    if (me.x == 0) shared.of[me.index] = 1.0f;
+    me.barrier();
+    a.y[me.index] = shared.of[me.index];
+}
+GROUP_KERNEL(beyond_the_array, Arguments, Array) {
+    shared.of[me.index + 1] = 1.0f;
+}
+GROUP_KERNEL(no_barrier, Arguments, Array) {
+    shared.of[me.index] = 1.0f;
+    a.y[me.index] = shared.of[63 - me.index];
+}
+GROUP_KERNEL(written_while_read, Arguments, Array) {
+    shared.of[me.index] = 1.0f;
+    me.barrier();
+    const float x = shared.of[(me.index + 1) % 64];
+    shared.of[me.index] = x;
+}
+KERNEL(same_element, Arguments) {
+    a.y[me.index / 2] = 1.0f;
+}
+KERNEL(sum_of_threads, Arguments) {
+    a.y[0] += 1.0f;
+}
+KERNEL(read_of_other_group, Arguments) {
+    if (me.x == 1) a.y[64 + me.index] = a.y[me.index];
+    if (me.x == 0) a.y[me.index] = 1.0f;
+}
+KERNEL(written_after_other_group_read, Arguments) {
+    if (me.x == 0) a.y[64 + me.index] = a.y[me.index];
+    if (me.x == 1) a.y[me.index] = 1.0f + a.y[me.index];
+}
+KERNEL(through_memory, Arguments) {  // fine: a barrier orders the group's own accesses
+    a.y[me.index] = float(me.index);
+    me.barrier();
+    const float other = a.y[63 - me.index];
+    me.barrier();
+    a.y[me.index] = other;
+}
+
+}  // namespace
+}  // namespace ingot::runtime::gpu
+
+using namespace ingot;
+using namespace ingot::runtime;
+using namespace ingot::runtime::gpu;
+
+namespace {
+
+using KernelFunction = void (*)(const Arguments&, Thread);
+
+struct Fixture {
+    EmulatorDevice device;
+    Address x = device.allocate(128 * sizeof(float), Access::Read);
+    Address y = device.allocate(128 * sizeof(float), Access::ReadAndWrite);
+
+    Fixture() {
+        std::vector<float> values(128);
+        for (size_t i = 0; i < values.size(); ++i) values[i] = float(i);
+        device.upload(std::as_bytes(std::span(values)), x);
+        device.upload(std::as_bytes(std::span(values)), y);
+    }
+    template <KernelFunction kernel>
+    void run(uint32_t n_groups, Address bytes = 0) {
+        const Arguments a{Global<float>(y), Global<const float>(x), Global<uint8_t>(bytes), 64};
+        device.launch(
+            "test",
+            [](const void* arguments, emulator::Group& group) {
+                kernel(*static_cast<const Arguments*>(arguments), Thread(group));
+            },
+            {.x = n_groups, .n_threads = 64}, &a);
+    }
+    std::vector<float> result() {
+        std::vector<float> values(128);
+        device.download(y, std::as_writable_bytes(std::span(values)));
+        return values;
+    }
+    template <typename T>
+    using Global = emulator::Global<T>;
+};
+
+template <KernelFunction kernel>
+std::string error_of(uint32_t n_groups = 1, bool weights = false) {
+    Fixture fixture;
+    try {
+        fixture.run<kernel>(n_groups, weights ? fixture.x : fixture.y);
+    } catch (const Error& error) {
+        // A launch that failed leaves a device that works.
+        fixture.run<reverse>(2);
+        CHECK(fixture.result()[0] == 63);
+        return error.what();
+    }
+    return "no error";
+}
+
+}  // namespace
+
+TEST_CASE("emulator: groups share memory, and barriers order it") {
+    Fixture fixture;
+    fixture.run<reverse>(2);
+    const std::vector<float> y = fixture.result();
+    for (size_t i = 0; i < 64; ++i) {
+        CHECK(y[i] == float(63 - i));
+        CHECK(y[64 + i] == float(127 - i));
+    }
+    fixture.run<through_memory>(1);
+    CHECK(fixture.result()[5] == 58);
+}
+
+TEST_CASE("emulator: 32 lanes exchange values, each warp for itself") {
+    Fixture fixture;
+    fixture.run<exchange_lanes>(1);
+    const std::vector<float> y = fixture.result();
+    CHECK(y[0] == 496 + 31000);
+    CHECK(y[31] == 496 + 31000);
+    CHECK(y[32] == 1520 + 63000);
+    CHECK(y[64] == 3 + 5000);
+    CHECK(y[64 + 31] == 2 + 26000);
+    CHECK(y[64 + 32] == 35 + 37000);
+}
+
+TEST_CASE("emulator: barriers and exchanges that not all threads reach") {
+    CHECK_THAT(
+        error_of<barrier_for_some>(),
+        ContainsSubstring("thread 40: ends without the barrier at which 40 of the group's 64 threads wait"));
+    CHECK_THAT(error_of<two_barriers>(), ContainsSubstring("thread 32: waits at the barrier of line"));
+    CHECK_THAT(error_of<exchange_of_some>(), ContainsSubstring("thread 7: is not at the exchange of line"));
+    CHECK_THAT(error_of<stray_lane>(), ContainsSubstring("thread 31: asks for the value of lane 32"));
+}
+
+TEST_CASE("emulator: accesses outside of an allocation, or of what they may touch") {
+    CHECK_THAT(error_of<read_beyond>(),
+               ContainsSubstring("thread 63: reads 4 bytes at byte 512 of an allocation of 512 bytes"));
+    CHECK_THAT(error_of<write_before>(), ContainsSubstring("thread 0: writes 4 bytes at"));
+    CHECK_THAT(error_of<write_to_weights>(1, true), ContainsSubstring("memory that kernels may only read"));
+    CHECK_THAT(error_of<unaligned>(), ContainsSubstring("writes 4 bytes at byte 2, which is not aligned"));
+    CHECK_THAT(error_of<beyond_the_array>(), ContainsSubstring("touches element 64 of an array of 64"));
+
+    Fixture fixture;
+    fixture.device.free(fixture.x);
+    CHECK_THROWS_WITH(fixture.run<reverse>(1), ContainsSubstring("which is no allocation"));
+    CHECK_THROWS_WITH(fixture.device.free(fixture.x), ContainsSubstring("which is no allocation"));
+    std::vector<std::byte> bytes(513);
+    CHECK_THROWS_WITH(fixture.device.download(fixture.y, bytes), ContainsSubstring("513 bytes at byte 0"));
+    CHECK_THROWS_WITH(fixture.device.launch(Kernel::add, {}, std::as_bytes(std::span(bytes))),
+                      ContainsSubstring("kernel add: has 513 bytes of arguments; expected 24"));
+}
+
+TEST_CASE("emulator: group memory that nobody has written") {
+    CHECK_THAT(error_of<undefined>(), ContainsSubstring("thread 63: reads byte 252 of the group's memory"));
+    CHECK_THAT(
+        error_of<undefined_in_second_group>(2),
+        ContainsSubstring("group (1, 0, 0), thread 0: reads byte 0 of the group's memory, which nobody"));
+}
+
+TEST_CASE("emulator: races between barriers, and between groups") {
+    CHECK_THAT(error_of<no_barrier>(), ContainsSubstring("reads byte") || ContainsSubstring("race"));
+    CHECK_THAT(
+        error_of<written_while_read>(),
+        ContainsSubstring("race: writes the group's memory that another thread read since the last barrier"));
+    CHECK_THAT(error_of<same_element>(), ContainsSubstring("race: writes memory that thread 0 wrote"));
+    CHECK_THAT(error_of<sum_of_threads>(), ContainsSubstring("race: reads memory that thread 0 wrote"));
+    CHECK_THAT(error_of<read_of_other_group>(2), ContainsSubstring("race: reads memory that another group"));
+    CHECK_THAT(error_of<written_after_other_group_read>(2),
+               ContainsSubstring("race: writes memory that another group"));
+    CHECK(error_of<read_of_other_group>(1) == "no error");
+    // Launches are ordered: what one wrote the next may read.
+    Fixture fixture;
+    fixture.run<read_of_other_group>(1);
+    fixture.run<exchange_lanes>(1);
+    fixture.run<through_memory>(1);
+}
+
+TEST_CASE("emulator: a recorded sequence is done when it is replayed, with what then lies in memory") {
+    Fixture fixture;
+    EmulatorDevice& device = fixture.device;
+    const AddArguments add{emulator::Global<const float>(fixture.x), emulator::Global<float>(fixture.y), 128};
+    device.begin_sequence();
+    device.launch(Kernel::add, {.x = 4, .n_threads = 32}, add);
+    device.launch(Kernel::add, {.x = 4, .n_threads = 32}, add);
+    CHECK_THROWS_WITH(device.allocate(1, Access::Read), ContainsSubstring("while a sequence is recorded"));
+    const Sequence sequence = device.end_sequence();
+    CHECK(fixture.result()[5] == 5);
+    device.replay(sequence);
+    CHECK(fixture.result()[5] == 15);
+    const std::vector<float> ones(128, 1.0f);
+    device.upload(std::as_bytes(std::span(ones)), fixture.x);
+    device.replay(sequence);
+    CHECK(fixture.result()[5] == 17);
+    device.forget(sequence);
+    CHECK_THROWS_WITH(device.replay(sequence), ContainsSubstring("there is no sequence"));
+    device.wait(device.event());
+}

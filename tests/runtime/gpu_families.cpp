@@ -1,0 +1,55 @@
+// Whole models on the emulator: every family gives the CPU's logits.
+#include <cmath>
+
+#include "runtime/cpu/cpu_backend.h"
+#include "runtime/forward.h"
+#include "runtime/gpu/gpu_backend.h"
+#include "tests/catch.h"
+#include "tests/runtime/small_model.h"
+
+using namespace ingot;
+using namespace ingot::runtime;
+using namespace family_tests;
+
+namespace {
+
+// A prompt in two batches, then two tokens one after the other.
+std::vector<float> logits(Backend& backend, const SmallFile& file) {
+    const Model model(file.path(), backend);
+    ForwardPass forward(model, kContext, 5, CacheType::F32);
+    std::vector<Token> tokens(9);
+    for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = Token(i * 37 % kVocabulary);
+    std::vector<float> all;
+    const auto run = [&](size_t first, size_t n, int64_t n_logits) {
+        REQUIRE(forward.run(std::span(tokens).subspan(first, n), n_logits));
+        all.insert(all.end(), forward.logits().begin(), forward.logits().end());
+    };
+    run(0, 7, 2);
+    run(7, 1, 1);
+    run(8, 1, 1);
+    return all;
+}
+
+// In units of the logits' own size.
+double difference(const std::vector<float>& a, const std::vector<float>& b) {
+    REQUIRE(a.size() == b.size());
+    double differences = 0, squares = 0;
+    for (size_t i = 0; i < a.size(); ++i) {
+        REQUIRE(std::isfinite(a[i]));
+        differences += (double(a[i]) - double(b[i])) * (double(a[i]) - double(b[i]));
+        squares += double(b[i]) * double(b[i]);
+    }
+    return std::sqrt(differences / squares);
+}
+
+}  // namespace
+
+TEST_CASE("gpu: every family has the CPU's logits") {
+    for (const SmallModel& small : small_models()) {
+        INFO(small.family);
+        const SmallFile file(small);
+        CpuBackend cpu(1, cpu::scalar_kernels());
+        GpuBackend gpu(gpu::open_device("emulator"));
+        CHECK(difference(logits(gpu, file), logits(cpu, file)) < 1e-5);
+    }
+}
