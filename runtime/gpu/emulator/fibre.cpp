@@ -2,6 +2,7 @@
 // the operating system at every switch, which is slower and does the same).
 #include "runtime/gpu/emulator/fibre.h"
 
+#include <atomic>
 #include <cstdint>
 #include <new>
 
@@ -63,6 +64,7 @@ namespace ingot::runtime::gpu::emulator {
 
 struct Fibre::Machine {
     void* stack = nullptr;  // begins with a page that nobody may touch
+    size_t size = 0;        // bytes in use
 #ifdef INGOT_OWN_SWITCH
     void* inside = nullptr;  // stack pointers
     void* outside = nullptr;
@@ -115,11 +117,15 @@ void Fibre::start(void (*entry)(void*), void* argument) {
         mprotect(stack, size_t(sysconf(_SC_PAGESIZE)), PROT_NONE);
         machine_ = new Machine;
         machine_->stack = stack;
+        // Stacks end at different distances from their pages' ends: else all would share a few lines of the
+        // caches.
+        static std::atomic<size_t> n_stacks{0};
+        machine_->size = kStackBytes - n_stacks++ % 64 * 448;
     }
 #ifdef INGOT_OWN_SWITCH
     // As ingot_switch_stack would have left it: r15, r14, r13, r12, rbx, rbp, the return address.
-    auto* top = reinterpret_cast<uint64_t*>(static_cast<char*>(machine_->stack) + kStackBytes -
-                                            72);  // which leaves rsp at a multiple of 16
+    // The first instruction finds rsp at a multiple of 16.
+    auto* top = reinterpret_cast<uint64_t*>(static_cast<char*>(machine_->stack) + machine_->size - 72);
     top[0] = top[1] = 0;
     top[2] = reinterpret_cast<uint64_t>(&Fibre::run);
     top[3] = reinterpret_cast<uint64_t>(this);
@@ -129,7 +135,7 @@ void Fibre::start(void (*entry)(void*), void* argument) {
 #else
     getcontext(&machine_->inside);
     machine_->inside.uc_stack.ss_sp = machine_->stack;
-    machine_->inside.uc_stack.ss_size = kStackBytes;
+    machine_->inside.uc_stack.ss_size = machine_->size;
     const auto bits = reinterpret_cast<uintptr_t>(this);  // makecontext() passes ints
     const auto begin = +[](unsigned high, unsigned low) {
         Fibre::run(reinterpret_cast<void*>(uintptr_t(uint64_t(high) << 32 | low)));
@@ -140,7 +146,7 @@ void Fibre::start(void (*entry)(void*), void* argument) {
 }
 
 void Fibre::resume() {
-    begin_switch(&machine_->fake_outside, machine_->stack, kStackBytes);
+    begin_switch(&machine_->fake_outside, machine_->stack, machine_->size);
 #ifdef INGOT_OWN_SWITCH
     ingot_switch_stack(&machine_->outside, machine_->inside);
 #else

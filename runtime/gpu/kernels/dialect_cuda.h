@@ -57,8 +57,8 @@ struct Thread {
     }
 };
 
-template <typename T>
-FUNCTION T load(const uint8_t* bytes) {
+template <typename T, typename Element>
+FUNCTION T load(const Element* bytes) {
     return *reinterpret_cast<const T*>(bytes);
 }
 

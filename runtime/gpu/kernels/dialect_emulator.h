@@ -14,7 +14,8 @@
 #define LOCAL(T) T&
 #define ARGUMENTS(T) const T&
 #define TABLE(T, name, n) static constexpr T name[n]
-#define KERNEL(name, Arguments) inline void name([[maybe_unused]] ARGUMENTS(Arguments) a, [[maybe_unused]] Thread me)
+#define KERNEL(name, Arguments) \
+    inline void name([[maybe_unused]] ARGUMENTS(Arguments) a, [[maybe_unused]] Thread me)
 #define GROUP_KERNEL(name, Arguments, Members)                                                  \
     inline void name##_body(ARGUMENTS(Arguments) a, Thread me, Members& shared);                \
     inline void name(ARGUMENTS(Arguments) a, Thread me) {                                       \
@@ -190,8 +191,8 @@ struct Thread {
     }
 };
 
-template <typename T>
-T load(GLOBAL(const uint8_t) bytes) {
+template <typename T, typename Element>
+T load(GLOBAL(const Element) bytes) {
     T value;
     emulator::Group& group = *emulator::running_group;
     std::memcpy(&value, group.memory().read(bytes.address(), sizeof(T), group.now()), sizeof(T));

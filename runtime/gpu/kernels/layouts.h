@@ -326,18 +326,22 @@ struct IQ4_XS {
 
 // ── Numbers ─────────────────────────────────────────────────────────────────────────────────────────────
 
+// Sixteen bytes at a time: element j of those.
+
 struct F32 {
-    enum : int { kBytes = 4 };
-    FUNCTION static float at(GLOBAL(const uint8_t) row, int i) { return load<float>(row + 4 * int64_t(i)); }
+    enum : int { kAtOnce = 4, kBytes = 4 };
+    FUNCTION static float at(uint4 words, int j) { return float_of(word_of(words, j)); }
 };
 struct F16 {
-    enum : int { kBytes = 2 };
-    FUNCTION static float at(GLOBAL(const uint8_t) row, int i) { return half_at(row + 2 * int64_t(i)); }
+    enum : int { kAtOnce = 8, kBytes = 2 };
+    FUNCTION static float at(uint4 words, int j) {
+        return half_to_float(uint16_t(word_of(words, j / 2) >> (16 * (j % 2))));
+    }
 };
 struct BF16 {
-    enum : int { kBytes = 2 };
-    FUNCTION static float at(GLOBAL(const uint8_t) row, int i) {
-        return float_of(uint32_t(load<uint16_t>(row + 2 * int64_t(i))) << 16);
+    enum : int { kAtOnce = 8, kBytes = 2 };
+    FUNCTION static float at(uint4 words, int j) {
+        return float_of((word_of(words, j / 2) >> (16 * (j % 2))) << 16);
     }
 };
 

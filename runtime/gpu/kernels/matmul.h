@@ -57,17 +57,28 @@ FUNCTION Sums<n_tokens> dot_blocks(ARGUMENTS(MatmulArguments) a, Thread me, GLOB
     return sums;
 }
 
-/// The same for a row of numbers.
+/// The same for a row of numbers. Rows of weights are padded to 16 bytes, rows of x are not.
 template <typename Layout, int n_tokens>
 FUNCTION Sums<n_tokens> dot_numbers(ARGUMENTS(MatmulArguments) a, Thread me, GLOBAL(const uint8_t) row,
                                     int64_t token, int n_present) {
     Sums<n_tokens> sums;
     for (int t = 0; t < n_tokens; ++t) sums.of[t] = 0.0f;
-    for (int i = int(me.lane()); i < a.n; i += 32) {
-        const float weight = Layout::at(row, i);
+    const bool aligned = a.n % 4 == 0;
+    for (int i = int(me.lane()) * Layout::kAtOnce; i < a.n; i += 32 * Layout::kAtOnce) {
+        const uint4 weights = load<uint4>(row + int64_t(i) * Layout::kBytes);
         for (int t = 0; t < n_tokens; ++t) {
             if (t >= n_present) break;
-            sums.of[t] = fma(weight, float(a.x[(token + t) * a.n + i]), sums.of[t]);
+            GLOBAL(const float) x = a.x + (token + t) * a.n + i;
+            for (int j = 0; j < Layout::kAtOnce; j += 4) {
+                if (aligned && i + j < a.n) {
+                    const uint4 words = load<uint4>(x + j);
+                    for (int k = 0; k < 4; ++k)
+                        sums.of[t] = fma(Layout::at(weights, j + k), float_of(word_of(words, k)), sums.of[t]);
+                } else {
+                    for (int k = 0; k < 4 && i + j + k < a.n; ++k)
+                        sums.of[t] = fma(Layout::at(weights, j + k), float(x[j + k]), sums.of[t]);
+                }
+            }
         }
     }
     return sums;
@@ -113,6 +124,11 @@ FUNCTION int row_of(Thread me) {
         write_sums<kTokensAtOnce>(a, me, sums, row, token, n_present, row);                     \
     }
 
+template <typename Layout>
+FUNCTION float number_at(GLOBAL(const uint8_t) row, int i) {
+    return Layout::at(load<uint4>(row + i / Layout::kAtOnce * 16), i % Layout::kAtOnce);
+}
+
 // A group decodes a row.
 #define EMBED_BLOCKS(layout)                                                                            \
     KERNEL(embed_##layout, EmbedArguments) {                                                            \
@@ -130,7 +146,7 @@ FUNCTION int row_of(Thread me) {
     KERNEL(embed_##layout, EmbedArguments) {                                           \
         GLOBAL(const uint8_t) row = a.weights + int64_t(a.tokens[me.x]) * a.row_bytes; \
         for (int i = int(me.index); i < a.n; i += int(me.n_threads))                   \
-            a.y[int64_t(me.x) * a.n + i] = layout::at(row, i);                         \
+            a.y[int64_t(me.x) * a.n + i] = number_at<layout>(row, i);                  \
     }
 
 #define KERNELS_OF_BLOCKS(layout) MATVEC(layout, dot_blocks) MATMUL(layout, dot_blocks) EMBED_BLOCKS(layout)
