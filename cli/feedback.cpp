@@ -113,17 +113,19 @@ void add_feedback_options(CLI::App& command, ConversionOptions& options) {
             ->type_name("NAME");
     CLI::Option* text =
         command.add_option("--calibration", options.calibration,
-                           "Its text, of the kind that the model is for; - is standard input");
+                           "Its text (--calibration-chunks N of it, of --calibration-context N tokens)");
     text->type_name("FILE")->needs(method);
     command.add_option("--calibration-chunks", options.calibration_chunks, "Use only so many chunks of it")
         ->check(in_range(1, INT32_MAX))
         ->type_name("N")
+        ->group("")  // in the text above
         ->needs(text);
     command
         .add_option("--calibration-context", options.calibration_context,
                     "Tokens of a chunk (512, or the model's if less)")
         ->check(in_range(4, INT32_MAX))
         ->type_name("N")
+        ->group("")
         ->needs(text);
 }
 
