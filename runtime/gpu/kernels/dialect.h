@@ -3,24 +3,26 @@
 // of threads runs on one processor and shares memory; 32 threads in a row are the lanes of a warp, which can
 // exchange values. Groups know nothing of each other.
 //
-//     KERNEL(name, Arguments) { ... }     an entry of the kernel table. It sees its arguments as `a` and its
-//     place
-//                                         as `me`
-//     GROUP_KERNEL(name, Arguments, Shared) { ... }   … and the memory that its group shares as `shared`, a
-//     struct GROUP_ARRAY(T, name, n);            of such members, undefined at first FUNCTION float f(Thread
-//     me) ...     any other function GLOBAL(T)                           a pointer to the device's memory;
-//     may be null GROUP(T)                            a pointer to memory that the group shares LOCAL(T) a
-//     reference to a thread's own variable ARGUMENTS(T)                        a reference to a kernel's
-//     arguments TABLE(T, name, n) = { ... };        constants load<T>(p), store<T>(p, value)      a T at the
-//     bytes p, which are aligned to sizeof(T)
+// clang-format off
+//     KERNEL(name, Arguments) { ... }                 an entry of the kernel table; sees its arguments as `a`, its place as `me`
+//     GROUP_KERNEL(name, Arguments, Shared) { ... }   … and the memory that its group shares as `shared`, a struct of such
+//     GROUP_ARRAY(T, name, n);                        members, undefined at first
+//     FUNCTION float f(Thread me) { ... }             any other function
+//     GLOBAL(T)                                       a pointer to the device's memory; may be null
+//     GROUP(T)                                        a pointer to memory that the group shares
+//     LOCAL(T)                                        a reference to a thread's own variable
+//     ARGUMENTS(T)                                    a reference to a kernel's arguments
+//     TABLE(T, name, n) = { ... };                    constants
+//     load<T>(p), store<T>(p, value)                  a T at the bytes p, which are aligned to sizeof(T)
 //
-//     me.x, me.y, me.z                    the group
-//     me.index, me.n_threads              the thread within its group
+//     me.x, me.y, me.z                                the group
+//     me.index, me.n_threads                          the thread within its group
 //     me.lane(), me.warp(), me.n_warps()
-//     me.barrier()                        all threads of the group meet; what they wrote before, all can read
-//     now me.lane_sum(x), me.lane_max(x)      of a warp's 32 values; every lane gets the same me.shuffle(x,
-//     lane)                 that lane's x, for x a float or an int me.shuffle_xor(x, mask)             lane ^
-//     mask's x
+//     me.barrier()                                    all threads of the group meet; what they wrote before, all can read now
+//     me.lane_sum(x), me.lane_max(x)                  of a warp's 32 values; every lane gets the same
+//     me.shuffle(x, lane)                             that lane's x, for x a float or an int
+//     me.shuffle_xor(x, mask)                         lane ^ mask's x
+// clang-format on
 //
 // Numbers: the fixed-width integers, float, uint2 and uint4 (four 32-bit words, x first). There is no double.
 // Nothing is fused or reordered by the compilers: a fused multiply-add is written fma().
