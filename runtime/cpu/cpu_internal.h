@@ -18,14 +18,19 @@ inline constexpr size_t kCacheLine = 64;  // bytes
 class CpuBuffer final : public Buffer {
   public:
     explicit CpuBuffer(size_t size_bytes)
-        : Buffer(size_bytes), data_(::operator new(size_bytes, std::align_val_t(kCacheLine))) {}
-    void* data() const { return data_.get(); }
+        : Buffer(size_bytes),
+          own_(::operator new(size_bytes, std::align_val_t(kCacheLine))),
+          data_(own_.get()) {}
+    /// A part of another one.
+    CpuBuffer(void* data, size_t size_bytes) : Buffer(size_bytes), data_(data) {}
+    void* data() const { return data_; }
 
   private:
     struct Free {
         void operator()(void* data) const { ::operator delete(data, std::align_val_t(kCacheLine)); }
     };
-    std::unique_ptr<void, Free> data_;
+    std::unique_ptr<void, Free> own_;  // null: it is another one's
+    void* data_;
 };
 
 class CpuWeight final : public Weight {
@@ -105,7 +110,7 @@ void CpuBackend::deal(int64_t n_tasks, bool parallel, Job&& job) {
             job(thread, task);
         }
     };
-    pool_.run(std::ref(work));
+    pool_.share(std::ref(work));
 }
 
 /// job(token) for each, shared when there is enough to do.

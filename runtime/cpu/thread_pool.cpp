@@ -53,12 +53,24 @@ void spin(bool may_spin, const Ready& ready) {
 
 }  // namespace
 
+/// Who may take part in the job at hand, in one word, so that nobody slips in when it is over: its number in
+/// the upper half; whether it is closed; how many workers have come, and how many of them are still at it.
+struct Door {
+    static constexpr uint64_t kInside = 1, kEntered = uint64_t(1) << 15, kClosed = uint64_t(1) << 31;
+    static constexpr uint64_t kMostWorkers = kEntered - 1;
+    static uint32_t job(uint64_t door) { return uint32_t(door >> 32); }
+    static uint64_t inside(uint64_t door) { return door & kMostWorkers; }
+    static uint64_t entered(uint64_t door) { return (door / kEntered) & kMostWorkers; }
+    static uint64_t open(uint32_t job) { return uint64_t(job) << 32; }
+};
+
 struct ThreadPool::Impl {
-    // What the caller writes and what the workers write live in cache lines of their own.
-    alignas(64) std::atomic<uint32_t> generation{0};  // one more for each job, and for the end
-    const std::function<void(int)>* job = nullptr;    // of this generation; null means the end
-    alignas(64) std::atomic<int> n_running{0};        // workers that have not finished this generation
-    alignas(64) std::mutex exception_mutex;
+    // What all look at and what wakes those who sleep live in cache lines of their own.
+    alignas(64) std::atomic<uint64_t> door{Door::kClosed};  // job 0 is none
+    const std::function<void(int)>* job = nullptr;          // null means the end
+    alignas(64) std::atomic<uint32_t> newest{0};            // number of the newest job
+    alignas(64) std::atomic<uint32_t> n_exits{0};           // goes on whenever the last worker leaves a job
+    std::mutex exception_mutex;
     std::exception_ptr exception;  // the first that was thrown
     bool may_spin = true;          // false when there are more threads than processors
     std::vector<std::thread> workers;
@@ -72,21 +84,53 @@ struct ThreadPool::Impl {
         }
     }
 
+    // Whether a worker who has done everything up to `seen` takes part in the newest job; `seen` is then that
+    // one.
+    bool enter(uint32_t& seen) {
+        uint64_t now = door.load(std::memory_order_acquire);
+        while (Door::job(now) != seen && (now & Door::kClosed) == 0) {
+            if (door.compare_exchange_weak(now, now + Door::kEntered + Door::kInside,
+                                           std::memory_order_acq_rel, std::memory_order_acquire)) {
+                seen = Door::job(now);
+                return true;
+            }
+        }
+        seen = Door::job(now);
+        return false;
+    }
+
     void work(int thread) {
-        for (uint32_t seen = 0;; ++seen) {
-            spin(may_spin, [&] { return generation.load(std::memory_order_acquire) != seen; });
-            generation.wait(seen, std::memory_order_acquire);
+        for (uint32_t seen = 0;;) {
+            spin(may_spin, [&] { return newest.load(std::memory_order_acquire) != seen; });
+            newest.wait(seen, std::memory_order_acquire);
+            if (!enter(seen)) continue;
             if (!job) return;
             execute(thread);
-            if (n_running.fetch_sub(1, std::memory_order_acq_rel) == 1) n_running.notify_one();
+            if (Door::inside(door.fetch_sub(Door::kInside, std::memory_order_acq_rel)) == 1) {
+                n_exits.fetch_add(1, std::memory_order_release);
+                n_exits.notify_one();
+            }
         }
     }
 
     void start(const std::function<void(int)>* next_job) {
+        const uint32_t number = newest.load(std::memory_order_relaxed) + 1;
         job = next_job;
-        n_running.store(int(workers.size()), std::memory_order_relaxed);
-        generation.fetch_add(1, std::memory_order_release);
-        generation.notify_all();
+        door.store(Door::open(number), std::memory_order_release);
+        newest.store(number, std::memory_order_release);
+        newest.notify_all();
+    }
+
+    // Until `over(door)`.
+    template <typename Over>
+    void wait(const Over& over) {
+        const auto is_over = [&] { return over(door.load(std::memory_order_acquire)); };
+        spin(may_spin, is_over);
+        while (true) {
+            const uint32_t before = n_exits.load(std::memory_order_acquire);
+            if (is_over()) return;
+            n_exits.wait(before, std::memory_order_acquire);
+        }
     }
 
     void stop() {
@@ -98,6 +142,8 @@ struct ThreadPool::Impl {
 ThreadPool::ThreadPool(int n_threads) : impl_(std::make_unique<Impl>()) {
     if (n_threads < 0) fail("a thread pool of {} threads was asked for; give at least 1", n_threads);
     if (n_threads == 0) n_threads = default_threads();
+    if (uint64_t(n_threads) > Door::kMostWorkers)
+        fail("a thread pool of {} threads was asked for; {} are the most", n_threads, Door::kMostWorkers);
     impl_->may_spin = n_threads <= cpu::allowed_processors();
     impl_->workers.reserve(size_t(n_threads - 1));
     try {
@@ -124,9 +170,19 @@ void ThreadPool::run(const std::function<void(int thread)>& job) {
     if (pool.workers.empty()) return job(0);
     pool.start(&job);
     pool.execute(0);
-    const auto n_running = [&] { return pool.n_running.load(std::memory_order_acquire); };
-    spin(pool.may_spin, [&] { return n_running() == 0; });
-    for (int n = n_running(); n != 0; n = n_running()) pool.n_running.wait(n, std::memory_order_acquire);
+    pool.wait([n = pool.workers.size()](uint64_t door) {
+        return Door::entered(door) == n && Door::inside(door) == 0;
+    });
+    if (pool.exception) std::rethrow_exception(std::exchange(pool.exception, nullptr));
+}
+
+void ThreadPool::share(const std::function<void(int thread)>& job) {
+    Impl& pool = *impl_;
+    if (pool.workers.empty()) return job(0);
+    pool.start(&job);
+    pool.execute(0);
+    pool.door.fetch_or(Door::kClosed, std::memory_order_acq_rel);
+    pool.wait([](uint64_t door) { return Door::inside(door) == 0; });
     if (pool.exception) std::rethrow_exception(std::exchange(pool.exception, nullptr));
 }
 

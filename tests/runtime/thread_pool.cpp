@@ -56,6 +56,63 @@ TEST_CASE("threads that fell asleep wake up for the next job") {
     CHECK(n_calls == 10);
 }
 
+TEST_CASE("shared work is done by whoever comes, each thread once, and all are waited for") {
+    for (const int n_threads : {1, 2, 3, 16}) {
+        ThreadPool pool(n_threads);
+        std::vector<int> calls(size_t(n_threads), 0);  // not atomic: the pool has to order it
+        std::vector<int> done(1000, 0);
+        for (int round = 0; round < 300; ++round) {
+            const std::vector<int> before = calls;
+            std::atomic<int> next = 0, n_inside = 0;
+            pool.share([&](int thread) {
+                ++n_inside;
+                ++calls[size_t(thread)];
+                for (int i = next++; i < 1000; i = next++) ++done[size_t(i)];
+                --n_inside;
+            });
+            CHECK(n_inside == 0);
+            REQUIRE(calls[0] == round + 1);
+            for (size_t thread = 1; thread < calls.size(); ++thread)
+                REQUIRE(calls[thread] - before[thread] <= 1);
+            // Whoever missed it does not miss a job of all.
+            if (round % 10 != 0) continue;
+            std::vector<int> ran(size_t(n_threads), 0);
+            pool.run([&](int thread) { ++ran[size_t(thread)]; });
+            REQUIRE(std::ranges::all_of(ran, [](int n) { return n == 1; }));
+        }
+        CHECK(std::ranges::all_of(done, [](int n) { return n == 300; }));
+    }
+}
+
+TEST_CASE("a worker that has begun shared work is waited for, one that has not is left out") {
+    ThreadPool pool(2);
+    // The worker begins, and ends only after the caller has: share() must not return before.
+    bool has_ended = false;
+    std::atomic<bool> has_begun = false, caller_ended = false;
+    pool.share([&](int thread) {
+        if (thread == 1) {
+            has_begun = true;
+            while (!caller_ended) std::this_thread::yield();
+            std::this_thread::sleep_for(std::chrono::milliseconds(20));
+            has_ended = true;
+        } else {
+            while (!has_begun) std::this_thread::yield();
+            caller_ended = true;
+        }
+    });
+    CHECK(has_ended);
+    // Jobs that are over at once, with many more threads than processors: few of them can come in time.
+    ThreadPool crowd(64);
+    std::atomic<int> n_calls = 0;
+    for (int round = 0; round < 200; ++round) crowd.share([&](int) { ++n_calls; });
+    CHECK(n_calls >= 200);
+    CHECK(n_calls < 200 * 64);
+    CHECK_THROWS_WITH(crowd.share([](int thread) {
+        if (thread == 0) throw std::runtime_error("thrown by the caller");
+    }),
+                      ContainsSubstring("thrown by the caller"));
+}
+
 TEST_CASE("an exception of any thread reaches the caller, and the pool stays usable") {
     ThreadPool pool(3);
     for (int thrower = 0; thrower < 3; ++thrower) {
