@@ -180,8 +180,12 @@ class Backend {
     /// the device cannot use the type.
     virtual std::unique_ptr<Weight> load_weight(TensorType type, int64_t n_in, int64_t n_out,
                                                 std::span<const std::byte> bytes) = 0;
+    /// Whether weights are looked at where load_weight() found them, and not before they are computed with.
+    virtual bool computes_in_place() const { return false; }
     /// Contents undefined. Throws Error when there is not enough memory.
     virtual std::unique_ptr<Buffer> allocate(size_t size_bytes) = 0;
+    /// A part of `buffer`, which must outlive it: writing one writes the other.
+    virtual std::unique_ptr<Buffer> view(Buffer& buffer, size_t offset_bytes, size_t size_bytes) = 0;
     virtual void upload(std::span<const std::byte> source, Buffer& destination) = 0;
     virtual void download(const Buffer& source, std::span<std::byte> destination) = 0;
 

@@ -22,44 +22,61 @@ int64_t checked_context(const Model& model, int64_t n_context) {
     return n_context;
 }
 
+std::vector<KvCache> make_caches(const Model& model, int64_t n_context, CacheType type, int64_t n_sequences) {
+    if (n_sequences < 1) fail("{} sequences were asked for; expected 1 or more", n_sequences);
+    std::vector<KvCache> caches;
+    for (int64_t i = 0; i < n_sequences; ++i)
+        caches.emplace_back(model.backend(), model.hyperparameters(), n_context, type);
+    return caches;
+}
+
 }  // namespace
 
-ForwardPass::ForwardPass(const Model& model, int64_t n_context, int64_t n_batch, CacheType cache_type)
+/// Tokens that go through the layers together.
+struct ForwardPass::Batch {
+    std::vector<Token> tokens;
+    std::vector<int32_t> positions;
+    std::vector<SequencePart> parts;
+    std::vector<int32_t> rows;  // whose logits are wanted
+
+    void append(KvCache& cache, std::span<const Token> more, int64_t n_logits) {
+        const int64_t first = int64_t(tokens.size()), n = int64_t(more.size());
+        parts.push_back({&cache, first, n});
+        tokens.insert(tokens.end(), more.begin(), more.end());
+        for (int64_t i = 0; i < n; ++i) positions.push_back(int32_t(cache.n_used() + i));
+        for (int64_t i = n - n_logits; i < n; ++i) rows.push_back(int32_t(first + i));
+    }
+};
+
+ForwardPass::ForwardPass(const Model& model, int64_t n_context, int64_t n_batch, CacheType cache_type,
+                         int64_t n_sequences)
     : model_(model),
       backend_(model.backend()),
-      cache_(backend_, model.hyperparameters(), checked_context(model, n_context), cache_type),
-      n_batch_(std::clamp<int64_t>(n_batch, 1, cache_.n_context())),
+      caches_(make_caches(model, checked_context(model, n_context), cache_type, n_sequences)),
+      n_batch_(std::clamp<int64_t>(n_batch, 1, this->n_context() * n_sequences)),
       space_(backend_, model.hyperparameters(), n_batch_) {
     const size_t size_bytes = size_t(n_batch_) * size_t(model.hyperparameters().n_embd) * sizeof(float);
     for (auto* buffer : {&x_, &normed_, &mixed_, &fed_, &spare_}) *buffer = backend_.allocate(size_bytes);
 }
 
-bool ForwardPass::run(std::span<const Token> tokens, int64_t n_logits, const std::atomic<bool>* cancel) {
-    const int64_t n_tokens = int64_t(tokens.size());
-    const int64_t n_before = cache_.n_used();
-    const int64_t n_vocab = model_.hyperparameters().n_vocab;
-    if (n_logits < 0 || n_logits > n_tokens) {
-        fail("logits of {} tokens were asked for, of a run of {}", n_logits, n_tokens);
-    }
-    if (n_tokens > cache_.n_context() - n_before) {
-        fail("{} tokens do not fit: {} of {} positions of the context are used; raise --context", n_tokens,
-             n_before, cache_.n_context());
-    }
-    check(tokens);
-
-    if (cancel != nullptr && n_tokens > n_batch_) cache_.keep_states();
-    logits_.clear();
-    logits_.reserve(size_t(n_logits) * size_t(n_vocab));
-    for (int64_t begin = 0; begin < n_tokens; begin += n_batch_) {
-        const int64_t end = std::min(begin + n_batch_, n_tokens);
-        const int64_t n_batch_logits = std::clamp<int64_t>(end - (n_tokens - n_logits), 0, end - begin);
-        if (!run_batch(tokens.subspan(size_t(begin), size_t(end - begin)), n_batch_logits, cancel)) {
-            if (cache_.n_used() != n_before) cache_.truncate(n_before);
-            logits_.clear();
-            return false;
+void ForwardPass::check(std::span<const Segment> segments) {
+    std::vector<bool> seen(caches_.size());
+    for (const Segment& segment : segments) {
+        const int64_t n_tokens = int64_t(segment.tokens.size());
+        if (segment.sequence < 0 || segment.sequence >= n_sequences() || seen[size_t(segment.sequence)]) {
+            fail("sequence {} of {} was asked for, or asked for twice", segment.sequence, n_sequences());
         }
+        seen[size_t(segment.sequence)] = true;
+        if (segment.n_logits < 0 || segment.n_logits > n_tokens) {
+            fail("logits of {} tokens were asked for, of a run of {}", segment.n_logits, n_tokens);
+        }
+        const int64_t n_used = cache(segment.sequence).n_used();
+        if (n_tokens > n_context() - n_used) {
+            fail("{} tokens do not fit: {} of {} positions of the context are used; raise --context",
+                 n_tokens, n_used, n_context());
+        }
+        check(segment.tokens);
     }
-    return true;
 }
 
 void ForwardPass::check(std::span<const Token> tokens) const {
@@ -76,37 +93,86 @@ void ForwardPass::run_layers(std::span<const Token> tokens, int64_t first, int64
     const int64_t n_tokens = int64_t(tokens.size());
     if (n_tokens > n_batch_) fail("{} tokens do not fit into a batch of {}", n_tokens, n_batch_);
     check(tokens);
-    std::vector<int32_t> positions(tokens.size());
-    std::iota(positions.begin(), positions.end(), 0);
-    const Pass pass{backend_, h, model_.weights(), cache_, space_, positions};
+    cache().truncate(0);
+    Batch batch;
+    batch.append(cache(), tokens, n_tokens);
+    const Pass pass{backend_, h, model_.weights(), space_, batch.parts, batch.positions, n_context()};
 
-    cache_.truncate(0);
+    for (const int64_t part : {Model::kBeginning, Model::kEnd}) model_.wait_for(part);
     if (first == 0 || h.n_layer_embd != 0) embed(pass, tokens);  // layers may have embeddings of their own
     if (first != 0) backend_.upload(std::as_bytes(stream), *x_);
-    for (int64_t layer = first; layer < std::min(last, h.n_layers); ++layer) run_layer(pass, layer, n_tokens);
+    for (int64_t layer = first; layer < std::min(last, h.n_layers); ++layer) {
+        model_.wait_for(layer);
+        run_layer(pass, layer, batch.rows);
+    }
     backend_.download(*x_, std::as_writable_bytes(stream));
     if (last > h.n_layers) output_part(pass, n_tokens);
     logits_.clear();
 }
 
-bool ForwardPass::run_batch(std::span<const Token> tokens, int64_t n_logits,
-                            const std::atomic<bool>* cancel) {
-    const Hyperparameters& h = model_.hyperparameters();
-    const int64_t n_tokens = int64_t(tokens.size());
-    std::vector<int32_t> positions(tokens.size());
-    std::iota(positions.begin(), positions.end(), int32_t(cache_.n_used()));
-    const Pass pass{backend_, h, model_.weights(), cache_, space_, positions};
+bool ForwardPass::run(std::span<const Segment> segments, const std::atomic<bool>* cancel) {
+    check(segments);
+    int64_t n_tokens = 0, n_logits = 0;
+    std::vector<int64_t> n_before;  // positions in use, of each segment's sequence
+    for (const Segment& segment : segments) {
+        n_tokens += int64_t(segment.tokens.size());
+        n_logits += segment.n_logits;
+        n_before.push_back(cache(segment.sequence).n_used());
+    }
+    const bool may_go_back = cancel != nullptr && n_tokens > n_batch_;
+    for (const Segment& segment : segments) {
+        if (may_go_back) cache(segment.sequence).keep_states();
+    }
+    logits_.clear();
+    logits_.reserve(size_t(n_logits) * size_t(model_.hyperparameters().n_vocab));
 
-    embed(pass, tokens);
+    Batch batch;
+    const auto finish_batch = [&] {
+        const bool done = batch.tokens.empty() || run_batch(batch, cancel);
+        batch = {};
+        return done;
+    };
+    const auto go_back = [&] {
+        for (size_t i = 0; i < segments.size(); ++i) {
+            KvCache& used = cache(segments[i].sequence);
+            if (used.n_used() != n_before[i]) used.truncate(n_before[i]);
+        }
+        logits_.clear();
+        return false;
+    };
+    for (const Segment& segment : segments) {
+        const int64_t n = int64_t(segment.tokens.size());
+        for (int64_t begin = 0; begin < n;) {
+            const int64_t end = std::min(n, begin + n_batch_ - int64_t(batch.tokens.size()));
+            const int64_t n_batch_logits = std::clamp<int64_t>(end - (n - segment.n_logits), 0, end - begin);
+            batch.append(cache(segment.sequence), segment.tokens.subspan(size_t(begin), size_t(end - begin)),
+                         n_batch_logits);
+            begin = end;
+            if (int64_t(batch.tokens.size()) == n_batch_ && !finish_batch()) return go_back();
+        }
+    }
+    return finish_batch() || go_back();
+}
+
+bool ForwardPass::run_batch(const Batch& batch, const std::atomic<bool>* cancel) {
+    const Hyperparameters& h = model_.hyperparameters();
+    const Pass pass{backend_, h, model_.weights(), space_, batch.parts, batch.positions, n_context()};
+    std::vector<int32_t> all_rows(batch.tokens.size());
+    std::iota(all_rows.begin(), all_rows.end(), 0);
+
+    model_.wait_for(Model::kBeginning);
+    embed(pass, batch.tokens);
     for (int64_t layer = 0; layer < h.n_layers; ++layer) {
         // A state that some layers have updated is of no use: recurrent models stop between batches only.
         const bool may_stop = layer == 0 || !h.has_recurrent_layers();
         if (may_stop && cancel != nullptr && cancel->load(std::memory_order_relaxed)) return false;
         // Nothing after the last mixer looks at other tokens: those go on whose logits are wanted.
-        run_layer(pass, layer, layer + 1 == h.n_layers ? n_logits : n_tokens);
+        model_.wait_for(layer);
+        run_layer(pass, layer, layer + 1 == h.n_layers ? batch.rows : all_rows);
     }
-    if (n_logits > 0) output_part(pass, n_logits);
-    cache_.advance(n_tokens);
+    model_.wait_for(Model::kEnd);
+    if (!batch.rows.empty()) output_part(pass, int64_t(batch.rows.size()));
+    for (const SequencePart& part : batch.parts) part.cache->advance(part.n_tokens);
     return true;
 }
 
@@ -126,11 +192,11 @@ void ForwardPass::embed(const Pass& pass, std::span<const Token> tokens) {
 
 // sequential: x += mixer(norm(x)), then x += feed_forward(norm(x))
 // parallel:   x += mixer(norm(x)) + feed_forward(norm(x))
-// The feed-forward part only of the last n_rows tokens.
-void ForwardPass::run_layer(const Pass& pass, int64_t layer, int64_t n_rows) {
+// The feed-forward part only of the tokens in `rows`.
+void ForwardPass::run_layer(const Pass& pass, int64_t layer, std::span<const int32_t> rows) {
     const Hyperparameters& h = pass.model;
     const LayerWeights& w = pass.weights.layers[size_t(layer)];
-    const int64_t n_tokens = pass.n_tokens();
+    const int64_t n_tokens = pass.n_tokens(), n_rows = int64_t(rows.size());
     const bool parallel = h.parallel_residual ||
                           (h.family->residual == Residual::ParallelWithoutFfnNorm && !w.feed_forward_norm);
 
@@ -149,7 +215,7 @@ void ForwardPass::run_layer(const Pass& pass, int64_t layer, int64_t n_rows) {
     }
     if (w.mixer_post_norm) norm_rows(pass, w.mixer_post_norm, *mixed_, n_tokens, *mixed_);
     if (n_rows == 0) return;
-    if (n_rows < n_tokens) keep_last_rows(n_tokens, n_rows);
+    if (n_rows < n_tokens) keep_rows(rows);
 
     const int64_t n = n_rows * h.n_embd;
     if (h.residual_scale != 1) backend_.map(Elementwise::Scale, h.residual_scale, n, *mixed_);
@@ -175,13 +241,15 @@ void ForwardPass::run_layer(const Pass& pass, int64_t layer, int64_t n_rows) {
     if (w.output_scale != 1) backend_.map(Elementwise::Scale, w.output_scale, n, *x_);
 }
 
-void ForwardPass::keep_last_rows(int64_t n_tokens, int64_t n_rows) {
-    std::vector<int32_t> rows(static_cast<size_t>(n_rows));
-    std::iota(rows.begin(), rows.end(), int32_t(n_tokens - n_rows));
+void ForwardPass::keep_rows(std::span<const int32_t> rows) {
+    const Hyperparameters& h = model_.hyperparameters();
     for (auto* buffer : {&x_, &normed_, &mixed_}) {
-        backend_.copy_rows(**buffer, rows, model_.hyperparameters().n_embd, *spare_);
+        backend_.copy_rows(**buffer, rows, h.n_embd, *spare_);
         std::swap(*buffer, spare_);
     }
+    if (h.n_layer_embd == 0) return;
+    backend_.copy_rows(*space_.layer_embeddings, rows, h.n_layers * h.n_layer_embd, *space_.layer_projection);
+    std::swap(space_.layer_embeddings, space_.layer_projection);
 }
 
 // logits = output(norm(x)), appended to those of earlier batches

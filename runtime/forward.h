@@ -10,25 +10,41 @@
 
 namespace ingot::runtime {
 
-/// The forward pass over one sequence: owns its KV cache and the activations. Not thread-safe.
+/// Tokens that are to be appended to one sequence.
+struct Segment {
+    int64_t sequence = 0;
+    std::span<const Token> tokens;
+    int64_t n_logits = 0;  // logits are wanted after the last so many of them
+};
+
+/// The forward pass over one sequence or several: owns their KV caches and the activations. Not thread-safe.
 class ForwardPass {
   public:
     static constexpr int64_t kDefaultBatch = 512;  // tokens
 
     /// `n_context` positions at most (0: the model's own); prompts are cut into batches of `n_batch` tokens.
     ForwardPass(const Model& model, int64_t n_context, int64_t n_batch = kDefaultBatch,
-                CacheType cache_type = CacheType::F16);
+                CacheType cache_type = CacheType::F16, int64_t n_sequences = 1);
 
     const Model& model() const { return model_; }
-    KvCache& cache() { return cache_; }
-    int64_t n_context() const { return cache_.n_context(); }
+    KvCache& cache(int64_t sequence = 0) { return caches_[size_t(sequence)]; }
+    int64_t n_sequences() const { return int64_t(caches_.size()); }
+    int64_t n_context() const { return caches_.front().n_context(); }  // positions of each sequence
 
     /// Appends `tokens` to the sequence and computes logits after the last `n_logits` of them (0: only fills
     /// the cache). Returns false, with the sequence as it was, when `cancel` became true meanwhile.
     /// Throws Error when a token is outside the vocabulary or the context is full.
-    bool run(std::span<const Token> tokens, int64_t n_logits, const std::atomic<bool>* cancel = nullptr);
-    /// (n_logits, n_vocab) of the last run().
+    bool run(std::span<const Token> tokens, int64_t n_logits, const std::atomic<bool>* cancel = nullptr) {
+        const Segment whole{0, tokens, n_logits};
+        return run({&whole, 1}, cancel);
+    }
+    /// The same of several sequences at once: every matrix is read once for all of their tokens. A sequence
+    /// has one segment at most.
+    bool run(std::span<const Segment> segments, const std::atomic<bool>* cancel = nullptr);
+    /// (n_logits, n_vocab) of the last run(); those of several segments behind each other, in their order.
     std::span<const float> logits() const { return logits_; }
+    /// As if run() had computed them: they were saved with the sequence.
+    void restore_logits(std::span<const float> logits) { logits_.assign(logits.begin(), logits.end()); }
 
     /// A sequence's way through some of the layers, from an empty cache: `stream` (n_tokens, n_embd) is what
     /// layer `first` sees and becomes what layer `last` would see; before layer 0 it is not looked at. Layer
@@ -36,17 +52,20 @@ class ForwardPass {
     void run_layers(std::span<const Token> tokens, int64_t first, int64_t last, std::span<float> stream);
 
   private:
+    struct Batch;
+
+    void check(std::span<const Segment> segments);
     void check(std::span<const Token> tokens) const;
-    bool run_batch(std::span<const Token> tokens, int64_t n_logits, const std::atomic<bool>* cancel);
+    bool run_batch(const Batch& batch, const std::atomic<bool>* cancel);
     void embed(const Pass& pass, std::span<const Token> tokens);
-    void run_layer(const Pass& pass, int64_t layer, int64_t n_rows);
-    void keep_last_rows(int64_t n_tokens, int64_t n_rows);
+    void run_layer(const Pass& pass, int64_t layer, std::span<const int32_t> rows);
+    void keep_rows(std::span<const int32_t> rows);
     void output_part(const Pass& pass, int64_t n_rows);
 
     const Model& model_;
     Backend& backend_;
-    KvCache cache_;
-    int64_t n_batch_;  // tokens
+    std::vector<KvCache> caches_;  // of each sequence
+    int64_t n_batch_;              // tokens
     Workspace space_;
 
     // Activations of one batch, (n_batch, n_embd) floats.

@@ -88,6 +88,25 @@ void KvCache::keep_states() {
     }
 }
 
+std::vector<KvCache::Content> KvCache::contents(int64_t n_positions) const {
+    const TensorType type = type_ == CacheType::F32 ? TensorType::F32 : TensorType::F16;
+    std::vector<Content> contents;
+    for (size_t i = 0; i < layers_.size(); ++i) {
+        const Layer& layer = layers_[i];
+        const auto add = [&](const char* part, TensorType of, int64_t width, int64_t n_rows, Buffer* buffer) {
+            if (buffer == nullptr) return;
+            contents.push_back({fmt::format("blk.{}.{}", i, part), of, uint64_t(width), uint64_t(n_rows),
+                                buffer,
+                                buffer == layer.convolution.now.get() || buffer == layer.delta.now.get()});
+        };
+        add("keys", type, layer.key_width, n_positions, layer.keys.get());
+        add("values", type, layer.value_width, n_positions, layer.values.get());
+        add("convolution", TensorType::F32, layer.convolution.n, 1, layer.convolution.now.get());
+        add("delta", TensorType::F32, layer.delta.n, 1, layer.delta.now.get());
+    }
+    return contents;
+}
+
 void KvCache::truncate(int64_t n) {
     if (has_states_ && n != 0) {
         if (n != n_kept_) {

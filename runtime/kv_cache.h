@@ -1,5 +1,6 @@
 #pragma once
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "runtime/backend.h"
@@ -37,6 +38,18 @@ class KvCache {
     }
     /// Copies the states of recurrent layers, so that truncate(n_used()) can bring them back.
     void keep_states();
+
+    /// What a saved session holds of a sequence of n_positions: rows of keys and values, and states.
+    struct Content {
+        std::string name;  // "blk.7.keys"
+        TensorType type;
+        uint64_t row_elements, n_rows;
+        Buffer* buffer;  // which begins with these rows
+        bool is_state;   // of the whole sequence: of no use for a part of it
+    };
+    std::vector<Content> contents(int64_t n_positions) const;
+    CacheType type() const { return type_; }
+    bool has_states() const { return has_states_; }
 
     /// All of it: keys, values and states.
     static uint64_t size_bytes(const Hyperparameters& model, int64_t n_context,

@@ -17,7 +17,7 @@ void ObservedBackend::observe(const Model& model, ProductObserver* observer) {
     tensors_.clear();
     std::unordered_map<const std::byte*, std::string_view> names;
     for (const TensorInfo& tensor : model.file().header().tensors())
-        if (tensor.size_bytes > 0) names[model.file().tensor_bytes(tensor).data()] = tensor.name;
+        if (tensor.size_bytes > 0) names[model.tensor_bytes(tensor).data()] = tensor.name;
     for (const auto& [weight, begin] : begins_) {
         const auto at = names.find(begin);
         if (at != names.end()) tensors_[weight] = at->second;

@@ -48,6 +48,7 @@ class ObservedBackend final : public Backend {
     void restore() { replaced_.clear(); }
 
     std::string description() const override { return inner_.description(); }
+    bool computes_in_place() const override { return inner_.computes_in_place(); }
     std::unique_ptr<Weight> load_weight(TensorType type, int64_t n_in, int64_t n_out,
                                         std::span<const std::byte> bytes) override;
     void matmul(const Buffer& x, int64_t n_tokens, std::span<const Projection> projections) override;
@@ -56,6 +57,7 @@ class ObservedBackend final : public Backend {
 
     // clang-format off
     std::unique_ptr<Buffer> allocate(size_t size_bytes) override { return inner_.allocate(size_bytes); }
+    std::unique_ptr<Buffer> view(Buffer& buffer, size_t offset_bytes, size_t size_bytes) override { return inner_.view(buffer, offset_bytes, size_bytes); }
     void upload(std::span<const std::byte> source, Buffer& destination) override { inner_.upload(source, destination); }
     void download(const Buffer& source, std::span<std::byte> destination) override { if (!is_idle_) inner_.download(source, destination); }
     void embed_rows(const Weight& table, std::span<const Token> tokens, Buffer& y) override { if (!is_idle_) inner_.embed_rows(table, tokens, y); }

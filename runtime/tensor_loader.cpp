@@ -16,8 +16,9 @@ std::string shape_of(const TensorInfo& tensor) {
 
 }  // namespace
 
-TensorLoader::TensorLoader(const GgufModel& file, Backend& backend, const Replacement* replacement)
-    : file_(file), backend_(backend), replacement_(replacement) {
+TensorLoader::TensorLoader(const GgufModel& file, Backend& backend, const Replacement* replacement,
+                           const WeightMemory* memory)
+    : file_(file), backend_(backend), replacement_(replacement), memory_(memory) {
     if (!replacement) return;
     replaced_ = require(replacement->name);
     replaced_.type = replacement->type;
@@ -27,8 +28,16 @@ TensorLoader::TensorLoader(const GgufModel& file, Backend& backend, const Replac
              replacement->bytes.size(), ingot::name(replaced_.type), replaced_.size_bytes);
 }
 
+// Bytes for now: they are read from the mapped file.
 std::span<const std::byte> TensorLoader::bytes_of(const TensorInfo& tensor) const {
     return &tensor == &replaced_ ? replacement_->bytes : file_.tensor_bytes(tensor);
+}
+
+// Bytes that the backend keeps looking at; they may be on their way, unless it copies them now.
+std::span<const std::byte> TensorLoader::resident_bytes_of(const TensorInfo& tensor) const {
+    if (memory_ == nullptr || &tensor == &replaced_) return bytes_of(tensor);
+    if (!backend_.computes_in_place()) memory_->wait_for(tensor);
+    return memory_->bytes_of(tensor);
 }
 
 const TensorInfo& TensorLoader::require(const std::string& name) const {
@@ -51,7 +60,7 @@ std::unique_ptr<Weight> TensorLoader::matrix(const std::string& name, int64_t n_
         fail("tensor {}: shape is {}; expected [{}, {}]", name, shape_of(tensor), n_in, n_rows);
     }
     const uint64_t row = row_bytes(tensor.type, uint64_t(n_in));
-    const auto bytes = bytes_of(tensor).subspan(size_t(slice.first) * row, size_t(n_out) * row);
+    const auto bytes = resident_bytes_of(tensor).subspan(size_t(slice.first) * row, size_t(n_out) * row);
     try {
         return backend_.load_weight(tensor.type, n_in, n_out, bytes);
     } catch (const Error& error) {
@@ -71,7 +80,7 @@ std::unique_ptr<Weight> TensorLoader::matrices(const std::string& name, int64_t 
              n_matrices);
     }
     try {
-        return backend_.load_weight(tensor.type, n_in, n_out * n_matrices, bytes_of(tensor));
+        return backend_.load_weight(tensor.type, n_in, n_out * n_matrices, resident_bytes_of(tensor));
     } catch (const Error& error) {
         fail("tensor {}: {}", name, error.what());
     }

@@ -13,8 +13,9 @@ namespace ingot::runtime {
 /// found and what was expected.
 class TensorLoader {
   public:
-    /// `replacement` may be null.
-    TensorLoader(const GgufModel& file, Backend& backend, const Replacement* replacement);
+    /// `replacement` may be null, and `memory`: the bytes are then in the mapped file.
+    TensorLoader(const GgufModel& file, Backend& backend, const Replacement* replacement,
+                 const WeightMemory* memory = nullptr);
 
     bool has(const std::string& name) const { return file_.header().find_tensor(name) != nullptr; }
 
@@ -60,10 +61,12 @@ class TensorLoader {
   private:
     const TensorInfo& require(const std::string& name) const;
     std::span<const std::byte> bytes_of(const TensorInfo& tensor) const;
+    std::span<const std::byte> resident_bytes_of(const TensorInfo& tensor) const;
 
     const GgufModel& file_;
     Backend& backend_;
     const Replacement* replacement_;
+    const WeightMemory* memory_;
     TensorInfo replaced_;  // the file's entry with the replacement's type, where there is one
 };
 

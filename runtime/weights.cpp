@@ -302,8 +302,8 @@ std::vector<float> slopes_of_heads(const Hyperparameters& model, int64_t n_heads
 }  // namespace
 
 Weights Weights::load(const GgufModel& file, const Hyperparameters& model, Backend& backend,
-                      const Replacement* replacement) {
-    TensorLoader loader(file, backend, replacement);
+                      const Replacement* replacement, const WeightMemory* memory) {
+    TensorLoader loader(file, backend, replacement, memory);
     const ModelFamily& family = *model.family;
     Weights weights;
     weights.token_embedding = loader.matrix("token_embd.weight", model.n_vocab, model.n_embd);

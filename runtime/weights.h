@@ -7,6 +7,7 @@
 #include "format/gguf_model.h"
 #include "runtime/backend.h"
 #include "runtime/hyperparameters.h"
+#include "runtime/weight_memory.h"
 
 namespace ingot::runtime {
 
@@ -139,9 +140,10 @@ struct Weights {
 
     const Weight& output_matrix() const { return output ? *output.weight : *token_embedding; }
 
-    /// Throws Error naming the tensor, what was found and what was expected.
+    /// `memory`: where the bytes are; null: in the mapped file. Throws Error naming the tensor, what was
+    /// found and what was expected.
     static Weights load(const GgufModel& file, const Hyperparameters& model, Backend& backend,
-                        const Replacement* replacement = nullptr);
+                        const Replacement* replacement = nullptr, const WeightMemory* memory = nullptr);
 };
 
 }  // namespace ingot::runtime

@@ -54,6 +54,10 @@ std::unique_ptr<Buffer> CpuBackend::allocate(size_t size_bytes) {
     }
 }
 
+std::unique_ptr<Buffer> CpuBackend::view(Buffer& buffer, size_t offset_bytes, size_t size_bytes) {
+    return std::make_unique<CpuBuffer>(data<std::byte>(buffer) + offset_bytes, size_bytes);
+}
+
 void CpuBackend::upload(std::span<const std::byte> source, Buffer& destination) {
     std::memcpy(data<std::byte>(destination), source.data(), source.size());
 }

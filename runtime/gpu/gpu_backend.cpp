@@ -63,6 +63,11 @@ std::unique_ptr<Buffer> GpuBackend::allocate(size_t size_bytes) {
     return std::make_unique<GpuBuffer>(*this, size_bytes);
 }
 
+std::unique_ptr<Buffer> GpuBackend::view(Buffer& buffer, size_t offset_bytes, size_t size_bytes) {
+    const gpu::Address at = static_cast<GpuBuffer&>(buffer).address() + offset_bytes;
+    return std::make_unique<GpuBuffer>(*this, at, size_bytes);
+}
+
 void GpuBackend::upload(std::span<const std::byte> source, Buffer& destination) {
     device_->upload(source, address_of(destination));
 }

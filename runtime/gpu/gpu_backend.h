@@ -23,6 +23,7 @@ class GpuBackend final : public Backend {
     std::unique_ptr<Weight> load_weight(TensorType type, int64_t n_in, int64_t n_out,
                                         std::span<const std::byte> bytes) override;
     std::unique_ptr<Buffer> allocate(size_t size_bytes) override;
+    std::unique_ptr<Buffer> view(Buffer& buffer, size_t offset_bytes, size_t size_bytes) override;
     void upload(std::span<const std::byte> source, Buffer& destination) override;
     void download(const Buffer& source, std::span<std::byte> destination) override;
 

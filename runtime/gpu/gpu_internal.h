@@ -13,13 +13,19 @@ class GpuBuffer final : public Buffer {
   public:
     GpuBuffer(GpuBackend& backend, size_t size_bytes, gpu::Access access = gpu::Access::ReadAndWrite)
         : Buffer(size_bytes), backend_(backend), address_(backend.allocate_bytes(size_bytes, access)) {}
-    ~GpuBuffer() override { backend_.free_bytes(address_, size_bytes()); }
+    /// A part of another one.
+    GpuBuffer(GpuBackend& backend, gpu::Address address, size_t size_bytes)
+        : Buffer(size_bytes), backend_(backend), address_(address), is_view_(true) {}
+    ~GpuBuffer() override {
+        if (!is_view_) backend_.free_bytes(address_, size_bytes());
+    }
     GpuBuffer(const GpuBuffer&) = delete;
     gpu::Address address() const { return address_; }
 
   private:
     GpuBackend& backend_;
     gpu::Address address_;
+    bool is_view_ = false;
 };
 
 class GpuWeight final : public Weight {

@@ -75,12 +75,6 @@ void attention(const Pass& pass, int64_t index, const Buffer& x, Buffer& y) {
     }
     if (layer.has_temperature) apply_temperature(pass, layer.q_width(), *space.q);
 
-    const KvLayer cache = pass.cache.layer(index);
-    if (has_own_keys) {
-        backend.write_cache(*space.k, pass.positions, layer.k_width(), cache.type, *cache.keys);
-        backend.write_cache(*space.v, pass.positions, layer.v_width(), cache.type, *cache.values);
-    }
-
     HeadGeometry heads{layer.n_heads, layer.n_kv_heads, layer.key_dim, layer.value_dim, 0};
     heads.scale = model.attention_scale > 0 ? model.attention_scale : 1 / std::sqrt(float(layer.key_dim));
     heads.window = layer.window;
@@ -88,7 +82,18 @@ void attention(const Pass& pass, int64_t index, const Buffer& x, Buffer& y) {
     heads.soft_cap = model.attention_soft_cap;
     heads.slopes = pass.weights.alibi_slopes.get();
     heads.sinks = w.sinks.get();
-    backend.attention(*space.q, cache, pass.positions, heads, *space.attended);
+    for (const SequencePart& part : pass.parts) {
+        const KvLayer cache = part.cache->layer(index);
+        const auto positions = pass.positions_of(part);
+        const auto rows = [&](Buffer& all, int64_t width) { return PartRows(pass, part, all, width); };
+        if (has_own_keys) {
+            const int64_t k_width = layer.k_width(), v_width = layer.v_width();
+            backend.write_cache(rows(*space.k, k_width), positions, k_width, cache.type, *cache.keys);
+            backend.write_cache(rows(*space.v, v_width), positions, v_width, cache.type, *cache.values);
+        }
+        const PartRows attended = rows(*space.attended, layer.attended_width());
+        backend.attention(rows(*space.q, layer.q_width()), cache, positions, heads, attended);
+    }
     if (gated) {
         backend.activate(Activation::Sigmoid, *space.narrow, space.attended.get(),
                          n_tokens * layer.attended_width(), *space.attended);

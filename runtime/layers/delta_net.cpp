@@ -29,8 +29,6 @@ void delta_net(const Pass& pass, int64_t index, const Buffer& x, Buffer& y) {
     const Hyperparameters& model = pass.model;
     const DeltaGeometry& g = model.delta;
     const DeltaWeights& w = pass.weights.layers[size_t(index)].delta;
-    const KvCache::States states = pass.cache.states(index);
-    const bool fresh = pass.cache.n_used() == 0;
     const int64_t n_tokens = pass.n_tokens();
     Backend& backend = pass.backend;
     Workspace& space = pass.space;
@@ -38,8 +36,12 @@ void delta_net(const Pass& pass, int64_t index, const Buffer& x, Buffer& y) {
     make_gates(pass, w, x);
     const Projection mixed[] = {w.mixed.into(*space.wide)};
     backend.matmul(x, n_tokens, mixed);
-    backend.convolve(*space.wide, *w.taps, n_tokens, g.mixed_width(), g.n_taps, fresh, *states.convolution,
-                     *space.narrow);
+    for (const SequencePart& part : pass.parts) {
+        const PartRows from(pass, part, *space.wide, g.mixed_width());
+        const PartRows to(pass, part, *space.narrow, g.mixed_width());
+        backend.convolve(from, *w.taps, part.n_tokens, g.mixed_width(), g.n_taps, part.cache->n_used() == 0,
+                         *part.cache->states(index).convolution, to);
+    }
     backend.activate(Activation::Silu, *space.narrow, nullptr, n_tokens * g.mixed_width(), *space.narrow);
     const auto take = [&](int64_t first, int64_t n, Buffer& part) {
         backend.copy_columns(*space.narrow, {g.mixed_width(), first}, n_tokens, n, part, {n, 0});
@@ -55,9 +57,17 @@ void delta_net(const Pass& pass, int64_t index, const Buffer& x, Buffer& y) {
     backend.norm(unit, *space.q, n_tokens * g.heads.n_key_heads, *space.q);
     backend.norm(unit, *space.k, n_tokens * g.heads.n_key_heads, *space.k);
 
-    const DeltaInputs inputs{space.q.get(),    space.k.get(), space.v.get(),     space.alpha.get(),
-                             space.beta.get(), w.decay.get(), w.alpha_bias.get()};
-    backend.delta_net(g.heads, inputs, n_tokens, fresh, *states.delta, *space.attended);
+    for (const SequencePart& part : pass.parts) {
+        const auto rows = [&](Buffer& all, int64_t width) { return PartRows(pass, part, all, width); };
+        const PartRows q = rows(*space.q, g.key_width()), k = rows(*space.k, g.key_width());
+        const PartRows v = rows(*space.v, g.value_width());
+        const PartRows alpha = rows(*space.alpha, g.heads.n_value_heads);
+        const PartRows beta = rows(*space.beta, g.heads.n_value_heads);
+        const auto at = [](const PartRows& part_rows) { return &static_cast<Buffer&>(part_rows); };
+        const DeltaInputs inputs{at(q), at(k), at(v), at(alpha), at(beta), w.decay.get(), w.alpha_bias.get()};
+        backend.delta_net(g.heads, inputs, part.n_tokens, part.cache->n_used() == 0,
+                          *part.cache->states(index).delta, rows(*space.attended, g.value_width()));
+    }
 
     norm_part(pass, *w.norm, g.heads.value_dim, g.heads.value_dim, n_tokens * g.heads.n_value_heads,
               *space.attended);

@@ -55,15 +55,20 @@ void latent_attention(const Pass& pass, int64_t index, const Buffer& x, Buffer& 
     backend.rope(rope, pass.positions, 1, layer.key_dim, *space.k);
     if (layer.has_temperature) apply_temperature(pass, layer.q_width(), *space.q);
 
-    const KvLayer cache = pass.cache.layer(index);
-    backend.write_cache(*space.k, pass.positions, layer.key_dim, cache.type, *cache.keys);
     HeadGeometry heads{layer.n_heads, 1, layer.key_dim, layer.value_dim, 0};
     // YaRN sharpens the whole score, not only its rotated part (section 3.1.2 of DeepSeek-V2's code and
     // paper).
     const float sharpened = yarn_magnitude(model.rope.factor, model.rope.log_multiplier_all);
     heads.scale = sharpened * sharpened / std::sqrt(float(g.plain_dim + g.rotated_dim));
     heads.window = layer.window;
-    backend.attention(*space.q, cache, pass.positions, heads, *space.attended);
+    for (const SequencePart& part : pass.parts) {
+        const KvLayer cache = part.cache->layer(index);
+        const auto positions = pass.positions_of(part);
+        const PartRows keys(pass, part, *space.k, layer.key_dim);
+        backend.write_cache(keys, positions, layer.key_dim, cache.type, *cache.keys);
+        const PartRows attended(pass, part, *space.attended, layer.attended_width());
+        backend.attention(PartRows(pass, part, *space.q, layer.q_width()), cache, positions, heads, attended);
+    }
 
     const ExpertChoice own{space.heads.get(), layer.n_heads, layer.n_heads};
     const Projection values[] = {{w.v_up.get(), nullptr, space.v.get()}};

@@ -32,8 +32,7 @@ void add_layer_embeddings(const Pass& pass, int64_t layer, int64_t n_rows, Buffe
     Backend& backend = pass.backend;
     Workspace& space = pass.space;
 
-    const int64_t first = (pass.n_tokens() - n_rows) * stride + layer * n;
-    backend.copy_columns(*space.layer_embeddings, {stride, first}, n_rows, n, *space.layer_input, {n, 0});
+    backend.copy_columns(*space.layer_embeddings, {stride, layer * n}, n_rows, n, *space.layer_input, {n, 0});
     const Projection gate[] = {w.gate.into(*space.layer_gate)};
     backend.matmul(x, n_rows, gate);
     backend.activate(model.family->activation, *space.layer_gate, space.layer_input.get(), n_rows * n,

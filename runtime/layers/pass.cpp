@@ -67,6 +67,13 @@ Workspace::Workspace(Backend& backend, const Hyperparameters& model, int64_t n_b
     normed = rows(model.n_embd);
 }
 
+PartRows::PartRows(const Pass& pass, const SequencePart& part, Buffer& all, int64_t width) : rows_(&all) {
+    if (pass.parts.size() == 1) return;
+    const size_t row_bytes = size_t(width) * sizeof(float);
+    view_ = pass.backend.view(all, size_t(part.first) * row_bytes, size_t(part.n_tokens) * row_bytes);
+    rows_ = view_.get();
+}
+
 void norm_rows(const Pass& pass, const NormWeights& weights, const Buffer& x, int64_t n_rows, Buffer& y) {
     const Norm norm{pass.model.family->norm, pass.model.norm_epsilon, pass.model.n_embd, weights.weight.get(),
                     weights.bias.get()};
@@ -82,8 +89,7 @@ void norm_part(const Pass& pass, const Buffer& weight, int64_t n, int64_t stride
 Rope rope_of(const Pass& pass, const LayerGeometry& layer) {
     const bool in_window = layer.rope == RopeUse::Window;
     const RopeParameters& parameters = in_window ? pass.model.window_rope : pass.model.rope;
-    const bool is_long =
-        pass.weights.rope_long.frequencies && pass.cache.n_context() > parameters.original_context;
+    const bool is_long = pass.weights.rope_long.frequencies && pass.n_context > parameters.original_context;
     const RopeWeights& table =
         in_window ? pass.weights.rope_window : (is_long ? pass.weights.rope_long : pass.weights.rope);
     return {pass.model.family->rope_pairing, parameters.n_rot, table.frequencies.get(), table.magnitude};

@@ -43,15 +43,37 @@ struct Workspace {
     std::unique_ptr<Buffer> layer_output;             // (n_batch, n_embd)
 };
 
+/// Tokens of a batch that belong to one sequence: `first` … first + n_tokens - 1.
+struct SequencePart {
+    KvCache* cache;
+    int64_t first, n_tokens;
+};
+
 struct Pass {
     Backend& backend;
     const Hyperparameters& model;
     const Weights& weights;
-    KvCache& cache;
     Workspace& space;
-    std::span<const int32_t> positions;  // of the batch's tokens, ascending
+    std::span<const SequencePart> parts;  // together all tokens of the batch, in order
+    std::span<const int32_t> positions;   // of the batch's tokens, ascending in each part
+    int64_t n_context;                    // positions of each sequence's cache
 
     int64_t n_tokens() const { return int64_t(positions.size()); }
+    std::span<const int32_t> positions_of(const SequencePart& part) const {
+        return positions.subspan(size_t(part.first), size_t(part.n_tokens));
+    }
+};
+
+/// One sequence's rows of a buffer (n_tokens, width) of floats: what sees the cache sees one sequence at a
+/// time.
+class PartRows {
+  public:
+    PartRows(const Pass& pass, const SequencePart& part, Buffer& all, int64_t width);
+    operator Buffer&() const { return *rows_; }
+
+  private:
+    std::unique_ptr<Buffer> view_;  // null: the part is the whole batch
+    Buffer* rows_;
 };
 
 /// y = x's rows, normed as the family norms.
@@ -89,7 +111,7 @@ void experts_beside_dense(const Pass& pass, int64_t layer, int64_t n_tokens, con
 
 /// Every layer's own embeddings of the tokens, from their table and the residual stream x; see Workspace.
 void embed_for_layers(const Pass& pass, std::span<const Token> tokens, const Buffer& x);
-/// x += norm(output(activation(gate(x)) * the layer's embeddings)), of the batch's last n_rows tokens
+/// x += norm(output(activation(gate(x)) * the layer's embeddings)), of the first n_rows rows
 void add_layer_embeddings(const Pass& pass, int64_t layer, int64_t n_rows, Buffer& x);
 
 }  // namespace ingot::runtime
