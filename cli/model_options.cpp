@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <map>
 
 #include "format/error.h"
 #include "runtime/cpu/cpu_backend.h"
@@ -22,6 +23,18 @@ void add_device_options(CLI::App& command, DeviceOptions& options) {
     command.add_option("--device", options.device, "auto, cpu, or emulator: a GPU in software")
         ->check(CLI::IsMember({"auto", "cpu", "emulator"}).description(""))
         ->type_name("NAME");
+}
+
+void add_load_options(CLI::App& command, runtime::LoadOptions& options) {
+    static const std::map<std::string, runtime::LoadMode> kModes = {{"map", runtime::LoadMode::Map},
+                                                                    {"read", runtime::LoadMode::Read},
+                                                                    {"direct", runtime::LoadMode::Direct}};
+    command
+        .add_option("--load", options.mode,
+                    "map the file (the default), read it into memory, or direct: past the system's cache")
+        ->transform(CLI::CheckedTransformer(kModes).description(""))
+        ->type_name("HOW");
+    command.add_flag("--lock", options.lock, "Keep the weights in memory");
 }
 
 std::unique_ptr<runtime::Backend> open_device(const DeviceOptions& options) {

@@ -6,6 +6,7 @@
 
 #include "cli/command.h"
 #include "runtime/backend.h"
+#include "runtime/weight_memory.h"
 
 namespace ingot::cli {
 
@@ -16,6 +17,9 @@ struct DeviceOptions {
     std::string device = "auto";
     int n_threads = 0;  // 0: one per physical core
 };
+
+/// Adds --load and --lock.
+void add_load_options(CLI::App& command, runtime::LoadOptions& options);
 
 /// Adds --threads and --device.
 void add_device_options(CLI::App& command, DeviceOptions& options);

@@ -1,8 +1,11 @@
 #include "runtime/generate.h"
 
+#include <algorithm>
 #include <chrono>
+#include <optional>
 
 #include "format/error.h"
+#include "runtime/continuation.h"
 
 namespace ingot::runtime {
 namespace {
@@ -37,6 +40,46 @@ size_t complete_prefix(std::string_view text) {
     return text.size();  // four continuation bytes, or nothing: no character is waiting
 }
 
+void check_prompt(std::span<const Token> prompt, int64_t n_context) {
+    if (prompt.empty())
+        fail("the prompt is empty and the model adds no token that begins a text; give it some text");
+    if (int64_t(prompt.size()) > n_context) {
+        fail(
+            "the prompt has {} tokens but the context has room for {}; raise --context or shorten the prompt",
+            prompt.size(), n_context);
+    }
+}
+
+/// Turns tokens into a Generation and its text.
+class TextOf {
+  public:
+    TextOf(const Tokenizer& tokenizer, int64_t n_tokens, Generation& result)
+        : tokenizer_(&tokenizer), n_tokens_(n_tokens), result_(&result) {}
+
+    bool wants_more() const { return !has_ended_ && n_wanted() > 0; }
+    int64_t n_wanted() const {
+        return n_tokens_ < 0 ? INT32_MAX : n_tokens_ - int64_t(result_->tokens.size());
+    }
+    /// The characters that are complete with it.
+    std::string_view add(Token token) {
+        if (tokenizer_->is_end_of_generation(token)) {
+            has_ended_ = true;
+            result_->reason = StopReason::EndOfGeneration;
+            return {};
+        }
+        result_->tokens.push_back(token);
+        return text_.append(tokenizer_->token_bytes(token, false));
+    }
+    std::string_view flush() { return text_.flush(); }
+
+  private:
+    const Tokenizer* tokenizer_;
+    int64_t n_tokens_;  // negative: any number
+    Generation* result_;
+    bool has_ended_ = false;
+    Utf8Stream text_;
+};
+
 }  // namespace
 
 std::string_view Utf8Stream::append(std::string_view bytes) {
@@ -54,48 +97,124 @@ std::string_view Utf8Stream::flush() {
 }
 
 Generation generate(ForwardPass& forward, const Tokenizer& tokenizer, std::span<const Token> prompt,
-                    Sampler& sampler, int64_t n_tokens, const std::function<void(std::string_view)>& on_text,
-                    const std::atomic<bool>* cancel) {
-    if (prompt.empty())
-        fail("the prompt is empty and the model adds no token that begins a text; give it some text");
-    const int64_t n_free = forward.n_context() - forward.cache().n_used();
-    if (int64_t(prompt.size()) > n_free) {
-        fail(
-            "the prompt has {} tokens but the context has room for {} of {}; raise --context or shorten the "
-            "prompt",
-            prompt.size(), n_free, forward.n_context());
-    }
+                    Sampler& sampler, const GenerateOptions& options) {
+    check_prompt(prompt, forward.n_context());
     Generation result;
-    Utf8Stream text;
-    const auto emit = [&](std::string_view bytes) {
-        if (!bytes.empty()) on_text(bytes);
-    };
     for (const Token token : prompt) sampler.accept(token);
 
     auto start = Clock::now();
-    bool running = forward.run(prompt, 1, cancel);
+    const auto unread = prompt.subspan(size_t(forward.cache().n_used()));
+    bool running = unread.empty() || forward.run(unread, 1, options.cancel);
+    result.n_prompt_evaluated = int64_t(unread.size());
     result.prompt_seconds = seconds_since(start);
+    if (running && options.on_prompt_read) options.on_prompt_read();
 
     start = Clock::now();
-    while (running && (n_tokens < 0 || int64_t(result.tokens.size()) < n_tokens)) {
-        const Token token = sampler.sample(forward.logits());
-        if (tokenizer.is_end_of_generation(token)) {
-            result.reason = StopReason::EndOfGeneration;
-            break;
-        }
-        result.tokens.push_back(token);
-        emit(text.append(tokenizer.token_bytes(token, false)));
-        if (int64_t(result.tokens.size()) == n_tokens) break;  // its logits would serve nobody
-        if (forward.cache().n_used() == forward.n_context()) {
+    TextOf text(tokenizer, options.n_tokens, result);
+    Continuation continuation(forward, sampler, prompt, options.drafter, options.n_most_guesses);
+    while (running && text.wants_more()) {
+        if (!continuation.has_room()) {
             result.reason = StopReason::ContextFull;
             break;
         }
-        running = forward.run({&token, 1}, 1, cancel);
-        result.n_evaluated += running;
+        const std::vector<Token> tokens = continuation.next(text.n_wanted(), options.cancel);
+        running = !tokens.empty();
+        for (const Token token : tokens) {
+            const std::string_view bytes = text.add(token);
+            if (!bytes.empty()) options.on_text(bytes);
+            if (!text.wants_more()) break;
+        }
     }
     result.generation_seconds = seconds_since(start);
+    const bool has_end = result.reason == StopReason::EndOfGeneration;  // a token, too
+    result.n_evaluated = std::max<int64_t>(0, int64_t(result.tokens.size()) - 1 + has_end);
+    result.n_guessed = continuation.n_guessed();
+    result.n_right = continuation.n_right();
     if (!running) result.reason = StopReason::Cancelled;
-    emit(text.flush());
+    if (const std::string_view rest = text.flush(); !rest.empty()) options.on_text(rest);
+    return result;
+}
+
+// ---- several prompts -------------------------------------------------------------------------------------
+
+namespace {
+
+/// A sequence of the forward pass at work on a prompt.
+struct Slot {
+    size_t prompt;
+    Sampler sampler;
+    TextOf text;
+    std::vector<Token> unread;  // the prompt, then the token that was sampled last
+};
+
+}  // namespace
+
+ParallelGeneration generate_parallel(ForwardPass& forward, const Tokenizer& tokenizer,
+                                     std::span<const std::vector<Token>> prompts,
+                                     const ParallelOptions& options) {
+    ParallelGeneration result;
+    for (size_t i = 0; i < prompts.size(); ++i) {
+        try {
+            check_prompt(prompts[i], forward.n_context());
+        } catch (const Error& error) {
+            fail("prompt {}: {}", i + 1, error.what());
+        }
+        result.n_prompt_tokens += int64_t(prompts[i].size());
+    }
+    result.generations.resize(prompts.size());
+    const auto emit = [&](const Slot& slot, std::string_view bytes) {
+        if (!bytes.empty()) options.on_text(slot.prompt, bytes);
+    };
+    const auto start = Clock::now();
+    std::vector<std::optional<Slot>> slots(size_t(forward.n_sequences()));
+    size_t n_begun = 0;
+    while (true) {
+        std::vector<Segment> segments;
+        for (size_t i = 0; i < slots.size(); ++i) {
+            std::optional<Slot>& slot = slots[i];
+            if (!slot && n_begun < prompts.size()) {
+                SamplerOptions sampling = options.sampler;
+                sampling.seed += n_begun;
+                slot.emplace(Slot{n_begun, Sampler(sampling),
+                                  TextOf(tokenizer, options.n_tokens, result.generations[n_begun]),
+                                  prompts[n_begun]});
+                for (const Token token : slot->unread) slot->sampler.accept(token);
+                forward.cache(int64_t(i)).truncate(0);
+                ++n_begun;
+            }
+            if (slot) segments.push_back({int64_t(i), slot->unread, 1});
+        }
+        if (segments.empty()) break;
+        if (!forward.run(segments, options.cancel)) {
+            result.cancelled = true;
+            break;
+        }
+        const size_t n_vocab = forward.logits().size() / segments.size();
+        for (size_t row = 0; row < segments.size(); ++row) {
+            std::optional<Slot>& slot = slots[size_t(segments[row].sequence)];
+            Generation& generation = result.generations[slot->prompt];
+            if (slot->text.wants_more()) {  // unless none at all is wanted
+                const Token token = slot->sampler.sample(forward.logits().subspan(row * n_vocab, n_vocab));
+                emit(*slot, slot->text.add(token));
+                slot->unread = {token};
+            }
+            const KvCache& cache = forward.cache(segments[row].sequence);
+            const bool is_full = cache.n_used() == forward.n_context();
+            if (slot->text.wants_more() && !is_full) continue;
+            if (slot->text.wants_more()) generation.reason = StopReason::ContextFull;
+            emit(*slot, slot->text.flush());
+            if (options.on_end) options.on_end(slot->prompt);
+            slot.reset();
+        }
+    }
+    for (std::optional<Slot>& slot : slots) {
+        if (!slot) continue;
+        result.generations[slot->prompt].reason = StopReason::Cancelled;
+        emit(*slot, slot->text.flush());
+    }
+    result.seconds = seconds_since(start);
+    for (const Generation& generation : result.generations)
+        result.n_tokens += int64_t(generation.tokens.size());
     return result;
 }
 

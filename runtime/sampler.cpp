@@ -50,18 +50,33 @@ void Sampler::penalize() {
 }
 
 Token Sampler::sample(std::span<const float> logits) {
+    const Token token = draw(distribution(logits));
+    accept(token);
+    return token;
+}
+
+double Sampler::uniform() {
+    // 53 random bits: the standard distributions differ between libraries.
+    return double(random_() >> 11) * 0x1p-53;
+}
+
+Token Sampler::draw(std::span<const TokenProbability> distribution) {
+    if (options_.temperature == 0) return distribution.front().token;
+    double remaining = uniform();
+    for (const TokenProbability& candidate : distribution) {
+        remaining -= candidate.probability;
+        if (remaining < 0) return candidate.token;
+    }
+    return distribution.front().token;  // rounding ate the rest
+}
+
+std::span<const TokenProbability> Sampler::distribution(std::span<const float> logits) {
     candidates_.resize(logits.size());
     for (size_t i = 0; i < logits.size(); ++i) {
         const float logit = std::isnan(logits[i]) ? -INFINITY : logits[i];
         candidates_[i] = {Token(i), logit};
     }
     penalize();
-    const Token token = choose();
-    accept(token);
-    return token;
-}
-
-Token Sampler::choose() {
     const auto better = [](const Candidate& a, const Candidate& b) {
         return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
     };
@@ -69,9 +84,11 @@ Token Sampler::choose() {
     if (best == candidates_.end() || !std::isfinite(best->logit)) {
         fail("the model's logits hold no finite number; the file is damaged, `verify` names the tensor");
     }
-    if (options_.temperature == 0) return best->token;
-    const float best_logit = best->logit;
-
+    if (options_.temperature == 0) {
+        probabilities_.assign(1, {best->token, 1});
+        return probabilities_;
+    }
+    const double best_logit = double(best->logit);
     const size_t top_k = options_.top_k == 0 ? candidates_.size() : size_t(options_.top_k);
     if (top_k < candidates_.size()) {
         std::ranges::nth_element(candidates_, candidates_.begin() + int64_t(top_k), better);
@@ -79,39 +96,33 @@ Token Sampler::choose() {
     }
     std::ranges::sort(candidates_, better);
 
+    const auto weigh = [&](double temperature) {
+        probabilities_.clear();
+        for (const Candidate& c : candidates_)
+            probabilities_.push_back({c.token, std::exp((double(c.logit) - best_logit) / temperature)});
+        normalize();
+    };
     // top-p looks at the probabilities among the top-k, at temperature 1.
     if (options_.top_p < 1) {
-        double total = 0;
-        probabilities_.clear();
-        for (const Candidate& c : candidates_) {
-            probabilities_.push_back(std::exp(double(c.logit) - double(best_logit)));
-            total += probabilities_.back();
-        }
+        weigh(1);
         double sum = 0;
         size_t kept = 0;
-        while (kept < candidates_.size() && sum < double(options_.top_p) * total)
-            sum += probabilities_[kept++];
+        while (kept < candidates_.size() && sum < double(options_.top_p))
+            sum += probabilities_[kept++].probability;
         candidates_.resize(std::max<size_t>(1, kept));
     }
     if (options_.min_p > 0) {
-        const float least = best_logit + std::log(options_.min_p);
+        const float least = float(best_logit) + std::log(options_.min_p);
         std::erase_if(candidates_, [&](const Candidate& c) { return c.logit < least; });
     }
+    weigh(double(options_.temperature));
+    return probabilities_;
+}
 
+void Sampler::normalize() {
     double total = 0;
-    probabilities_.clear();
-    for (const Candidate& c : candidates_) {
-        probabilities_.push_back(
-            std::exp((double(c.logit) - double(best_logit)) / double(options_.temperature)));
-        total += probabilities_.back();
-    }
-    // 53 random bits as a number in [0, 1): the standard distributions differ between libraries.
-    double remaining = double(random_() >> 11) * 0x1p-53 * total;
-    for (size_t i = 0; i < candidates_.size(); ++i) {
-        remaining -= probabilities_[i];
-        if (remaining < 0) return candidates_[i].token;
-    }
-    return candidates_.front().token;  // rounding ate the rest
+    for (const TokenProbability& candidate : probabilities_) total += candidate.probability;
+    for (TokenProbability& candidate : probabilities_) candidate.probability /= total;
 }
 
 }  // namespace ingot::runtime

@@ -19,6 +19,11 @@ struct SamplerOptions {
     uint64_t seed = 0;
 };
 
+struct TokenProbability {
+    Token token;
+    double probability;
+};
+
 /// Chooses the next token. Deterministic for a seed and a sequence of logits, on every platform.
 /// Not thread-safe. O(n_vocab), times a logarithm for the tokens that survive top-k.
 class Sampler {
@@ -32,20 +37,32 @@ class Sampler {
     /// logit is a number.
     Token sample(std::span<const float> logits);
 
+    /// What sample() draws from: the tokens that may come, likeliest first; probabilities sum to 1. The view
+    /// is valid until the next call.
+    std::span<const TokenProbability> distribution(std::span<const float> logits);
+    Token draw(std::span<const TokenProbability> distribution);
+    /// The next random number, in [0, 1).
+    double uniform();
+    /// Forgets the tokens that it was told of.
+    void forget() {
+        recent_.clear();
+        recent_next_ = 0;
+    }
+
   private:
     struct Candidate {
         Token token;
         float logit;
     };
     void penalize();
-    Token choose();
+    void normalize();
 
     SamplerOptions options_;
     std::mt19937_64 random_;
     std::vector<Token> recent_;  // ring of the last repeat_window tokens
     size_t recent_next_ = 0;
     std::vector<Candidate> candidates_;
-    std::vector<double> probabilities_;  // of candidates_, unnormalized
+    std::vector<TokenProbability> probabilities_;
 };
 
 }  // namespace ingot::runtime

@@ -113,6 +113,9 @@ TEST_CASE("wrong options end with 2, missing and foreign files with 1, each name
     CHECK(run_ingot({"bench"}).exit_code == 2);
     CHECK(run_ingot({"bench", "--shape", "cube"}).exit_code == 2);
     CHECK(run_ingot({"bench", "--shape", "llama-tiny", "--type", "Q9"}).exit_code == 2);
+    CHECK(run_ingot({"run", demo_model(), "-p", "a", "-p", "b", "--session", "s"}).exit_code == 2);
+    CHECK(run_ingot({"run", demo_model(), "-p", "a", "--parallel", "2", "--prompt-lookup"}).exit_code == 2);
+    CHECK(run_ingot({"run", demo_model(), "-p", "a", "--draft", "b", "--prompt-lookup"}).exit_code == 2);
     CHECK(run_ingot({"perplexity", demo_model()}).exit_code == 2);
 
     Outcome outcome = run_ingot({"run", "no-such-file.gguf"});
@@ -180,18 +183,4 @@ TEST_CASE("perplexity of text and of its token ids agree, and each scored token 
     outcome = run_ingot(with_ids);
     CHECK(outcome.exit_code == 1);
     CHECK_THAT(outcome.err, ContainsSubstring("token 2048 is outside the vocabulary"));
-}
-
-TEST_CASE("bench measures a file and random weights, and leaves no file behind") {
-    const Outcome outcome = run_ingot({"bench", random_model(), "--prompt", "1000", "--generate", "4",
-                                       "--repetitions", "3", "--json", "--threads", "1"});
-    INFO(outcome.err);
-    REQUIRE(outcome.exit_code == 0);
-    CHECK_THAT(outcome.err, ContainsSubstring("--prompt 1000 is cut to the model's context, 512"));
-    CHECK_THAT(outcome.out, ContainsSubstring("\"tokens\": 512") && ContainsSubstring("\"median\": ") &&
-                                ContainsSubstring("\"generate_tokens_per_second\": "));
-
-    // A file that exists is not overwritten unasked.
-    const std::vector<std::string> again = {"bench", "--shape", "llama-tiny", "--keep", random_model()};
-    CHECK(run_ingot(again).exit_code == 1);
 }
