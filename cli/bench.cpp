@@ -5,15 +5,15 @@
 #include <chrono>
 #include <filesystem>
 #include <memory>
-#include <numeric>
 
+#include "cli/bench_report.h"
 #include "cli/console.h"
 #include "cli/model_options.h"
 #include "cli/signals.h"
 #include "converters/quantize/recipe.h"
 #include "format/error.h"
-#include "format/json_writer.h"
-#include "runtime/forward.h"
+#include "inspect/summary.h"
+#include "runtime/benchmark.h"
 #include "runtime/synthetic.h"
 
 namespace ingot::cli {
@@ -24,19 +24,20 @@ constexpr int kInterrupted = 130;
 struct Options {
     std::string file;
     std::string shape;
-    std::string type = "Q4_K_M";
+    std::vector<std::string> types = {"Q4_K_M"};
     std::string keep;
     bool force = false;
-    int64_t n_prompt = 512;
-    int64_t n_generate = 128;
+    std::vector<int64_t> prompts = {512};
+    std::vector<int64_t> generations = {128};
+    std::vector<int64_t> depths = {0};
+    std::vector<int64_t> parallels = {1};
     int64_t n_repetitions = 5;
+    std::string format = "table";
     bool json = false;
+    bool profile = false;
     DeviceOptions device;
+    runtime::LoadOptions load;
 };
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 // --- Random weights ---
 
@@ -54,9 +55,9 @@ struct SyntheticFile {
     SyntheticFile& operator=(const SyntheticFile&) = delete;
 };
 
-std::unique_ptr<SyntheticFile> make_synthetic(const Options& options) {
+std::unique_ptr<SyntheticFile> make_synthetic(const Options& options, const std::string& type) {
     const runtime::SyntheticShape& shape = *runtime::find_synthetic_shape(options.shape);
-    const converters::Recipe& recipe = *converters::find_recipe(options.type);
+    const converters::Recipe& recipe = *converters::find_recipe(type);
     std::vector<TensorPlan> tensors = runtime::synthetic_tensors(shape);
 
     // The same mixes of types as convert and quantize give.
@@ -87,154 +88,90 @@ std::unique_ptr<SyntheticFile> make_synthetic(const Options& options) {
 
 // --- Measuring ---
 
-/// Tokens per second of each repetition.
-struct Rates {
-    int64_t n_tokens = 0;
-    std::vector<double> runs;
+using Test = runtime::BenchmarkTest;
 
-    double median() const {
-        std::vector<double> sorted = runs;
-        std::ranges::sort(sorted);
-        const size_t half = sorted.size() / 2;
-        return sorted.size() % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
-    }
-    double least() const { return *std::ranges::min_element(runs); }
-    double most() const { return *std::ranges::max_element(runs); }
-};
-
-struct Measurement {
-    Rates prompt, generate;
-};
-
-// A prompt from an empty context in batches; then, again from an empty one, token after token.
-Measurement measure(const runtime::Model& model, int64_t n_prompt, int64_t n_generate,
-                    int64_t n_repetitions) {
-    const int64_t n_vocab = model.hyperparameters().n_vocab;
-    runtime::ForwardPass forward(model, std::max<int64_t>({n_prompt, n_generate, 1}));
-    std::vector<runtime::Token> tokens(size_t(std::max(n_prompt, n_generate)));
-    for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = runtime::Token(i * 7919 % uint64_t(n_vocab));
-
-    const auto timed = [&](std::span<const runtime::Token> sequence, size_t n_at_once) {
-        forward.cache().truncate(0);
-        const auto start = std::chrono::steady_clock::now();
-        for (size_t at = 0; at < sequence.size(); at += n_at_once) {
-            if (!forward.run(sequence.subspan(at, n_at_once), 1, &interrupted)) throw Exit{kInterrupted};
+std::vector<Test> tests_of(const Options& options, const runtime::Model& model) {
+    const int64_t n_context = model.hyperparameters().n_context;
+    std::vector<Test> tests;
+    const auto add = [&](Test::Part part, int64_t n_tokens, int64_t depth, const char* option) {
+        const int64_t n_room = std::max<int64_t>(0, n_context - depth);
+        if (n_tokens > n_room) {
+            fmt::print(stderr, "ingot: {} {} {}{} is cut to the model's context, {}\n",
+                       Painter(stderr)(Tone::Warning, "note:"), option, n_tokens,
+                       depth > 0 ? fmt::format(" after {}", depth) : "", n_room);
         }
-        return double(sequence.size()) / seconds_since(start);
+        if (std::min(n_tokens, n_room) > 0)
+            for (const int64_t n_sequences : options.parallels)
+                tests.push_back({part, std::min(n_tokens, n_room), depth, n_sequences});
     };
-    const std::span<const runtime::Token> all = tokens;
-    const auto prompt = all.first(size_t(n_prompt));
-    const auto generated = all.first(size_t(n_generate));
-    // Pages of the file, the caches and the clock settle before anything counts.
-    if (n_prompt > 0) timed(prompt, prompt.size());
-    if (n_generate > 0) timed(generated.first(std::min<size_t>(4, generated.size())), 1);
-
-    Measurement result{{n_prompt, {}}, {n_generate, {}}};
-    for (int64_t i = 0; i < n_repetitions; ++i) {
-        if (n_prompt > 0) result.prompt.runs.push_back(timed(prompt, prompt.size()));
-        if (n_generate > 0) result.generate.runs.push_back(timed(generated, 1));
+    for (const int64_t depth : options.depths) {
+        for (const int64_t n : options.prompts) add(Test::Part::Prompt, n, depth, "--prompt");
+        for (const int64_t n : options.generations) add(Test::Part::Generate, n, depth, "--generate");
     }
-    return result;
+    return tests;
 }
 
-// --- Telling ---
-
-struct Facts {
-    std::string file;
-    uint64_t size_bytes = 0;
-    uint64_t n_parameters = 0;
-    std::string architecture;
-    std::string device;
-    double load_seconds = 0;
-};
-
-void add_rates(JsonWriter& json, const char* name, const Rates& rates) {
-    if (rates.runs.empty()) return;
-    json.key(name).begin_object().member("tokens", rates.n_tokens);
-    json.key("tokens_per_second")
-        .begin_object()
-        .member("median", rates.median())
-        .member("least", rates.least())
-        .member("most", rates.most());
-    json.key("runs").begin_array(JsonWriter::kOneLine);
-    for (const double run : rates.runs) json.value(run);
-    json.end_array().end_object().end_object();
+// What reading is measured with: the weights behind the embedding, which a token reads one row of. Of a split
+// model, those of one file.
+std::span<const std::byte> bytes_to_read(const runtime::Model& model) {
+    const std::byte *begin = nullptr, *end = nullptr;
+    for (const TensorInfo& tensor : model.file().header().tensors()) {
+        if (tensor.shard != 0 || tensor.name == "token_embd.weight" || tensor.size_bytes == 0) continue;
+        const std::span<const std::byte> bytes = model.tensor_bytes(tensor);
+        if (begin == nullptr) begin = end = bytes.data();
+        begin = std::min(begin, bytes.data());
+        end = std::max(end, bytes.data() + bytes.size());
+    }
+    return {begin, end};
 }
 
-void print_json(const Facts& facts, const Measurement& result) {
-    JsonWriter json;
-    json.begin_object()
-        .member("file", facts.file)
-        .member("size_bytes", facts.size_bytes)
-        .member("architecture", facts.architecture)
-        .member("parameters", facts.n_parameters)
-        .member("device", facts.device)
-        .member("load_seconds", facts.load_seconds);
-    add_rates(json, "prompt", result.prompt);
-    add_rates(json, "generate", result.generate);
-    if (!result.prompt.runs.empty()) json.member("prompt_tokens_per_second", result.prompt.median());
-    if (!result.generate.runs.empty()) json.member("generate_tokens_per_second", result.generate.median());
-    json.end_object();
-    print_out(json.text() + "\n");
-}
+BenchReport measure(const Options& options, const std::filesystem::path& path) {
+    const auto device = open_device(options.device);
+    runtime::ProfiledBackend backend(*device);
+    const auto start = std::chrono::steady_clock::now();
+    const runtime::Model model(path, backend, options.load);
+    BenchReport report;
+    report.load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    report.file = path.string();
+    report.size_bytes = model.file().size_bytes();
+    report.architecture = model.hyperparameters().family->name;
+    report.device = backend.description();
+    const GgufHeader& header = model.file().header();
+    for (const TensorInfo& tensor : header.tensors()) report.n_parameters += tensor.n_elements;
+    if (header.find("general.file_type") != nullptr)
+        report.type = inspect::file_type_name(header.require_uint("general.file_type"));
 
-void print_table(const Facts& facts, const Measurement& result) {
-    const Painter paint(stdout);
-    std::string text = paint(Tone::Heading, facts.file) + "\n\n";
-    const auto fact = [&](const char* key, const std::string& value) {
-        text += fmt::format("  {}{}\n", paint(Tone::Key, pad_right(key, 14)), value);
-    };
-    fact("model", fmt::format("{}, {} weights, {}", facts.architecture, human_count(facts.n_parameters),
-                              human_bytes(facts.size_bytes)));
-    fact("device", facts.device);
-    fact("load", human_seconds(facts.load_seconds));
-    text += "\n";
-    Table table({{"", Table::kLeft, Tone::Key},
-                 {"tokens", Table::kRight},
-                 {"tokens/s", Table::kRight, Tone::Accent},
-                 {"least", Table::kRight},
-                 {"most", Table::kRight}});
-    const auto row = [&](const char* name, const Rates& rates) {
-        if (rates.runs.empty()) return;
-        table.add({name, grouped(uint64_t(rates.n_tokens)), fmt::format("{:.1f}", rates.median()),
-                   fmt::format("{:.1f}", rates.least()), fmt::format("{:.1f}", rates.most())});
-    };
-    row("prompt", result.prompt);
-    row("generate", result.generate);
-    print_out(text + table.text(paint));
+    runtime::cpu::MachineLimits limits(options.device.n_threads, bytes_to_read(model));
+    runtime::BenchmarkOptions how;
+    how.n_repetitions = options.n_repetitions;
+    how.cancel = &interrupted;
+    how.between_runs = [&] { limits.measure(); };
+    auto results = runtime::run_benchmark(model, backend, tests_of(options, model), how);
+    if (!results) throw Exit{kInterrupted};
+    report.results = std::move(*results);
+    report.limits = limits.rates();
+    return report;
 }
 
 void run_bench(const Options& options) {
     if (options.file.empty() == options.shape.empty()) {
         throw CLI::ValidationError("bench", "give either FILE or --shape");
     }
-    const std::unique_ptr<SyntheticFile> synthetic =
-        options.shape.empty() ? nullptr : make_synthetic(options);
-    const std::filesystem::path path = synthetic ? synthetic->path : std::filesystem::path(options.file);
-
-    const auto backend = open_device(options.device);
-    const auto start = std::chrono::steady_clock::now();
-    const runtime::Model model(path, *backend);
-    Facts facts;
-    facts.load_seconds = seconds_since(start);
-    facts.file = path.string();
-    facts.size_bytes = model.file().size_bytes();
-    facts.architecture = model.hyperparameters().family->name;
-    facts.device = backend->description();
-    for (const TensorInfo& tensor : model.file().header().tensors()) facts.n_parameters += tensor.n_elements;
-
-    const int64_t n_context = model.hyperparameters().n_context;
-    const auto within_context = [&](int64_t n, const char* option) {
-        if (n > n_context) {
-            fmt::print(stderr, "ingot: {} {} {} is cut to the model's context, {}\n",
-                       Painter(stderr)(Tone::Warning, "note:"), option, n, n_context);
-        }
-        return std::min(n, n_context);
-    };
-    const int64_t n_prompt = within_context(options.n_prompt, "--prompt");
-    const int64_t n_generate = within_context(options.n_generate, "--generate");
-    const Measurement result = measure(model, n_prompt, n_generate, options.n_repetitions);
-    options.json ? print_json(facts, result) : print_table(facts, result);
+    if (!options.keep.empty() && options.types.size() > 1) {
+        throw CLI::ValidationError("--keep", "names one file: give one --type");
+    }
+    std::vector<BenchReport> reports;
+    if (options.shape.empty()) {
+        reports.push_back(measure(options, options.file));
+    } else {
+        for (const std::string& type : options.types)
+            reports.push_back(measure(options, make_synthetic(options, type)->path));
+    }
+    const std::string format = options.json ? "json" : options.format;
+    print_out(format == "json"       ? bench_json(reports, options.profile)
+              : format == "csv"      ? bench_csv(reports)
+              : format == "markdown" ? bench_markdown(reports, options.profile)
+                                     : bench_table(reports, options.profile));
 }
 
 }  // namespace
@@ -243,34 +180,52 @@ void add_bench(CLI::App& program) {
     auto options = std::make_shared<Options>();
     CLI::App* command = program.add_subcommand("bench", "Measure the speed of prompt and generation");
     command->add_option("FILE", options->file, "GGUF file, or any shard")->type_name("");
-    const auto count = [&](const char* name, int64_t& value, const char* help, int64_t least) {
-        command->add_option(name, value, help)->check(in_range(least, 1 << 20))->type_name("N");
+    const auto counts = [&](const char* name, std::vector<int64_t>& values, const char* help,
+                            int64_t least = 0) {
+        command->add_option(name, values, help)
+            ->delimiter(',')
+            ->allow_extra_args(false)
+            ->check(in_range(least, 1 << 20))
+            ->type_name("N,...");
     };
-    count("--prompt", options->n_prompt, "Tokens of the prompt (512); 0: don't measure it", 0);
-    count("--generate", options->n_generate, "Tokens to generate (128); 0: don't measure it", 0);
-    count("--repetitions", options->n_repetitions, "Times that each is measured (5)", 1);
+    counts("--prompt", options->prompts, "Tokens of the prompt (512); 0: don't measure it");
+    counts("--generate", options->generations, "Tokens to generate (128); 0: don't measure it");
+    counts("--depth", options->depths, "Tokens that are in the context before (0)");
+    counts("--parallel", options->parallels, "Sequences that this is done with at once (1)", 1);
+    command
+        ->add_option("--repetitions", options->n_repetitions,
+                     "Times that each is measured, after a warm-up (5)")
+        ->check(in_range(1, 1 << 20))
+        ->type_name("N");
 
     std::vector<std::string> shapes;
     for (const runtime::SyntheticShape& shape : runtime::synthetic_shapes()) shapes.emplace_back(shape.name);
     command->add_option("--shape", options->shape, "Random weights in this shape instead of FILE")
         ->check(CLI::IsMember(shapes).description(""))
         ->type_name("NAME");
-    command->add_option("--type", options->type, "Type or mix of the random weights (Q4_K_M)")
+    command->add_option("--type", options->types, "Types or mixes of the random weights (Q4_K_M)")
+        ->delimiter(',')
+        ->allow_extra_args(false)
         ->check([](const std::string& name) {
             return converters::find_recipe(name) ? std::string()
                                                  : fmt::format("there is no type \"{}\"", name);
         })
-        ->type_name("TYPE");
+        ->type_name("TYPE,...");
     command->add_option("--keep", options->keep, "Where to write and leave the random file")
         ->type_name("FILE");
     command->add_flag("--force", options->force, "Overwrite the file of --keep");
-    command->add_flag("--json", options->json, "JSON");
+    command->add_flag("--profile", options->profile, "Show what each kind of work costs");
+    command->add_option("--format", options->format, "table, markdown, csv or json")
+        ->check(CLI::IsMember({"table", "markdown", "csv", "json"}).description(""))
+        ->type_name("NAME");
+    command->add_flag("--json", options->json, "The same as --format json");
+    add_load_options(*command, options->load);
     add_device_options(*command, options->device);
     command->footer(
         fmt::format("Shapes: {}\n\n"
                     "Examples:\n"
-                    "  ingot bench model.gguf --threads 8\n"
-                    "  ingot bench --shape llama-1.1b --type Q4_0 --keep random.gguf",
+                    "  ingot bench model.gguf --prompt 128,512 --depth 0,4096 --profile\n"
+                    "  ingot bench --shape llama-1.1b --type Q4_0,Q8_0 --format markdown",
                     fmt::join(shapes, ", ")));
     command->callback([options] { run_bench(*options); });
 }

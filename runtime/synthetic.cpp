@@ -28,8 +28,8 @@ constexpr SyntheticShape kShapes[] = {
     // name        layers  embd     ff  heads  kv   vocab  context  tied
     {"llama-tiny", 2, 256, 512, 4, 2, 1024, 512, false},
     {"llama-1.1b", 22, 2048, 5632, 32, 4, 32000, 2048, false},
-    {"llama-3b", 28, 3072, 8192, 24, 8, 128256, 8192, true},
-    {"llama-8b", 32, 4096, 14336, 32, 8, 128256, 8192, false},
+    {"llama3-3b", 28, 3072, 8192, 24, 8, 128256, 8192, true},
+    {"llama3-8b", 32, 4096, 14336, 32, 8, 128256, 8192, false},
 };
 
 /// Where a block keeps its factors. Any other bytes are good as they come; a random half would be NaN or

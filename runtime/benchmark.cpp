@@ -1,0 +1,153 @@
+#include "runtime/benchmark.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace ingot::runtime {
+namespace {
+
+constexpr int64_t kWarmUpTokens = 4;  // of a generation
+
+/// Runs tests over as many sequences as they ask for, all of the same tokens.
+class Runner {
+  public:
+    Runner(const Model& model, std::span<const BenchmarkTest> tests, const std::atomic<bool>* cancel)
+        : forward_(model, most(tests, [](const BenchmarkTest& test) { return test.depth + test.n_tokens; }),
+                   ForwardPass::kDefaultBatch, CacheType::F16,
+                   most(tests, [](const BenchmarkTest& test) { return test.n_sequences; })),
+          cancel_(cancel),
+          tokens_(size_t(forward_.n_context())) {
+        const uint64_t n_vocab = uint64_t(model.hyperparameters().n_vocab);
+        for (size_t i = 0; i < tokens_.size(); ++i) tokens_[i] = Token(i * 7919 % n_vocab);
+    }
+
+    /// Seconds of the test's first `n_tokens` tokens; nothing when cancelled.
+    std::optional<double> run(const BenchmarkTest& test, int64_t n_tokens) {
+        if (!go_to(test.depth)) return std::nullopt;
+        const int64_t n_at_once = test.part == BenchmarkTest::Part::Prompt ? n_tokens : 1;
+        const auto start = std::chrono::steady_clock::now();
+        for (int64_t at = 0; at < n_tokens; at += n_at_once) {
+            if (!append(test.depth + at, n_at_once, test.n_sequences, 1)) return std::nullopt;
+        }
+        return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    }
+
+  private:
+    template <typename Number>
+    static int64_t most(std::span<const BenchmarkTest> tests, Number number) {
+        int64_t most = 1;
+        for (const BenchmarkTest& test : tests) most = std::max(most, number(test));
+        return most;
+    }
+
+    bool append(int64_t first, int64_t n, int64_t n_sequences, int64_t n_logits) {
+        std::vector<Segment> segments;
+        const auto tokens = std::span<const Token>(tokens_).subspan(size_t(first), size_t(n));
+        for (int64_t i = 0; i < n_sequences; ++i) segments.push_back({i, tokens, n_logits});
+        return forward_.run(segments, cancel_);
+    }
+
+    // Leaves the first `depth` tokens in all sequences. Those that are there from the test before stay.
+    bool go_to(int64_t depth) {
+        const bool is_new = depth != filled_;
+        filled_ = -1;
+        for (int64_t i = 0; i < forward_.n_sequences(); ++i) forward_.cache(i).truncate(is_new ? 0 : depth);
+        if (is_new) {
+            if (depth > 0 && !append(0, depth, forward_.n_sequences(), 0)) return false;
+            for (int64_t i = 0; i < forward_.n_sequences(); ++i) forward_.cache(i).keep_states();
+        }
+        filled_ = depth;
+        return true;
+    }
+
+    ForwardPass forward_;
+    const std::atomic<bool>* cancel_;
+    std::vector<Token> tokens_;
+    int64_t filled_ = -1;  // positions that are the context of the current tests
+};
+
+}  // namespace
+
+double BenchmarkResult::median() const {
+    std::vector<double> sorted = tokens_per_second;
+    std::ranges::sort(sorted);
+    const size_t half = sorted.size() / 2;
+    return sorted.size() % 2 != 0 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
+}
+
+double BenchmarkResult::least() const {
+    return *std::ranges::min_element(tokens_per_second);
+}
+
+double BenchmarkResult::most() const {
+    return *std::ranges::max_element(tokens_per_second);
+}
+
+std::optional<LimitShare> share_of_limit(const BenchmarkResult& result, const cpu::LimitRates& rates) {
+    const Cost cost = sum_of(result.profile);
+    // A prompt's keys and values are looked at while they are near: only what a single token reads is
+    // counted.
+    const bool reads_cache = result.test.part == BenchmarkTest::Part::Generate;
+    const double n_bytes = double(cost.weight_bytes) + (reads_cache ? double(cost.cache_bytes) : 0);
+    const auto at_least = [](double amount, double rate) { return rate > 0 ? amount / rate : 0; };
+    const double reading = at_least(n_bytes, rates.read_bytes);
+    const double int8 = at_least(double(cost.int8_operations), rates.int8_operations);
+    const double floats = at_least(double(cost.float_operations), rates.float_operations);
+    const double taken = double(result.test.n_all_tokens()) / result.median();
+    const double least = std::max(reading, int8 + floats);
+    if (least <= 0 || taken <= 0) return std::nullopt;
+    const Limit limit = reading >= int8 + floats ? Limit::Reading
+                        : int8 >= floats         ? Limit::Int8
+                                                 : Limit::Float;
+    return LimitShare{limit, least / taken};
+}
+
+std::optional<std::vector<BenchmarkResult>> run_benchmark(const Model& model, ProfiledBackend& backend,
+                                                          std::span<const BenchmarkTest> tests,
+                                                          const BenchmarkOptions& options) {
+    std::vector<BenchmarkResult> results;
+    for (const BenchmarkTest& test : tests) results.push_back({test, {}, {}});
+    Runner runner(model, tests, options.cancel);
+
+    // Tests of the same depth share their context: it is computed once for all their repetitions.
+    std::vector<int64_t> depths;
+    for (const BenchmarkTest& test : tests) depths.push_back(test.depth);
+    std::ranges::sort(depths);
+    depths.erase(std::ranges::unique(depths).begin(), depths.end());
+    for (const int64_t depth : depths) {
+        const auto each = [&](auto&& work) {
+            for (BenchmarkResult& result : results) {
+                if (result.test.depth == depth && !work(result)) return false;
+            }
+            return true;
+        };
+        // Pages of the file, the caches and the clock settle before anything counts.
+        const bool warmed = each([&](BenchmarkResult& result) {
+            const bool whole = result.test.part == BenchmarkTest::Part::Prompt;
+            const int64_t n = whole ? result.test.n_tokens : std::min(kWarmUpTokens, result.test.n_tokens);
+            return runner.run(result.test, n).has_value();
+        });
+        if (!warmed) return std::nullopt;
+        for (int64_t i = 0; i < options.n_repetitions; ++i) {
+            const bool done = each([&](BenchmarkResult& result) {
+                if (options.between_runs) options.between_runs();
+                const std::optional<double> seconds = runner.run(result.test, result.test.n_tokens);
+                if (seconds)
+                    result.tokens_per_second.push_back(double(result.test.n_all_tokens()) / *seconds);
+                return seconds.has_value();
+            });
+            if (!done) return std::nullopt;
+        }
+        const bool profiled = each([&](BenchmarkResult& result) {
+            if (!runner.run(result.test, 0)) return false;  // the context is not the test's own
+            backend.start(model);
+            const bool done = runner.run(result.test, result.test.n_tokens).has_value();
+            result.profile = backend.stop();
+            return done;
+        });
+        if (!profiled) return std::nullopt;
+    }
+    return results;
+}
+
+}  // namespace ingot::runtime

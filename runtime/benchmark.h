@@ -1,0 +1,63 @@
+#pragma once
+// Measures how fast a model reads prompts and generates, beside what the machine could do at best.
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "runtime/cpu/machine_limits.h"
+#include "runtime/forward.h"
+#include "runtime/profiled_backend.h"
+
+namespace ingot::runtime {
+
+/// One thing that is measured.
+struct BenchmarkTest {
+    enum class Part : uint8_t { Prompt, Generate };  // all tokens in one run, or one after the other
+    Part part = Part::Prompt;
+    int64_t n_tokens = 0;
+    int64_t depth = 0;        // tokens that are in the context before
+    int64_t n_sequences = 1;  // that this is done with at once
+
+    int64_t n_all_tokens() const { return n_tokens * n_sequences; }
+};
+
+/// Which limit of the machine a test comes up against first.
+enum class Limit : uint8_t { Reading, Int8, Float };
+
+struct BenchmarkResult {
+    BenchmarkTest test;
+    std::vector<double> tokens_per_second;  // of each repetition
+    Profile profile;                        // of one more run
+
+    double median() const;
+    double least() const;
+    double most() const;
+};
+
+/// How near a result is to a machine that only reads the bytes and only multiplies: the time that the slower
+/// of the two takes at least, as a share of the time taken. Nothing when no limit is known.
+struct LimitShare {
+    Limit limit;
+    double share;
+};
+std::optional<LimitShare> share_of_limit(const BenchmarkResult& result, const cpu::LimitRates& rates);
+
+struct BenchmarkOptions {
+    int64_t n_repetitions = 5;
+    const std::atomic<bool>* cancel = nullptr;
+    /// Called between the runs; may be empty.
+    std::function<void()> between_runs;
+};
+
+/// Runs every test once to warm up, n_repetitions times in turn, so that a noisy moment meets all of them,
+/// and once more for the profile. `model` was loaded on `backend`. Contexts are as long as the longest test.
+/// Returns nothing when cancelled.
+std::optional<std::vector<BenchmarkResult>> run_benchmark(const Model& model, ProfiledBackend& backend,
+                                                          std::span<const BenchmarkTest> tests,
+                                                          const BenchmarkOptions& options);
+
+}  // namespace ingot::runtime
