@@ -24,6 +24,10 @@ def commit():
     return git("rev-parse", "--short", "HEAD") + (" with uncommitted changes" if changed else "")
 
 
+def today():
+    return datetime.date.today().isoformat()
+
+
 def heading(title):
     import os
 
@@ -34,7 +38,7 @@ def heading(title):
         f"# {title}",
         "",
         f"- machine: {processor()}, {os.cpu_count()} cores, {memory_gib:.0f} GiB",
-        f"- date: {datetime.date.today().isoformat()}",
+        f"- date: {today()}",
         f"- commit: {commit()}",
         f"- command: `{command}`",
         "",

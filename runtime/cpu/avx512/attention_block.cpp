@@ -17,9 +17,10 @@ constexpr int kPositions = 64;  // of a block
 constexpr int kVectors = kPositions / 16;
 constexpr int kRows = 6;  // of a tile: 6 × 4 sums, 4 vectors of keys and a query are 29 registers
 
-// A weight of e^-64 cannot change a float sum in which another is 1. As zero it keeps the products out of the
+// A weight of 2^-90 cannot change a float sum in which another is 1. As zero it keeps the products out of the
 // denormal numbers, with which processors take many times as long.
-constexpr float kLeastExponent = -64;
+constexpr float kLeastExponent = -90;
+constexpr float kLog2E = 1.44269504f;
 // Below every score; unlike -infinity it can be subtracted from itself.
 constexpr float kLowest = -1e38f;
 
@@ -86,6 +87,20 @@ INGOT_INLINE Seen seen_of(const AttentionBlockArguments& a, int64_t row, int64_t
     return {begin > 0 ? begin : 0, end < kPositions ? end : kPositions};
 }
 
+// The soft cap and the distance's penalty, for the models that have them.
+static void adjust(const AttentionBlockArguments& a, int64_t row, int64_t first,
+                   const __m512 (&products)[kVectors], __m512 (&scores)[kVectors]) {
+    const __m512 slope = _mm512_set1_ps(a.slopes ? a.slopes[row % a.n_heads] : 0.0f);
+    const __m512 steps = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    for (int v = 0; v < kVectors; ++v) {
+        __m512 score = _mm512_mul_ps(products[v], _mm512_set1_ps(a.scale));
+        if (a.soft_cap > 0) score = capped(score, a.soft_cap);
+        const int64_t last = a.ends[row / a.n_heads] - 1 - first - 16 * v;
+        const __m512 distance = _mm512_sub_ps(_mm512_set1_ps(float(last)), steps);
+        scores[v] = _mm512_mul_ps(_mm512_fnmadd_ps(slope, distance, score), _mm512_set1_ps(kLog2E));
+    }
+}
+
 // (kRows) queries · keys -> products (kRows, kVectors)
 // Not inline: it needs every register.
 [[gnu::noinline]] static void multiply_keys(const float* const (&queries)[kRows], const float* keys,
@@ -107,40 +122,42 @@ INGOT_INLINE Seen seen_of(const AttentionBlockArguments& a, int64_t row, int64_t
     }
 }
 
-// The scores of one row's positions from `first` on become weights relative to the largest so far.
-static void weigh(const AttentionBlockArguments& a, int64_t row, int64_t first, const Seen& seen,
-                  __m512 (&scores)[kVectors], const Scratch& scratch) {
-    const int64_t head = row % a.n_heads;
-    const __m512 steps = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+// The products of one row and the positions from `first` on become weights 2^(score - the largest so far),
+// scores being those of the formula times log2 e.
+INGOT_INLINE void weigh(const AttentionBlockArguments& a, int64_t row, int64_t first, const Seen& seen,
+                        const __m512 (&products)[kVectors], const Scratch& scratch) {
     const uint64_t below_end = seen.end <= 0 ? 0 : ~uint64_t(0) >> (kPositions - seen.end);
     const uint64_t all = seen.begin >= kPositions ? 0 : below_end & ~uint64_t(0) << seen.begin;
-    float* const largest = scratch.largest + row;
-    __m512 most = _mm512_set1_ps(*largest);
-    for (int v = 0; v < kVectors; ++v) {
-        scores[v] = _mm512_mul_ps(scores[v], _mm512_set1_ps(a.scale));
-        if (a.soft_cap > 0) scores[v] = capped(scores[v], a.soft_cap);
-        if (a.slopes) {
-            const int64_t last = a.ends[row / a.n_heads] - 1 - first - 16 * v;
-            const __m512 distance = _mm512_sub_ps(_mm512_set1_ps(float(last)), steps);
-            scores[v] = _mm512_fnmadd_ps(_mm512_set1_ps(a.slopes[head]), distance, scores[v]);
+    __m512 scores[kVectors];
+    if (a.soft_cap > 0 || a.slopes) {
+        adjust(a, row, first, products, scores);
+    } else {
+        for (int v = 0; v < kVectors; ++v) {
+            scores[v] = _mm512_mul_ps(products[v], _mm512_set1_ps(a.scale * kLog2E));
         }
+    }
+    float largest = scratch.largest[row];
+    __m512 most = _mm512_set1_ps(largest);
+    for (int v = 0; v < kVectors; ++v) {
         most = _mm512_mask_max_ps(most, __mmask16(all >> (16 * v)), most, scores[v]);
     }
-    const float now = _mm512_reduce_max_ps(most);
-    const __m512 maximum = _mm512_set1_ps(now);
-    const __m512 factor = exp(_mm512_sub_ps(_mm512_set1_ps(*largest), maximum));
-    __m512 sum = _mm512_mul_ps(_mm512_loadu_ps(scratch.sums + 16 * row), factor);
+    __m512 sum = _mm512_loadu_ps(scratch.sums + 16 * row);
+    scratch.factors[row] = 1;
+    if (const float now = _mm512_reduce_max_ps(most); now > largest) {
+        const __m512 factor = exp2(0xffff, _mm512_set1_ps(largest - now));
+        sum = _mm512_mul_ps(sum, factor);
+        scratch.factors[row] = _mm512_cvtss_f32(factor);
+        scratch.largest[row] = largest = now;
+    }
     for (int v = 0; v < kVectors; ++v) {
-        const __m512 x = _mm512_sub_ps(scores[v], maximum);
+        const __m512 x = _mm512_sub_ps(scores[v], _mm512_set1_ps(largest));
         const __mmask16 counts = _mm512_mask_cmp_ps_mask(__mmask16(all >> (16 * v)), x,
                                                          _mm512_set1_ps(kLeastExponent), _CMP_NLT_UQ);
-        const __m512 weight = _mm512_maskz_mov_ps(counts, exp(x));
+        const __m512 weight = exp2(counts, x);
         sum = _mm512_add_ps(sum, weight);
         _mm512_storeu_ps(scratch.scores + row * kPositions + 16 * v, weight);
     }
     _mm512_storeu_ps(scratch.sums + 16 * row, sum);
-    *largest = now;
-    scratch.factors[row] = _mm512_cvtss_f32(factor);
 }
 
 // outputs (kRows, n_vectors of value_width) = factor * outputs + weights · values, of positions begin … end-1
@@ -225,7 +242,7 @@ static void attend(const AttentionBlockArguments& a) {
     const Scratch scratch = divide(a.scratch, n_padded, a.key_dim, a.value_dim);
     for (int64_t row = 0; row < n_padded; ++row) {
         const bool has_sink = a.sinks && row < n_rows;
-        scratch.largest[row] = has_sink ? a.sinks[row % a.n_heads] : kLowest;
+        scratch.largest[row] = has_sink ? a.sinks[row % a.n_heads] * kLog2E : kLowest;
         scratch.factors[row] = 0;
         _mm512_storeu_ps(scratch.sums + 16 * row,
                          _mm512_setr_ps(has_sink, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0));

@@ -54,8 +54,10 @@ INGOT_INLINE void add_blocks(const uint8_t* const (&rows)[R], const ActivationRo
     }
     const auto add_pair = [&](auto both, int i) __attribute__((always_inline)) {
         for (int r = 0; r < R; ++r) {
-            if (T == 1 && 32 * i < Layout::kBytesOf16) {  // one line with each pair, not all at once
-                _mm_prefetch(rows[r] + b / 16 * Layout::kBytesOf16 + 32 * i + kPrefetchBytes, _MM_HINT_T0);
+            if constexpr (T == 1) {  // a line or two with each pair, not all at once
+                for (int64_t at = 32 * i; at < Layout::kBytesOf16; at += 512) {
+                    _mm_prefetch(rows[r] + b / 16 * Layout::kBytesOf16 + at + kPrefetchBytes, _MM_HINT_T0);
+                }
             }
             __m512i weights;
             if constexpr (kInPlace) {

@@ -24,6 +24,19 @@ namespace ingot::runtime::cpu::avx512 {
     return _mm512_scalef_ps(p, n);
 }
 
+/// 2^x of the lanes in `mask`, zeros elsewhere; relative error below 2^-22.5. 2^x = 2^floor(x) * 2^r, 2^r on
+/// [0, 1) by a polynomial of degree 5 with the least largest relative error (2^-23.7).
+[[maybe_unused]] static inline __m512 exp2(__mmask16 mask, __m512 x) {
+    const __m512 r = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF);
+    __m512 p = _mm512_set1_ps(0x1.ec320ap-10f);
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.26900ep-7f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.c95446p-5f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.ebd5a8p-3f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.62e4f6p-1f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.fffffep-1f));
+    return _mm512_maskz_scalef_ps(mask, p, x);
+}
+
 /// cap * tanh(x / cap) of 16 floats, absolute error below cap * 2^-22. tanh(t) = 1 - 2 / (exp(2t) + 1).
 [[maybe_unused]] static inline __m512 capped(__m512 x, float cap) {
     const __m512 one = _mm512_set1_ps(1.0f), two = _mm512_set1_ps(2.0f);

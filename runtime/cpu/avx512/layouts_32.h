@@ -1,6 +1,8 @@
 #pragma once
 // The layouts whose scales each cover 32 elements, as 64 unsigned bytes u at a time, with w = scale * u +
 // offset.
+#include <cstddef>
+
 #include "format/blocks/iq4_nl.h"
 #include "format/blocks/iq4_xs.h"
 #include "format/blocks/q4_0.h"
@@ -47,21 +49,74 @@ INGOT_INLINE uint32_t load_u32(const void* from) {
     return value;
 }
 
-// One half of each of n ≤ 16 blocks, which lie sizeof(Block) bytes apart. Collected in integer registers:
-// through memory, the load would wait until the stores are done, and insertions would keep a busy port
-// busier.
+// What stands at the same place of 16 blocks of `stride` bytes, 2 or 4 bytes each, is found in vectors of 64
+// bytes by one permutation of each: vector k has the lanes of mask(k), at these places modulo its size.
+template <typename Word, int stride>
+struct Places {
+    static constexpr int kBytes = 15 * stride + int(sizeof(Word));
+    static constexpr int kVectors = (kBytes + 63) / 64;
+    static_assert(stride % sizeof(Word) == 0);  // none lies across two vectors
+    alignas(64) Word of[64 / sizeof(Word)];
+    constexpr Places() : of{} {
+        for (int i = 0; i < 16; ++i) of[i] = Word(i * stride % 64 / int(sizeof(Word)));
+    }
+    static constexpr uint32_t mask(int k) {
+        uint32_t bits = 0;
+        for (int i = 0; i < 16; ++i) bits |= uint32_t(i * stride / 64 == k) << i;
+        return bits;
+    }
+    // Vector k; nothing is read beyond the last.
+    INGOT_INLINE __m512i load(const uint8_t* from, int k) {
+        const int n = kBytes - 64 * k;
+        if (n >= 64) return _mm512_loadu_si512(from + 64 * k);
+        return _mm512_maskz_loadu_epi16(__mmask32((uint64_t(1) << (n / 2)) - 1), from + 64 * k);
+    }
+};
+template <typename Word, int stride>
+static constexpr Places<Word, stride> kPlaces;
+
+// One half of each of 16 blocks.
+template <typename Block>
+INGOT_INLINE __m512 collect_16_halves(const uint8_t* from) {
+    using P = Places<uint16_t, sizeof(Block)>;
+    const __m512i places = _mm512_load_si512(kPlaces<uint16_t, sizeof(Block)>.of);
+    __m512i all = _mm512_setzero_si512();
+#pragma GCC unroll 16
+    for (int k = 0; k < P::kVectors; ++k) {
+        all = _mm512_mask_permutexvar_epi16(all, P::mask(k), places, P::load(from, k));
+    }
+    return _mm512_cvtph_ps(_mm512_castsi512_si256(all));
+}
+
+// Two halves of each, one behind the other.
+template <typename Block>
+INGOT_INLINE void collect_16_pairs(const uint8_t* from, __m512& first, __m512& second) {
+    using P = Places<uint32_t, sizeof(Block)>;
+    const __m512i places = _mm512_load_si512(kPlaces<uint32_t, sizeof(Block)>.of);
+    __m512i all = _mm512_setzero_si512();
+#pragma GCC unroll 16
+    for (int k = 0; k < P::kVectors; ++k) {
+        all = _mm512_mask_permutexvar_epi32(all, __mmask16(P::mask(k)), places, P::load(from, k));
+    }
+    first = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(all));
+    second = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(all, 16)));
+}
+
+// One half of each of n ≤ 16 blocks, zeros above.
 template <typename Block>
 INGOT_INLINE __m512 collect_halves(const uint16_t* first, int n) {
     const auto* from = reinterpret_cast<const uint8_t*>(first);
-    uint64_t fours[4] = {};
-#pragma GCC unroll 16
-    for (int i = 0; i < n; ++i) {
-        uint16_t half;
-        __builtin_memcpy(&half, from + size_t(i) * sizeof(Block), sizeof half);
-        fours[i / 4] |= uint64_t(half) << (16 * (i % 4));
-    }
-    return _mm512_cvtph_ps(
-        _mm256_set_epi64x(int64_t(fours[3]), int64_t(fours[2]), int64_t(fours[1]), int64_t(fours[0])));
+    if (n == 16) return collect_16_halves<Block>(from);
+    alignas(32) uint16_t halves[16] = {};
+    for (int i = 0; i < n; ++i)
+        __builtin_memcpy(halves + i, from + size_t(i) * sizeof(Block), sizeof *halves);
+    return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(halves)));
+}
+template <typename Block>
+INGOT_INLINE void collect_pairs_of_halves(const uint16_t* first_pair, int n, __m512& first, __m512& second) {
+    if (n == 16) return collect_16_pairs<Block>(reinterpret_cast<const uint8_t*>(first_pair), first, second);
+    first = collect_halves<Block>(first_pair, n);
+    second = collect_halves<Block>(first_pair + 1, n);
 }
 
 template <typename Block>
@@ -88,8 +143,8 @@ struct WithMin {
     static constexpr bool kHasMin = true;
     static constexpr int64_t kBytesOf16 = 16 * sizeof(Block);
     INGOT_INLINE void factors(const uint8_t* row, int64_t b, int n, __m512& scale, __m512& offset) {
-        scale = collect_halves<Block>(&block_at<Block>(row, b)->d, n);
-        offset = collect_halves<Block>(&block_at<Block>(row, b)->min, n);
+        static_assert(offsetof(Block, min) == offsetof(Block, d) + 2);
+        collect_pairs_of_halves<Block>(&block_at<Block>(row, b)->d, n, scale, offset);
     }
 };
 

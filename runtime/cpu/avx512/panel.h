@@ -66,14 +66,10 @@ INGOT_INLINE const uint8_t* lane_row(const MatmulArguments& m, int64_t row) {
 /// pieces of 32 rows are too short for the processor's own prefetchers.
 class NextPanel {
   public:
-    // The panel begins at this row and input, or at the next rows where the input is beyond the end.
+    // The panel of n_inputs or fewer that begins at this row and input; beyond the last row there is none.
     INGOT_INLINE NextPanel make(const MatmulArguments& m, int64_t row, int64_t input, int64_t n_inputs,
                                 int64_t n_tiles) {
         NextPanel next;
-        if (input >= m.n_in) {
-            input = 0;
-            row += kPanelRows;
-        }
         const int64_t n_rows = m.n_rows - row < kPanelRows ? m.n_rows - row : kPanelRows;
         if (n_rows <= 0) return next;
         if (n_inputs > m.n_in - input) n_inputs = m.n_in - input;
@@ -103,6 +99,16 @@ class NextPanel {
     int64_t n_rows_ = 0, row_bytes_ = 0, at_ = 0, lines_each_ = 0;
 };
 
+/// Asks for the cache lines that store_tile() will write: they are a row of the output apart, so each has to
+/// be looked up, and read before it is written.
+template <int kTokens>
+INGOT_INLINE void prefetch_outputs(const MatmulArguments& m, int64_t row, int64_t token) {
+    for (int t = 0; t < kTokens && token + t < m.n_tokens; ++t) {
+        const float* to = m.output + (token + t) * m.output_stride + row;
+        for (int v = 0; v < kPanelVectors; ++v) __builtin_prefetch(to + v * kPanelLanes, 1);
+    }
+}
+
 template <int kTokens>
 INGOT_INLINE void store_tile(const MatmulArguments& m, int64_t row, int64_t token,
                              const TileSums<kTokens>& sums) {
@@ -120,29 +126,41 @@ INGOT_INLINE void store_tile(const MatmulArguments& m, int64_t row, int64_t toke
 /// The product by panels of one kind. `Panel` holds kInputs inputs of kPanelRows rows, and says
 ///     unpack(panel, m, row, input, n)                  from these rows and inputs, n ≤ kInputs
 ///     multiply(panel, tile, input, n, is_first, sums)  sums (set if is_first) += panel · n inputs of a tile
+///
+/// kInputs inputs of a block of tokens stay in the second-level cache while the panels of a group of rows
+/// meet them one after the other; so do the sums of all these panels.
 template <typename Panel>
 static void multiply_panels(const MatmulArguments& m) {
-    constexpr int64_t kBlockTokens =
-        512;  // 64 KiB of sums; their activations are as much for each 128 inputs
     constexpr int64_t kTokens = Panel::kTokens;
-    constexpr int64_t kBlockTiles = (kBlockTokens + kTokens - 1) / kTokens;
+    constexpr int64_t kBlockTiles = (512 + kTokens - 1) / kTokens;  // 64 KiB of sums for each panel
+    constexpr int64_t kGroupPanels = 4;
+    constexpr int64_t kGroupRows = kGroupPanels * kPanelRows;
     Panel panel;
-    TileSums<kTokens> sums[kBlockTiles];
+    TileSums<kTokens> sums[kGroupPanels][kBlockTiles];
     const int64_t n_tiles = (m.n_tokens + kTokens - 1) / kTokens;
     for (int64_t first = 0; first < n_tiles; first += kBlockTiles) {
         const int64_t end = n_tiles - first < kBlockTiles ? n_tiles : first + kBlockTiles;
-        for (int64_t row = 0; row < m.n_rows; row += kPanelRows) {
+        for (int64_t group = 0; group < m.n_rows; group += kGroupRows) {
+            const int64_t group_end = m.n_rows - group < kGroupRows ? m.n_rows : group + kGroupRows;
             for (int64_t input = 0; input < m.n_in; input += Panel::kInputs) {
                 const int64_t n = m.n_in - input < Panel::kInputs ? m.n_in - input : Panel::kInputs;
-                Panel::unpack(panel, m, row, input, n);
-                NextPanel next = NextPanel::make(m, row, input + Panel::kInputs, Panel::kInputs, end - first);
-                for (int64_t tile = first; tile < end; ++tile) {
-                    NextPanel::fetch(next);
-                    Panel::multiply(panel, activations_of(m, tile), input, n, input == 0, sums[tile - first]);
+                const bool is_last = input + n == m.n_in;
+                for (int64_t row = group; row < group_end; row += kPanelRows) {
+                    TileSums<kTokens>* const of_panel = sums[(row - group) / kPanelRows];
+                    Panel::unpack(panel, m, row, input, n);
+                    NextPanel next = row + kPanelRows < group_end
+                                         ? NextPanel::make(m, row + kPanelRows, input, n, end - first)
+                                     : is_last
+                                         ? NextPanel::make(m, group_end, 0, Panel::kInputs, end - first)
+                                         : NextPanel::make(m, group, input + n, Panel::kInputs, end - first);
+                    for (int64_t tile = first; tile < end; ++tile) {
+                        TileSums<kTokens>& of_tile = of_panel[tile - first];
+                        NextPanel::fetch(next);
+                        if (is_last) prefetch_outputs<kTokens>(m, row, tile * kTokens);
+                        Panel::multiply(panel, activations_of(m, tile), input, n, input == 0, of_tile);
+                        if (is_last) store_tile(m, row, tile * kTokens, of_tile);
+                    }
                 }
-            }
-            for (int64_t tile = first; tile < end; ++tile) {
-                store_tile(m, row, tile * kTokens, sums[tile - first]);
             }
         }
     }

@@ -18,6 +18,21 @@ INGOT_INLINE __m512i start_of(const __m512i* steps, int n) {
     return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(sum, 7));
 }
 
+/// 64 signed bytes of each of a tile's tokens, which lie `stride` bytes apart -> 16 steps of u = x + 128. A
+/// tile that is not full repeats its last token. With n_steps < 16 only so many are there.
+INGOT_INLINE void pack_steps(const int8_t* first, size_t stride, int64_t n_tokens, int n_steps,
+                             uint8_t (*to)[kTileTokens][4]) {
+    __m512i x[16];
+    for (int64_t t = 0; t < 16; ++t) {
+        const int8_t* bytes = first + size_t(t < n_tokens ? t : n_tokens - 1) * stride;
+        x[t] = _mm512_xor_si512(_mm512_maskz_loadu_epi32(lanes(n_steps), bytes), _mm512_set1_epi8(-128));
+    }
+    transpose(x);
+    for (int step = 0; step < n_steps; ++step) {
+        _mm512_mask_storeu_epi32(to[step], lanes(kTileTokens), x[step]);
+    }
+}
+
 /// Four bytes, or one float, in all lanes.
 INGOT_INLINE __m512i spread(const void* four_bytes) {
     int32_t value;

@@ -212,23 +212,25 @@ size_t tile_bytes_256(int64_t n_in) {
 
 void pack_tile_256(const void* rows, size_t stride, int64_t n_tokens, int64_t n_in, void* tile) {
     auto* blocks = static_cast<TileBlock*>(tile);
+    const int64_t n_blocks = n_in / 256;
+    const auto* x = static_cast<const ActivationBlock256*>(rows);
+    for (int64_t b = 0; b < n_blocks; ++b) {
+        for (int step = 0; step < kSteps; step += 16) {
+            pack_steps(x[b].quants + 4 * step, stride, n_tokens, 16, blocks[b].quants + step);
+        }
+    }
     for (int64_t t = 0; t < kTileTokens; ++t) {
         // A tile that is not full repeats its last token.
         const void* row =
             static_cast<const uint8_t*>(rows) + size_t(t < n_tokens ? t : n_tokens - 1) * stride;
-        const auto* x = static_cast<const ActivationBlock256*>(row);
-        for (int64_t b = 0; b < n_in / 256; ++b) {
-            for (int step = 0; step < kSteps; ++step) {
-                uint32_t four;
-                __builtin_memcpy(&four, x[b].quants + 4 * step, sizeof four);
-                four ^= 0x80808080;
-                __builtin_memcpy(blocks[b].quants[step][t], &four, sizeof four);
-            }
-            for (int i = 0; i < 16; ++i) blocks[b].sums_16[i / 2][t][i % 2] = x[b].sums[i];
+        const auto* of_token = static_cast<const ActivationBlock256*>(row);
+        for (int64_t b = 0; b < n_blocks; ++b) {
+            const int16_t* sums = of_token[b].sums;
+            for (int i = 0; i < 16; ++i) blocks[b].sums_16[i / 2][t][i % 2] = sums[i];
             for (int i = 0; i < 8; ++i) {
-                blocks[b].sums_32[i / 2][t][i % 2] = int16_t(x[b].sums[2 * i] + x[b].sums[2 * i + 1]);
+                blocks[b].sums_32[i / 2][t][i % 2] = int16_t(sums[2 * i] + sums[2 * i + 1]);
             }
-            blocks[b].scales[t] = x[b].scale;
+            blocks[b].scales[t] = of_token[b].scale;
         }
     }
 }

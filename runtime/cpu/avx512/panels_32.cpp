@@ -120,21 +120,17 @@ size_t tile_bytes_32(int64_t n_in) {
 
 void pack_tile_32(const void* rows, size_t stride, int64_t n_tokens, int64_t n_in, void* tile) {
     auto* blocks = static_cast<TileBlock*>(tile);
+    const int64_t n_blocks = n_in / 32;
+    const auto* quants = static_cast<const int8_t*>(rows);
+    for (int64_t b = 0; b < n_blocks; ++b)
+        pack_steps(quants + 32 * b, stride, n_tokens, kSteps, blocks[b].quants);
     for (int64_t t = 0; t < kTileTokens; ++t) {
-        // A tile that is not full repeats its last token.
-        const void* row =
-            static_cast<const uint8_t*>(rows) + size_t(t < n_tokens ? t : n_tokens - 1) * stride;
-        const ActivationRow32 x = activation_row_32(row, n_in);
-        for (int64_t b = 0; b < n_in / 32; ++b) {
-            for (int step = 0; step < kSteps; ++step) {
-                uint32_t four;
-                __builtin_memcpy(&four, x.quants + 32 * b + 4 * step, sizeof four);
-                four ^= 0x80808080;
-                __builtin_memcpy(blocks[b].quants[step][t], &four, sizeof four);
-            }
+        const ActivationRow32 x =
+            activation_row_32(quants + size_t(t < n_tokens ? t : n_tokens - 1) * stride, n_in);
+        for (int64_t b = 0; b < n_blocks; ++b) {
             uint32_t bits;
             __builtin_memcpy(&bits, x.scales + b, sizeof bits);
-            bits = (bits + 2) & ~3u;  // round to 22 bits
+            bits = (bits + 2) & ~3u;  // rounded to 22 bits
             float scale;
             __builtin_memcpy(&scale, &bits, sizeof scale);
             blocks[b].scales[t] = scale;
