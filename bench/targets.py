@@ -25,10 +25,10 @@ GOAL = -10  # percent
 N_SAMPLES, SAMPLE_TOKENS = 60, 240
 
 
-def write_sample(ingot, model, path):
+def write_sample(ingot, model, path, n_samples=N_SAMPLES):
     """A text as the model would write it: what it knows, weighted as it weighs it."""
     parts = []
-    for seed in range(1, N_SAMPLES + 1):
+    for seed in range(1, n_samples + 1):
         parts.append(ingot.run("run", model, "-n", SAMPLE_TOKENS, "--temperature", 1, "--top-k", 0, "--top-p", 1, "--min-p", 0,
                                "--seed", seed, "-q"))
     path.write_bytes(b"\n".join(parts))
