@@ -28,6 +28,23 @@ CONTEXT = 256  # the model's own
 N_SAMPLES = 160  # of the calibration text
 
 
+def save(rows, kinds, reference, text, sample_bytes, quiet):
+    """After each row, so that a run that is cut short leaves what it has."""
+    rest = kinds[len(rows):]
+    report.write(
+        "gptq.md", report.heading("Error feedback: divergence of tolstoy-5m, beside fits and llama.cpp's quantizer"),
+        f"Judged on {Path(text).name} ({Path(text).stat().st_size:,} bytes), context {CONTEXT}, by llama.cpp (the version inside "
+        f"llama-cpp-python {llama.llama_cpp.__version__}), which runs all files. Calibrated on {sample_bytes:,} bytes that the model "
+        "wrote itself; nothing of the judging text was seen. Numbers are mean divergences of the token probabilities from those "
+        "of the F32 model in nats; lower is better. Files of a row have the same types for each tensor. Importance: measured by "
+        "`ingot imatrix` on the same text, for both programs. The last columns: how far error feedback is below llama.cpp's two "
+        f"files, perplexities (the F32 model's is {reference.perplexity:.3f}), and the processor time of all threads.\n\n"
+        + (f"Not measured: {', '.join(rest)}.\n" if rest else ""),
+        report.table(["type", "llama.cpp", "llama.cpp, importance", "fit, importance", "gptq", "gptq to llama.cpp",
+                      "gptq to llama.cpp, importance", "perplexity, llama.cpp, importance", "perplexity, gptq",
+                      "processor time of gptq"], rows), quiet=quiet)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("text")
@@ -47,7 +64,8 @@ def main():
         ingot.run("imatrix", source, "-f", sample, "--context", CONTEXT, "-o", importance)
         columns = llama.read_importance(importance)
         reference = Quality(source, text, keep=True)
-        for kind in options.types.split(","):
+        kinds = options.types.split(",")
+        for kind in kinds:
             file = folder / "file.gguf"
 
             def judged(make):
@@ -73,19 +91,7 @@ def main():
             rows.append([kind, *(f"{quality.divergence:.6f}" for quality in qualities), *(f"{change:+.1f} %" for change in changes),
                          f"{theirs_weighted.perplexity:.3f}", f"{fed.perplexity:.3f}", f"{seconds:.0f} s"])
             print(*rows[-1], sep="  ", file=sys.stderr, flush=True)
-        sample_bytes = sample.stat().st_size
-
-    report.write(
-        "gptq.md", report.heading("Error feedback: divergence of tolstoy-5m, beside fits and llama.cpp's quantizer"),
-        f"Judged on {Path(options.text).name} ({len(text.encode()):,} bytes), context {CONTEXT}, by llama.cpp (the version inside "
-        f"llama-cpp-python {llama.llama_cpp.__version__}), which runs all files. Calibrated on {sample_bytes:,} bytes that the model "
-        "wrote itself; nothing of the judging text was seen. Numbers are mean divergences of the token probabilities from those "
-        "of the F32 model in nats; lower is better. Files of a row have the same types for each tensor. Importance: measured by "
-        "`ingot imatrix` on the same text, for both programs. The last columns: how far error feedback is below llama.cpp's two files, "
-        f"perplexities (the F32 model's is {reference.perplexity:.3f}), and the processor time of all threads.\n\n"
-        + (f"Less than {-GOAL} % below llama.cpp's: {', '.join(missed)}.\n" if missed else ""),
-        report.table(["type", "llama.cpp", "llama.cpp, importance", "fit, importance", "gptq", "gptq to llama.cpp",
-                      "gptq to llama.cpp, importance", "perplexity, llama.cpp, importance", "perplexity, gptq", "processor time of gptq"], rows))
+            save(rows, kinds, reference, options.text, sample.stat().st_size, quiet=kind != kinds[-1])
     sys.exit(3 if missed else 0)
 
 

@@ -28,6 +28,22 @@ PLAIN = ("F32", "F16", "BF16")
 PURE = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "IQ4_XS", "Q2_K", "Q3_K_S", "Q4_K_S", "Q5_K_S"]
 
 
+def save(mixed, pure, missed, reference, text, sample_bytes):
+    """After each row, so that a run that is cut short leaves what it has."""
+    header = ["type", "bytes, ours", "bytes, llama.cpp", "perplexity, ours", "perplexity, llama.cpp's", "difference", "KL, ours",
+              "KL, llama.cpp's", "KL"]
+    report.write(
+        "imatrix.md", report.heading("tolstoy-5m quantized with an importance matrix, beside llama.cpp's quantizer with the same"),
+        f"Judged on {Path(text).name} ({Path(text).stat().st_size:,} bytes), context {CONTEXT}, by llama.cpp (the version inside "
+        f"llama-cpp-python {llama.llama_cpp.__version__}), which runs all files. The importance comes from {sample_bytes:,} bytes "
+        "that the model wrote itself, measured by `ingot imatrix`; both quantizers have that file. KL: mean divergence of the token "
+        "probabilities from those of the F32 model in nats; lower is better. The difference of the perplexities has the standard "
+        f"error that a text of this length leaves in it; the F32 model's perplexity is {reference.perplexity:.3f}.\n\n"
+        + (f"Divergence above llama.cpp's: {', '.join(missed)}.\n" if missed else "No divergence is above llama.cpp's.\n"),
+        "## Mixed\n\nThe same type for each tensor in both files.\n", report.table(header, mixed),
+        "\n## Pure\n\n`--pure`: one type for all matrices.\n", report.table(header, pure), quiet=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("text")
@@ -48,14 +64,13 @@ def main():
         write_sample(ingot, source, sample)
         ingot.run("imatrix", source, "-f", sample, "--context", CONTEXT, "-o", importance)
         columns = llama.read_importance(importance)
-        sample_bytes = sample.stat().st_size
         reference = Quality(source, text, keep=True)
 
-        def rows_of(kinds, pure):
-            rows = []
+        mixed, pure = [], []
+        for rows, kinds, more in (mixed, options.types, []), (pure, options.pure, ["--pure"]):
             for kind in filter(None, kinds.split(",")):
-                ingot.run("quantize", source, "-t", kind, "--imatrix", importance, *(["--pure"] if pure else []), "--force", "-o", ours)
-                llama.quantize_with_llama(source, theirs, kind, columns, pure)
+                ingot.run("quantize", source, "-t", kind, "--imatrix", importance, *more, "--force", "-o", ours)
+                llama.quantize_with_llama(source, theirs, kind, columns, bool(more))
                 a, b = (Quality(file, text, reference) for file in (ours, theirs))
                 change = percent(a.divergence, b.divergence)
                 noise = 100 * float((a.losses - b.losses).std() / len(a.losses) ** 0.5)
@@ -63,24 +78,10 @@ def main():
                              f"{b.perplexity:.3f}", f"{percent(a.perplexity, b.perplexity):+.2f} % ± {noise:.2f}",
                              f"{a.divergence:.6f}", f"{b.divergence:.6f}", f"{change:+.1f} %"])
                 if change > 0:
-                    missed.append(f"{kind}{' pure' if pure else ''} ({change:+.1f} %)")
-                print(*rows[-1], "pure" if pure else "", sep="  ", file=sys.stderr, flush=True)
-            return rows
-
-        mixed, pure = rows_of(options.types, False), rows_of(options.pure, True)
-
-    header = ["type", "bytes, ours", "bytes, llama.cpp", "perplexity, ours", "perplexity, llama.cpp's", "difference", "KL, ours",
-              "KL, llama.cpp's", "KL"]
-    report.write(
-        "imatrix.md", report.heading("tolstoy-5m quantized with an importance matrix, beside llama.cpp's quantizer with the same"),
-        f"Judged on {Path(options.text).name} ({len(text.encode()):,} bytes), context {CONTEXT}, by llama.cpp (the version inside "
-        f"llama-cpp-python {llama.llama_cpp.__version__}), which runs all files. The importance comes from {sample_bytes:,} bytes that "
-        "the model wrote itself, measured by `ingot imatrix`; both quantizers have that file. KL: mean divergence of the token "
-        "probabilities from those of the F32 model in nats; lower is better. The difference of the perplexities has the standard "
-        f"error that a text of this length leaves in it; the F32 model's perplexity is {reference.perplexity:.3f}.\n\n"
-        + (f"Divergence above llama.cpp's: {', '.join(missed)}.\n" if missed else "No divergence is above llama.cpp's.\n"),
-        "## Mixed\n\nThe same type for each tensor in both files.\n", report.table(header, mixed),
-        "\n## Pure\n\n`--pure`: one type for all matrices.\n", report.table(header, pure))
+                    missed.append(f"{kind}{' pure' if more else ''} ({change:+.1f} %)")
+                print(*rows[-1], *more, sep="  ", file=sys.stderr, flush=True)
+                save(mixed, pure, missed, reference, options.text, sample.stat().st_size)
+        print((report.RESULTS / "imatrix.md").read_text())
     sys.exit(3 if missed else 0)
 
 

@@ -59,9 +59,11 @@ def table(header, rows):
     return "\n".join(lines) + "\n"
 
 
-def write(name, *parts):
+def write(name, *parts, quiet=False):
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / name
     path.write_text("\n".join(parts))
+    if quiet:
+        return
     print(path.read_text())
     print(f"written to {path.relative_to(ROOT)}")

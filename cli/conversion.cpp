@@ -199,6 +199,7 @@ void run_conversion(const ConversionOptions& options, const char* label) {
     if (!options.recipe.save_file.empty()) save_recipe(plan.request, options.recipe.save_file);
     std::optional<Calibration> calibration;
     if (options.method == "gptq" && !options.dry_run) {
+        check_takes_feedback(plan);
         check_output(plan, output, options.force);
         calibration.emplace(plan, unless_cancelled(path_of_model), options);
     }

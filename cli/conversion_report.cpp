@@ -327,10 +327,20 @@ std::string summary_text(const ConversionReport& report, const Painter& paint) {
             facts.add({"resumed", fmt::format("{} of {} were there from an interrupted run",
                                               result->n_resumed, plural(plan.tensors.size(), "tensor"))});
         }
-        if (result->n_fed > 0)
+        if (plan.metadata().find(keys::kCalibration) != nullptr) {
+            size_t n_quantized = 0;
+            for (size_t i = 0; i < plan.tensors.size(); ++i)
+                n_quantized += info(plan.target(i).type).quantized;
             facts.add(
                 {"gptq", fmt::format("{}, measured on {}", plural(result->n_fed, "tensor"),
                                      std::get<std::string>(*plan.metadata().find(keys::kCalibration)))});
+            if (n_quantized > result->n_fed)
+                facts.add(
+                    {"", fmt::format(
+                             "{} more as without it: copied, of types that feedback does not know, or never "
+                             "multiplied by",
+                             plural(n_quantized - result->n_fed, "quantized tensor"))});
+        }
         if (!result->by_diagonal.empty()) {
             facts.add({"", fmt::format("{} without feedback, by the squares of their inputs alone: {}{}",
                                        plural(result->by_diagonal.size(), "tensor"), result->by_diagonal[0],

@@ -106,6 +106,17 @@ void Calibration::feed(LayerQuantizer& quantizer) {
     if (shows_progress) fmt::print(stderr, "\r\x1b[K");
 }
 
+void check_takes_feedback(const ConversionPlan& plan) {
+    for (size_t i = 0; i < plan.tensors.size(); ++i)
+        if (takes_feedback(plan, i)) return;
+    fail(
+        "--method gptq: found no tensor to become one of Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K "
+        "IQ4_NL "
+        "IQ4_XS, the types that error feedback works on, when {} becomes {}; choose another type, or leave "
+        "--method away",
+        plan.source(), plan.request.recipe->name);
+}
+
 void add_feedback_options(CLI::App& command, ConversionOptions& options) {
     CLI::Option* method =
         command.add_option("--method", options.method, "fit, or gptq: error feedback, measured on a text")

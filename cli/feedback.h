@@ -12,6 +12,9 @@ namespace ingot::cli {
 /// Adds --method, --calibration, --calibration-chunks and --calibration-context.
 void add_feedback_options(CLI::App& command, ConversionOptions& options);
 
+/// Throws Error when the plan has nothing that feedback could be used for.
+void check_takes_feedback(const converters::ConversionPlan& plan);
+
 /// The model that is calibrated on, with its text. Memory: see runtime::LayerStream and LayerQuantizer.
 class Calibration {
   public:

@@ -60,6 +60,25 @@ TEST_CASE("gptq: the same bytes for every number of threads, from a checkpoint a
     CHECK_FALSE(GgufFile(folder / "fit.gguf").header().find(keys::kMethod));
 }
 
+TEST_CASE("gptq is refused where nothing becomes a type that it works on, and the report names the rest") {
+    const TemporaryFolder folder;
+    const std::string text = folder / "text.txt", output = folder / "out.gguf";
+    write_file(text, calibration_text());
+    const auto run = [&](const char* type) {
+        return run_ingot({"convert", kCheckpoint, "-t", type, "--method", "gptq", "--calibration", text,
+                          "--calibration-chunks", "1", "--calibration-context", "32", "-o", output});
+    };
+    const Outcome plain = run("F16");
+    CHECK(plain.exit_code == 1);
+    CHECK(plain.err.find("found no tensor to become one of Q4_0") != std::string::npos);
+    CHECK_FALSE(std::filesystem::exists(output));
+    const Outcome mixed = run("MXFP4");
+    CAPTURE(mixed.err);
+    REQUIRE(mixed.exit_code == 0);
+    CHECK(mixed.out.find("1 tensor, measured on text.txt") != std::string::npos);
+    CHECK(mixed.out.find("42 quantized tensors more as without it") != std::string::npos);
+}
+
 TEST_CASE("gptq wants a text, and one that is long enough") {
     const TemporaryFolder folder;
     const std::string text = folder / "text.txt", output = folder / "out.gguf";

@@ -43,14 +43,16 @@ struct LayerQuantizer::Group {
     }
 };
 
+bool takes_feedback(const ConversionPlan& plan, size_t tensor) {
+    const TensorType type = plan.target(tensor).type;
+    return feedback::find_codec(type) && !plan.tensors[tensor].rows->holds(type);
+}
+
 LayerQuantizer::LayerQuantizer(const ConversionPlan& plan, StreamSink& sink,
                                const LayerQuantizerOptions& options)
     : plan_(plan), sink_(sink), options_(options) {
-    for (size_t i = 0; i < plan.tensors.size(); ++i) {
-        const TensorPlan& target = plan.target(i);
-        if (feedback::find_codec(target.type) && !plan.tensors[i].rows->holds(target.type))
-            wanted_[target.name] = {i};
-    }
+    for (size_t i = 0; i < plan.tensors.size(); ++i)
+        if (takes_feedback(plan, i)) wanted_[plan.target(i).name] = {i};
 }
 
 LayerQuantizer::~LayerQuantizer() = default;

@@ -23,6 +23,9 @@ struct EncodedTensor {
     std::vector<std::byte> bytes;
 };
 
+/// Whether error feedback knows the tensor's type, and it is to be encoded in it, not copied.
+bool takes_feedback(const ConversionPlan& plan, size_t tensor);
+
 struct LayerQuantizerOptions {
     /// Where one tensor's second moments (of experts: of all of them) would take more than this, their
     /// diagonal is used, as an importance matrix is.
