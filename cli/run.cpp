@@ -18,8 +18,8 @@
 namespace ingot::cli {
 namespace {
 
-constexpr int64_t kDefaultContext = 4096;  // tokens, when the model has more
-constexpr int64_t kDefaultParallel = 8;    // prompts at once, when there are more
+constexpr int64_t kDefaultContext = 4096;                    // tokens, when the model has more
+constexpr int64_t kDefaultParallel = runtime::kExactTokens;  // prompts at once, when there are more
 constexpr int kInterrupted = 130;
 
 struct Options {
@@ -37,7 +37,7 @@ struct Options {
     std::string session;
     std::string draft;
     bool prompt_lookup = false;
-    int64_t n_most_guesses = 8;
+    int64_t n_most_guesses = runtime::kDefaultGuesses;
     DeviceOptions device;
     runtime::LoadOptions load;
 };
@@ -301,7 +301,7 @@ void add_run(CLI::App& program) {
         ->type_name("FILE")
         ->excludes("--prompt");
     command->add_flag("--lines", options->lines, "Each line of the file is a prompt");
-    command->add_option("--parallel", options->n_parallel, "Prompts that are read and continued at once (8)")
+    command->add_option("--parallel", options->n_parallel, "Prompts that are read and continued at once (7)")
         ->check(in_range(1, 1024))
         ->type_name("N");
     command->add_option("-n", options->n_tokens, "Tokens to generate (128); -1: until the context is full")
@@ -328,7 +328,7 @@ void add_run(CLI::App& program) {
             ->type_name("FILE");
     command->add_flag("--prompt-lookup", options->prompt_lookup, "Guess that the text repeats itself")
         ->excludes(draft);
-    command->add_option("--guesses", options->n_most_guesses, "Tokens that are guessed at once, at most (8)")
+    command->add_option("--guesses", options->n_most_guesses, "Tokens that are guessed at once, at most (6)")
         ->check(in_range(1, 64))
         ->type_name("N");
     command->add_flag("--echo", options->echo, "Print the prompt in front of the text");

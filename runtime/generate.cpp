@@ -165,47 +165,54 @@ ParallelGeneration generate_parallel(ForwardPass& forward, const Tokenizer& toke
     const auto emit = [&](const Slot& slot, std::string_view bytes) {
         if (!bytes.empty()) options.on_text(slot.prompt, bytes);
     };
-    const auto start = Clock::now();
     std::vector<std::optional<Slot>> slots(size_t(forward.n_sequences()));
+    // The next token of a sequence, from the logits after what it has read; its slot is free when it has
+    // ended.
+    const auto go_on = [&](size_t sequence, std::span<const float> logits) {
+        Slot& slot = *slots[sequence];
+        if (slot.text.wants_more()) {  // unless none at all is wanted
+            slot.unread = {slot.sampler.sample(logits)};
+            emit(slot, slot.text.add(slot.unread.front()));
+        }
+        const bool is_full = forward.cache(int64_t(sequence)).n_used() == forward.n_context();
+        if (slot.text.wants_more() && !is_full) return;
+        if (slot.text.wants_more()) result.generations[slot.prompt].reason = StopReason::ContextFull;
+        emit(slot, slot.text.flush());
+        if (options.on_end) options.on_end(slot.prompt);
+        slots[sequence].reset();
+    };
+    const auto run = [&](std::span<const Segment> segments) {
+        if (!forward.run(segments, options.cancel)) return false;
+        const size_t n_vocab = forward.logits().size() / segments.size();
+        for (size_t row = 0; row < segments.size(); ++row)
+            go_on(size_t(segments[row].sequence), forward.logits().subspan(row * n_vocab, n_vocab));
+        return true;
+    };
     size_t n_begun = 0;
-    while (true) {
+    // Reads the next prompt, by itself: so its sums are those that it has alone.
+    const auto begin = [&](size_t sequence) {
+        SamplerOptions sampling = options.sampler;
+        sampling.seed += n_begun;
+        TextOf text(tokenizer, options.n_tokens, result.generations[n_begun]);
+        Slot& slot = slots[sequence].emplace(Slot{n_begun, Sampler(sampling), text, prompts[n_begun]});
+        for (const Token token : slot.unread) slot.sampler.accept(token);
+        ++n_begun;
+        forward.cache(int64_t(sequence)).truncate(0);
+        const Segment segment{int64_t(sequence), slot.unread, 1};
+        return run({&segment, 1});
+    };
+
+    const auto start = Clock::now();
+    while (!result.cancelled) {
+        for (size_t i = 0; i < slots.size(); ++i) {
+            while (!slots[i] && n_begun < prompts.size() && !result.cancelled) result.cancelled = !begin(i);
+        }
         std::vector<Segment> segments;
         for (size_t i = 0; i < slots.size(); ++i) {
-            std::optional<Slot>& slot = slots[i];
-            if (!slot && n_begun < prompts.size()) {
-                SamplerOptions sampling = options.sampler;
-                sampling.seed += n_begun;
-                slot.emplace(Slot{n_begun, Sampler(sampling),
-                                  TextOf(tokenizer, options.n_tokens, result.generations[n_begun]),
-                                  prompts[n_begun]});
-                for (const Token token : slot->unread) slot->sampler.accept(token);
-                forward.cache(int64_t(i)).truncate(0);
-                ++n_begun;
-            }
-            if (slot) segments.push_back({int64_t(i), slot->unread, 1});
+            if (slots[i]) segments.push_back({int64_t(i), slots[i]->unread, 1});
         }
-        if (segments.empty()) break;
-        if (!forward.run(segments, options.cancel)) {
-            result.cancelled = true;
-            break;
-        }
-        const size_t n_vocab = forward.logits().size() / segments.size();
-        for (size_t row = 0; row < segments.size(); ++row) {
-            std::optional<Slot>& slot = slots[size_t(segments[row].sequence)];
-            Generation& generation = result.generations[slot->prompt];
-            if (slot->text.wants_more()) {  // unless none at all is wanted
-                const Token token = slot->sampler.sample(forward.logits().subspan(row * n_vocab, n_vocab));
-                emit(*slot, slot->text.add(token));
-                slot->unread = {token};
-            }
-            const KvCache& cache = forward.cache(segments[row].sequence);
-            const bool is_full = cache.n_used() == forward.n_context();
-            if (slot->text.wants_more() && !is_full) continue;
-            if (slot->text.wants_more()) generation.reason = StopReason::ContextFull;
-            emit(*slot, slot->text.flush());
-            if (options.on_end) options.on_end(slot->prompt);
-            slot.reset();
-        }
+        if (segments.empty() || result.cancelled) break;
+        result.cancelled = !run(segments);
     }
     for (std::optional<Slot>& slot : slots) {
         if (!slot) continue;

@@ -39,6 +39,11 @@ struct Generation {
     int64_t n_guessed = 0, n_right = 0;  // tokens that a drafter guessed, and those of them that stood
 };
 
+/// Passes of up to this many tokens add up as single tokens do, bit by bit; longer ones use other kernels,
+/// whose sums are rounded in another order.
+inline constexpr int64_t kExactTokens = 7;
+inline constexpr int64_t kDefaultGuesses = kExactTokens - 1;
+
 struct GenerateOptions {
     int64_t n_tokens = -1;  // negative: until the context is full
     /// Gets the text as soon as whole characters are there.
@@ -46,7 +51,7 @@ struct GenerateOptions {
     /// Called when the whole prompt is read, and has logits; may be empty.
     std::function<void()> on_prompt_read;
     Drafter* drafter = nullptr;  // guesses up to n_most_guesses tokens for each pass; null: none
-    int64_t n_most_guesses = 8;
+    int64_t n_most_guesses = kDefaultGuesses;
     const std::atomic<bool>* cancel = nullptr;  // polled between layers; may be null
 };
 
@@ -72,8 +77,9 @@ struct ParallelGeneration {
     bool cancelled = false;
 };
 
-/// The tokens of each prompt are those of generate(). Throws Error, naming the prompt by its number counted
-/// from 1, when one is empty or does not fit.
+/// The tokens of each prompt are those of generate(): exactly with up to kExactTokens sequences, and up to
+/// the rounding of sums with more. Throws Error, naming the prompt by its number counted from 1, when one is
+/// empty or does not fit.
 ParallelGeneration generate_parallel(ForwardPass& forward, const Tokenizer& tokenizer,
                                      std::span<const std::vector<Token>> prompts,
                                      const ParallelOptions& options);

@@ -9,6 +9,7 @@ namespace {
 
 constexpr size_t kPieceBytes = size_t(8) << 20;       // of one read
 constexpr size_t kLeastReadAhead = size_t(64) << 20;  // smaller files are there before a thread is
+constexpr size_t kSmallBytes = size_t(256) << 10;     // vectors are smaller
 static_assert(kPieceBytes % BulkFile::kAlignment == 0);
 
 size_t round_up(size_t n, size_t to) {
@@ -54,6 +55,12 @@ WeightMemory::WeightMemory(const GgufModel& model, const LoadOptions& options)
         files_.push_back(std::move(entry));
     }
     n_missing_ = n_pieces;
+    // Vectors are read while the model is loaded, from the mapped file: all at once, before the disk is busy
+    // with the rest.
+    for (const TensorInfo& tensor : model.header().tensors()) {
+        if (tensor.size_bytes <= kSmallBytes)
+            model.file_of(tensor).file().will_need(size_t(tensor.offset), size_t(tensor.size_bytes));
+    }
     if (mode_ != LoadMode::Map) {
         start(options.n_readers, &WeightMemory::read_pieces);
     } else if (n_bytes >= kLeastReadAhead && !options.lock) {

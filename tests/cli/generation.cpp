@@ -9,9 +9,10 @@ const std::vector<std::string> kPrompts = {"The old prince", "It was",
                                            "\"Well, then,\" said the princess, and", "Napoleon",
                                            "In the evening the officers"};
 
-// Greedy, unless more arguments say something else.
-Outcome run(std::vector<std::string> more) {
-    std::vector<std::string> all = {"run", demo_model(), "-n", "24", "--temperature", "0", "--threads", "1"};
+// Greedy.
+Outcome run(std::vector<std::string> more, const std::string& type = "F32") {
+    std::vector<std::string> all = {"run", demo_model(type), "-n", "24", "--temperature",
+                                    "0",   "--threads",      "1"};
     all.insert(all.end(), more.begin(), more.end());
     const Outcome outcome = run_ingot(all);
     INFO(outcome.err);
@@ -62,6 +63,20 @@ TEST_CASE("several prompts at once have the texts that each has alone") {
     };
     CHECK(sampled({"-p", kPrompts[0], "-p", kPrompts[0], "--seed", "7"}) ==
           joined({sampled({"-p", kPrompts[0], "--seed", "7"}), sampled({"-p", kPrompts[0], "--seed", "8"})}));
+}
+
+TEST_CASE("of quantized models, too, up to seven texts at once and six guesses change nothing") {
+    for (const char* type : {"Q4_0", "Q4_K_M", "Q8_0"}) {
+        INFO(type);
+        std::vector<std::string> alone, prompts;
+        for (const std::string& prompt : kPrompts) {
+            alone.push_back(run({"-p", prompt}, type).out);
+            prompts.insert(prompts.end(), {"-p", prompt});
+        }
+        CHECK(run(prompts, type).out == joined(alone));
+        CHECK(run({"-p", kPrompts[0], "--prompt-lookup"}, type).out == alone[0]);
+        CHECK(run({"-p", kPrompts[0], "--draft", demo_model("Q4_K_M")}, type).out == alone[0]);
+    }
 }
 
 TEST_CASE("a prompt of several that does not fit is named by its number") {

@@ -97,6 +97,25 @@ TEST_CASE("a prompt at once, in batches and token by token give the same logits"
     }
 }
 
+TEST_CASE("few tokens at once have the logits of single ones, bit by bit, with every kernel table") {
+    const std::vector<Token> tokens = some_tokens(16);
+    for (const TensorType type : {TensorType::F32, TensorType::F16, TensorType::Q8_0, TensorType::Q4_0,
+                                  TensorType::Q4_K, TensorType::Q6_K}) {
+        INFO(name(type));
+        const TinyFile file(type);
+        for (const cpu::Kernels* kernels : cpu::all_kernels()) {
+            if (!kernels->supported()) continue;
+            INFO(kernels->name);
+            CpuBackend backend(1, *kernels);
+            const Model model(file.path(), backend);
+            ForwardPass forward(model, 64);
+            const std::vector<float> singly = all_logits(forward, tokens, 1);
+            CHECK(all_logits(forward, tokens, size_t(kExactTokens)) == singly);
+            CHECK(all_logits(forward, tokens, 3) == singly);
+        }
+    }
+}
+
 TEST_CASE("results do not depend on the number of threads") {
     const TinyFile file(TensorType::Q4_K);
     const std::vector<Token> tokens = some_tokens(33);
