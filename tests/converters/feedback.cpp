@@ -293,6 +293,25 @@ TEST_CASE("drifted inputs: the matrix is aimed at the products that were meant")
     CHECK(same.drift().empty());
 }
 
+TEST_CASE("drift that is noise is not aimed at") {
+    const std::vector<float> meant = correlated(700), noise = correlated(700, 77);
+    std::vector<float> noisy = meant, shrunk = meant;
+    for (size_t i = 0; i < meant.size(); ++i) {
+        noisy[i] += 0.1f * noise[i];
+        shrunk[i] *= 0.9f;
+    }
+    const auto shift = [&](const std::vector<float>& reference) {
+        SecondMoments moments(kColumns, SecondMoments::Form::Full);
+        moments.add(meant, reference);
+        return ErrorFeedback(moments).curvature().shift.norm();
+    };
+    const float of_noise = shift(noisy), of_drift = shift(shrunk);
+    // -0.1 on the diagonal, less what the damping takes where the inputs hardly reach.
+    CHECK(of_drift > 0.06f * std::sqrt(float(kColumns)));
+    CHECK(of_drift < 0.1f * std::sqrt(float(kColumns)));
+    CHECK(of_noise < 0.1f * of_drift);
+}
+
 TEST_CASE("moments that say nothing, and such that are no numbers") {
     const std::vector<float> nothing(64 * kColumns), source = weights(4);
     std::vector<std::byte> bytes(4 * row_bytes(Q4_K, kColumns));

@@ -64,6 +64,15 @@ bool factorize(const Matrix& moments, const std::vector<Index>& order, Matrix& f
     return factor.allFinite() && (factor.diagonal().array() > 0).all();
 }
 
+/// How much of a regression's outcome is to be believed: what it explains, less what it would explain of
+/// nothing but noise, as a part of the former (James and Stein 1961). `explained` and `total` are sums of
+/// squares.
+double believed(double explained, double total, double n_parameters, double n_rows) {
+    if (n_rows <= n_parameters || explained <= 0) return 0;
+    const double noise = std::max(total - explained, 0.0) / (n_rows - n_parameters);
+    return std::max(1 - n_parameters * noise / explained, 0.0);
+}
+
 Matrix drift_correction(const SecondMoments& moments, const Curvature& curvature) {
     const Index n = curvature.n_columns();
     if (moments.drift().empty()) return {};
@@ -72,7 +81,9 @@ Matrix drift_correction(const SecondMoments& moments, const Curvature& curvature
     Matrix ordered(n, n);
     for (Index i = 0; i < n; ++i) ordered.col(i) = drift.col(curvature.order[size_t(i)]) / curvature.unit;
     const Matrix half = ordered * curvature.factor.transpose();
-    ordered.noalias() = half * curvature.factor;
+    const double belief = believed(half.cast<double>().squaredNorm(), moments.drift_energy() / curvature.unit,
+                                   double(n), double(moments.n_rows()));
+    ordered.noalias() = half * curvature.factor * float(belief);
     Matrix shift(n, n);
     for (Index i = 0; i < n; ++i) shift.col(curvature.order[size_t(i)]) = ordered.col(i);
     return shift;

@@ -26,7 +26,9 @@ struct Curvature {
     Matrix factor;
     /// What is added to a matrix W before it is rounded, W shift: (n, n), or empty. The inputs x come through
     /// matrices that are quantized already; W + W shift does to them, as nearly as can be, what W does to the
-    /// inputs r that were meant: shift = Σ (r - x) xᵀ H⁻¹ (least squares; Li et al. 2025, arXiv 2504.02692).
+    /// inputs r that were meant: shift = Σ (r - x) xᵀ H⁻¹ (least squares; Li et al. 2025, arXiv 2504.02692),
+    /// less where that explains little more of r - x than it would of noise: a short text, or hardly any
+    /// drift.
     Matrix shift;
     /// What an error of a column costs once those behind it took their part, by column; mean 1.
     std::vector<float> weights;

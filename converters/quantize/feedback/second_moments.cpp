@@ -24,7 +24,10 @@ void SecondMoments::add(std::span<const float> rows, std::span<const float> refe
     // Panels of the upper triangle, cut alike for any number of threads.
     constexpr Index kPanel = 128;
     Matrix difference;
-    if (drifts) difference = Eigen::Map<const Matrix>(reference.data(), n_rows, n) - x;
+    if (drifts) {
+        difference = Eigen::Map<const Matrix>(reference.data(), n_rows, n) - x;
+        drift_energy_ += difference.cast<double>().squaredNorm();
+    }
     tbb::parallel_for(Index(0), (n + kPanel - 1) / kPanel, [&](Index panel) {
         const Index begin = panel * kPanel, size = std::min(kPanel, n - begin);
         const Columns right{rows.data() + begin, n, n - begin};

@@ -27,6 +27,8 @@ class SecondMoments {
     std::span<const float> sums() const { return sums_; }
     /// Σ (reference - x) xᵀ, (n_columns, n_columns); empty where both were the same. Full form only.
     std::span<const float> drift() const { return drift_; }
+    /// Σ |reference - x|².
+    double drift_energy() const { return drift_energy_; }
     /// Sums of squares, (n_columns).
     std::vector<float> diagonal() const;
 
@@ -36,6 +38,7 @@ class SecondMoments {
     uint64_t n_rows_ = 0;
     std::vector<float> sums_;
     std::vector<float> drift_;
+    double drift_energy_ = 0;
 };
 
 }  // namespace ingot::converters::feedback
