@@ -158,7 +158,7 @@ MergeCandidate BytePair::find_pair(int32_t left, int32_t right) const {
     }
 }
 
-class BytePair::Session final : public Model::Session {
+class BytePair::Session final : public TokenModel::Session {
   public:
     Session(const BytePair& model, size_t text_bytes) : model_(model), memo_(text_bytes) {}
 
@@ -291,7 +291,7 @@ class BytePair::Session final : public Model::Session {
     size_t pending_begin_ = 0, pending_length_ = 0;  // bytes
 };
 
-std::unique_ptr<Model::Session> BytePair::start(size_t text_bytes) const {
+std::unique_ptr<TokenModel::Session> BytePair::start(size_t text_bytes) const {
     return std::make_unique<Session>(*this, text_bytes);
 }
 

@@ -13,13 +13,13 @@ namespace ingot::runtime {
 
 /// Byte-pair encoding by a list of merges: a piece is its bytes or characters at first; of all neighbours
 /// that some merge joins, those of the first such merge are joined first.
-class BytePair final : public Model {
+class BytePair final : public TokenModel {
   public:
     /// Options of the recipe: byte_fallback, fuse_unk, ignore_merges, drop_unknown, unk=ID, prefix=TEXT (of
     /// tokens that continue a word), suffix=TEXT (of tokens that end one).
     BytePair(const TokenizerRecipe& recipe, const GgufHeader& header, const TokenTable& table);
 
-    std::unique_ptr<Model::Session> start(size_t text_bytes) const override;
+    std::unique_ptr<TokenModel::Session> start(size_t text_bytes) const override;
 
   private:
     class Session;

@@ -7,9 +7,9 @@
 namespace ingot::runtime {
 
 /// What turns a piece of text into tokens: the last stage of encoding. Immutable and thread-safe.
-class Model {
+class TokenModel {
   public:
-    virtual ~Model() = default;
+    virtual ~TokenModel() = default;
 
     /// Working memory of one call of Tokenizer::encode().
     class Session {

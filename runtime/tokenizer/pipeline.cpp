@@ -26,7 +26,7 @@ std::vector<uint8_t> read_charsmap(const GgufHeader& header) {
     return {data, data + bytes.size()};
 }
 
-std::unique_ptr<Model> make_model(const TokenizerRecipe& recipe, const GgufHeader& header,
+std::unique_ptr<TokenModel> make_model(const TokenizerRecipe& recipe, const GgufHeader& header,
                                   const TokenTable& table) {
     if (recipe.model == "bpe") return std::make_unique<BytePair>(recipe, header, table);
     if (recipe.model == "sentencepiece_bpe") return std::make_unique<ScoreMerging>(recipe, table);

@@ -42,7 +42,7 @@ class Pipeline final : public Tokenizer {
     std::vector<std::string> written_out_;  // texts of added tokens and the like; empty for all others
     std::unique_ptr<Normalizer> normalizer_;
     std::unique_ptr<PreTokenizer> pre_tokenizer_;
-    std::unique_ptr<Model> model_;
+    std::unique_ptr<TokenModel> model_;
     Decoder decoder_;
 };
 

@@ -54,7 +54,7 @@ ScoreMerging::ScoreMerging(const TokenizerRecipe& recipe, const TokenTable& tabl
     unknown_ = Token(recipe.number("unk", uint64_t(table.unknown.value_or(-1))));
 }
 
-class ScoreMerging::Session final : public Model::Session {
+class ScoreMerging::Session final : public TokenModel::Session {
   public:
     Session(const ScoreMerging& model, size_t text_bytes) : model_(model), memo_(text_bytes) {}
 
@@ -186,7 +186,7 @@ class ScoreMerging::Session final : public Model::Session {
     bool previous_is_unknown_ = false;
 };
 
-std::unique_ptr<Model::Session> ScoreMerging::start(size_t text_bytes) const {
+std::unique_ptr<TokenModel::Session> ScoreMerging::start(size_t text_bytes) const {
     return std::make_unique<Session>(*this, text_bytes);
 }
 

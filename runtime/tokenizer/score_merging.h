@@ -11,11 +11,11 @@ namespace ingot::runtime {
 
 /// SentencePiece BPE: of all neighbours whose joined text is a token, those with the best score are joined
 /// first. Characters that are no token become byte tokens, or the unknown token.
-class ScoreMerging final : public Model {
+class ScoreMerging final : public TokenModel {
   public:
     ScoreMerging(const TokenizerRecipe& recipe, const TokenTable& table);
 
-    std::unique_ptr<Model::Session> start(size_t text_bytes) const override;
+    std::unique_ptr<TokenModel::Session> start(size_t text_bytes) const override;
 
   private:
     class Session;

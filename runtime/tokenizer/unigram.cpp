@@ -67,7 +67,7 @@ Unigram::Unigram(const TokenizerRecipe& recipe, const GgufHeader& header, const 
     trie_ = Trie(std::move(entries));
 }
 
-class Unigram::Session final : public Model::Session {
+class Unigram::Session final : public TokenModel::Session {
   public:
     Session(const Unigram& model, size_t text_bytes) : model_(model), memo_(text_bytes) {}
 
@@ -176,7 +176,7 @@ class Unigram::Session final : public Model::Session {
     std::vector<Cut> cuts_;
 };
 
-std::unique_ptr<Model::Session> Unigram::start(size_t text_bytes) const {
+std::unique_ptr<TokenModel::Session> Unigram::start(size_t text_bytes) const {
     return std::make_unique<Session>(*this, text_bytes);
 }
 

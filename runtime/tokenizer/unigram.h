@@ -14,12 +14,12 @@ namespace ingot::runtime {
 /// The sums are compared in two ways, as the two libraries do, for ties and near-ties decide what comes out:
 /// Hugging Face's in float64; SentencePiece's (option "float32") rounded to float32 after each token, with
 /// user-defined tokens preferred and unused ones left out.
-class Unigram final : public Model {
+class Unigram final : public TokenModel {
   public:
     /// Options of the recipe: float32, byte_fallback, unk=ID, separate_unk.
     Unigram(const TokenizerRecipe& recipe, const GgufHeader& header, const TokenTable& table);
 
-    std::unique_ptr<Model::Session> start(size_t text_bytes) const override;
+    std::unique_ptr<TokenModel::Session> start(size_t text_bytes) const override;
 
   private:
     class Session;

@@ -43,7 +43,7 @@ WordPiece::WordPiece(const TokenizerRecipe& recipe, const TokenTable& table)
     continues_ = Trie(std::move(continues));
 }
 
-class WordPiece::Session final : public Model::Session {
+class WordPiece::Session final : public TokenModel::Session {
   public:
     Session(const WordPiece& model, size_t text_bytes) : model_(model), memo_(text_bytes) {}
 
@@ -81,7 +81,7 @@ class WordPiece::Session final : public Model::Session {
     WordMemo memo_;
 };
 
-std::unique_ptr<Model::Session> WordPiece::start(size_t text_bytes) const {
+std::unique_ptr<TokenModel::Session> WordPiece::start(size_t text_bytes) const {
     return std::make_unique<Session>(*this, text_bytes);
 }
 
@@ -90,7 +90,7 @@ WordLevel::WordLevel(const TokenizerRecipe& recipe, const TokenTable& table)
     for (const ModelToken& token : recipe.vocabulary) index_.insert(token.text, token.id);
 }
 
-class WordLevel::Session final : public Model::Session {
+class WordLevel::Session final : public TokenModel::Session {
   public:
     explicit Session(const WordLevel& model) : model_(model) {}
 
@@ -103,7 +103,7 @@ class WordLevel::Session final : public Model::Session {
     const WordLevel& model_;
 };
 
-std::unique_ptr<Model::Session> WordLevel::start(size_t) const {
+std::unique_ptr<TokenModel::Session> WordLevel::start(size_t) const {
     return std::make_unique<Session>(*this);
 }
 

@@ -10,13 +10,13 @@ namespace ingot::runtime {
 
 /// WordPiece: a word is cut from left to right, each time at the longest token. A word that cannot be cut up
 /// to its end is one unknown token. O(n × longest token).
-class WordPiece final : public Model {
+class WordPiece final : public TokenModel {
   public:
     /// Options of the recipe: max_word=N characters (longer words are unknown), unk=ID. Tokens are in GGUF's
     /// form: those that start a word have a ▁ in front, the others have nothing.
     WordPiece(const TokenizerRecipe& recipe, const TokenTable& table);
 
-    std::unique_ptr<Model::Session> start(size_t text_bytes) const override;
+    std::unique_ptr<TokenModel::Session> start(size_t text_bytes) const override;
 
   private:
     class Session;
@@ -27,11 +27,11 @@ class WordPiece final : public Model {
 };
 
 /// WordLevel: a piece is a token or it is unknown.
-class WordLevel final : public Model {
+class WordLevel final : public TokenModel {
   public:
     WordLevel(const TokenizerRecipe& recipe, const TokenTable& table);
 
-    std::unique_ptr<Model::Session> start(size_t text_bytes) const override;
+    std::unique_ptr<TokenModel::Session> start(size_t text_bytes) const override;
 
   private:
     class Session;
