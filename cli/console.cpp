@@ -40,6 +40,8 @@ fmt::text_style style_of(Tone tone) {
             return fmt::fg(fmt::terminal_color::yellow);
         case Tone::Bad:
             return fmt::emphasis::bold | fmt::fg(fmt::terminal_color::red);
+        case Tone::Magenta:
+            return fmt::fg(fmt::terminal_color::magenta);
     }
     return {};
 }
@@ -48,6 +50,15 @@ fmt::text_style style_of(Tone tone) {
 
 void set_color_choice(ColorChoice choice) {
     color_choice = choice;
+}
+
+Tone tone_of(TensorType type) {
+    const double bits = info(type).bits_per_element();
+    if (bits >= 16) return Tone::Accent;
+    if (bits >= 8) return Tone::Key;
+    if (bits >= 5) return Tone::Good;
+    if (bits >= 4) return Tone::Warning;
+    return Tone::Magenta;
 }
 
 bool is_terminal(FILE* stream) {
@@ -77,6 +88,12 @@ void print_out(std::string_view text) {
     if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
         fail("cannot write to standard output: {}", std::strerror(errno));
     }
+}
+
+void report_error(std::string_view message) {
+    std::fflush(stdout);
+    const Painter paint(stderr);
+    fmt::print(stderr, "ingot: {} {}\n", paint(Tone::Bad, "error:"), message);
 }
 
 namespace {
@@ -133,6 +150,21 @@ size_t display_columns(std::string_view text) {
     return columns;
 }
 
+std::string cut_middle(std::string_view text, size_t columns) {
+    if (display_columns(text) <= columns) return std::string(text);
+    std::vector<std::string_view> points;
+    for (std::string_view rest = text; !rest.empty();) {
+        points.push_back(rest.substr(0, utf8_step(rest).length_bytes));
+        rest.remove_prefix(points.back().size());
+    }
+    const size_t kept = columns > 0 ? columns - 1 : 0, front = (kept + 1) / 2;
+    std::string out;  // wide characters may leave it a little wider
+    for (size_t i = 0; i < front; ++i) out += points[i];
+    out += "…";
+    for (size_t i = points.size() - (kept - front); i < points.size(); ++i) out += points[i];
+    return out;
+}
+
 std::string pad_left(std::string_view text, size_t columns) {
     const size_t width = display_columns(text);
     return std::string(width < columns ? columns - width : 0, ' ').append(text);
@@ -146,12 +178,14 @@ std::string pad_right(std::string_view text, size_t columns) {
 std::string Table::text(const Painter& paint, size_t indent) const {
     std::vector<size_t> widths;
     for (const Column& column : columns_) widths.push_back(display_columns(column.title));
-    for (const auto& row : rows_) {
-        for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], display_columns(row[i]));
+    for (const Row& row : rows_) {
+        for (size_t i = 0; i < row.cells.size(); ++i)
+            widths[i] = std::max(widths[i], display_columns(row.cells[i]));
     }
 
     std::string out;
-    const auto append_row = [&](const std::vector<std::string>& cells, bool is_title) {
+    const auto append_row = [&](const Row& row, bool is_title) {
+        const std::vector<std::string>& cells = row.cells;
         size_t last = cells.size();  // one past the last cell that shows anything
         while (last > 0 && cells[last - 1].empty()) --last;
         out.append(indent, ' ');
@@ -160,7 +194,10 @@ std::string Table::text(const Painter& paint, size_t indent) const {
             const bool right = columns_[i].align == kRight;
             const size_t width = i + 1 == last && !right ? 0 : widths[i];  // nothing after the last cell
             const std::string cell = right ? pad_left(cells[i], width) : pad_right(cells[i], width);
-            out += paint(is_title ? Tone::Dim : columns_[i].tone, cell);
+            Tone tone = is_title ? Tone::Dim : columns_[i].tone;
+            for (const auto& [column, tint] : row.tints)
+                if (column == i) tone = tint;
+            out += paint(tone, cell);
         }
         out += '\n';
     };
@@ -168,9 +205,9 @@ std::string Table::text(const Painter& paint, size_t indent) const {
     std::vector<std::string> titles;
     for (const Column& column : columns_) titles.push_back(column.title);
     if (std::any_of(titles.begin(), titles.end(), [](const auto& title) { return !title.empty(); })) {
-        append_row(titles, true);
+        append_row({titles, {}}, true);
     }
-    for (const auto& row : rows_) append_row(row, false);
+    for (const Row& row : rows_) append_row(row, false);
     return out;
 }
 

@@ -4,9 +4,11 @@
 #include <cstdio>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "format/error.h"
+#include "format/tensor_type.h"
 
 namespace ingot::cli {
 
@@ -16,7 +18,9 @@ namespace ingot::cli {
 enum class ColorChoice { Auto, Always, Never };
 void set_color_choice(ColorChoice choice);
 
-enum class Tone { Plain, Heading, Key, Dim, Accent, Good, Warning, Bad };
+enum class Tone { Plain, Heading, Key, Dim, Accent, Good, Warning, Bad, Magenta };
+/// A tensor type's colour, by its bits per element: wide types are cool, narrow ones warm.
+Tone tone_of(TensorType type);
 
 bool is_terminal(FILE* stream);
 bool is_colored(FILE* stream);
@@ -36,6 +40,9 @@ class Painter {
 /// Prints to stdout. Throws Error when it cannot be written (a full disk).
 void print_out(std::string_view text);
 
+/// Prints "ingot: error: …" to stderr, after what was printed to stdout.
+void report_error(std::string_view message);
+
 // --- Units (whole numbers: grouped() of format/error.h) ----------------------------------------------------
 
 std::string human_bytes(uint64_t size_bytes);               // 2.91 MiB, 512 bytes
@@ -47,6 +54,8 @@ std::string plural(uint64_t count, std::string_view noun);  // 1 tensor, 56 tens
 
 /// Columns that `text` takes on a terminal.
 size_t display_columns(std::string_view text);
+/// `text`, its middle replaced by "…" where it takes more than `columns` columns.
+std::string cut_middle(std::string_view text, size_t columns);
 std::string pad_left(std::string_view text, size_t columns);   // right-aligned
 std::string pad_right(std::string_view text, size_t columns);  // left-aligned
 
@@ -60,13 +69,19 @@ class Table {
         Tone tone = Tone::Plain;
     };
     explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
-    void add(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
+    void add(std::vector<std::string> cells) { rows_.push_back({std::move(cells), {}}); }
+    /// Another tone than its column's for one cell of the row that was added last.
+    void tint(size_t column, Tone tone) { rows_.back().tints.emplace_back(column, tone); }
     /// Every line starts with `indent` spaces.
     std::string text(const Painter& paint, size_t indent = 2) const;
 
   private:
+    struct Row {
+        std::vector<std::string> cells;
+        std::vector<std::pair<size_t, Tone>> tints;
+    };
     std::vector<Column> columns_;
-    std::vector<std::vector<std::string>> rows_;
+    std::vector<Row> rows_;
 };
 
 /// A bar of `columns` columns, filled to `share` (0 … 1) in eighths of a column; any share above zero shows.

@@ -5,10 +5,10 @@
 #include <map>
 #include <tuple>
 
-#include "converters/quantize/name_pattern.h"
 #include "format/error.h"
 #include "format/ingot_keys.h"
 #include "format/json_writer.h"
+#include "format/name_pattern.h"
 
 namespace ingot::cli {
 

@@ -8,8 +8,14 @@
 
 #include "cli/command.h"
 #include "cli/console.h"
+#include "cli/inspect_views.h"
+#include "cli/progress.h"
+#include "cli/signals.h"
 #include "format/gguf_model.h"
+#include "format/output_file.h"
+#include "inspect/html/html_page.h"
 #include "inspect/report_json.h"
+#include "inspect/statistics.h"
 #include "inspect/value_text.h"
 
 namespace ingot::cli {
@@ -22,9 +28,35 @@ using inspect::Summary;
 
 struct Options {
     std::string file;
-    bool json = false, metadata = false, tensors = false, full = false;
-    bool only_shard = false;
+    bool json = false, full = false, only_shard = false;
+    bool metadata = false, tensors = false, blocks = false, tokens = false;  // none: all but the last two
+    std::string match, order = "file";
+    std::vector<std::string> types;
+    bool reverse = false;
+    std::string tensor, npy_file;      // one tensor, and where to write its values
+    std::string html_file, reference;  // a page, and what its errors are measured against
+    bool histograms = false;           // in the page
+    bool force = false;
+    int n_threads = 0;
+
+    bool everything() const { return !metadata && !tensors && !blocks && !tokens; }
 };
+
+inspect::Selection selection_of(const Options& options) {
+    inspect::Selection selection;
+    if (!options.match.empty()) selection.match.emplace(options.match);
+    for (const std::string& text : options.types) {
+        const auto type = parse_tensor_type(text);
+        if (!type) fail("--type {}: there is no such tensor type", printable(text));
+        selection.types.push_back(*type);
+    }
+    selection.order = options.order == "name"   ? inspect::Order::Name
+                      : options.order == "size" ? inspect::Order::Size
+                      : options.order == "type" ? inspect::Order::Type
+                                                : inspect::Order::File;
+    selection.reverse = options.reverse;
+    return selection;
+}
 
 // --- The summary -------------------------------------------------------------------------------------------
 
@@ -124,25 +156,7 @@ std::string facts_text(const Summary& summary, const Painter& paint) {
     return facts.text(paint);
 }
 
-std::string types_text(const Summary& summary, const Painter& paint, size_t columns) {
-    const size_t bar_columns = std::clamp<size_t>(columns > 70 ? columns - 70 : 0, 10, 40);
-    Table table({{"type"},
-                 {"", Table::kLeft, Tone::Accent},
-                 {"share", Table::kRight},
-                 {"bytes", Table::kRight},
-                 {"tensors", Table::kRight},
-                 {"bits each", Table::kRight}});
-    for (const auto& share : summary.types) {
-        const double part =
-            summary.tensor_bytes == 0 ? 0 : double(share.size_bytes) / double(summary.tensor_bytes);
-        table.add({std::string(name(share.type)), pad_right(bar(part, bar_columns), bar_columns),
-                   fmt::format("{:.1f} %", 100 * part), human_bytes(share.size_bytes),
-                   grouped(share.n_tensors), fmt::format("{:.4g}", info(share.type).bits_per_element())});
-    }
-    return table.text(paint);
-}
-
-// --- Metadata and tensors ----------------------------------------------------------------------------------
+// --- Metadata ----------------------------------------------------------------------------------------------
 
 std::string metadata_text(const GgufHeader& header, const Painter& paint, size_t columns, bool full) {
     size_t key_columns = 0, type_columns = 0;
@@ -172,70 +186,104 @@ std::string metadata_text(const GgufHeader& header, const Painter& paint, size_t
     return table.text(paint);
 }
 
-std::string shape_text(const TensorInfo& tensor) {
-    std::string text;
-    for (uint32_t i = 0; i < tensor.n_dims; ++i)
-        text += (i ? " × " : "") + fmt::format("{}", tensor.shape[i]);
-    return tensor.n_dims == 0 ? "scalar" : text;
-}
-
-std::string tensors_text(const GgufModel& model, const Painter& paint) {
-    const bool is_split = model.files().size() > 1;
-    std::vector<Table::Column> columns = {{"#", Table::kRight, Tone::Dim},
-                                          {"tensor", Table::kLeft, Tone::Key},
-                                          {"type"},
-                                          {"shape", Table::kRight},
-                                          {"bytes", Table::kRight},
-                                          {"offset", Table::kRight, Tone::Dim}};
-    if (is_split) columns.push_back({"shard", Table::kRight, Tone::Dim});
-    Table table(columns);
-    size_t index = 0;
-    for (const TensorInfo& tensor : model.header().tensors()) {
-        std::vector<std::string> cells = {fmt::format("{}", index++),     escaped(tensor.name),
-                                          std::string(name(tensor.type)), shape_text(tensor),
-                                          grouped(tensor.size_bytes),     grouped(tensor.offset)};
-        if (is_split) cells.push_back(fmt::format("{}", tensor.shard + 1));
-        table.add(cells);
-    }
-    return table.text(paint);
-}
+// --- All of it ---------------------------------------------------------------------------------------------
 
 std::string report_text(const GgufModel& model, const Options& options) {
     const Painter paint(stdout);
     const GgufHeader& header = model.header();
     const Summary summary = inspect::summarize(model);
+    const inspect::Selection selection = selection_of(options);
+    const std::vector<const TensorInfo*> tensors = inspect::select(header, selection);
     const size_t columns = terminal_columns(stdout);
-    const bool everything = !options.metadata && !options.tensors;
-    const auto heading = [&](const std::string& title) { return "\n" + paint(Tone::Heading, title) + "\n"; };
+    const bool everything = options.everything();
+    const bool many = everything || options.metadata + options.tensors + options.blocks + options.tokens > 1;
 
     std::string text;
+    const auto heading = [&](const std::string& title) {
+        if (many) text += (text.empty() ? "" : "\n") + paint(Tone::Heading, title) + "\n";
+    };
     if (everything) {
         text += paint(Tone::Heading, title_text(summary, escaped(model.path().filename().string()))) + "\n\n";
         text += facts_text(summary, paint);
-        if (!summary.types.empty())
-            text += heading("Bytes by tensor type") + types_text(summary, paint, columns);
+        if (!summary.types.empty()) {
+            heading("Bytes by tensor type");
+            text += types_view(summary.types, paint, columns);
+        }
     }
     if (everything || options.metadata) {
-        if (everything) text += heading("Metadata");
+        heading("Metadata");
         text += metadata_text(header, paint, columns, options.full);
     }
     if ((everything && summary.n_tensors > 0) || options.tensors) {
-        if (everything || options.metadata) text += heading("Tensors");
-        text += tensors_text(model, paint);
+        heading("Tensors");
+        text += tensors_view(model, tensors, paint, is_terminal(stdout));
+        if (!selection.is_all()) {
+            text += fmt::format("\n  {} of {}\n", plural(tensors.size(), "tensor"), summary.n_tensors);
+            text += types_view(inspect::shares_by_type(tensors), paint, columns);
+        }
+    }
+    if (options.blocks) {
+        heading("Blocks");
+        text += blocks_view(tensors, paint, columns);
+    }
+    if (options.tokens) {
+        heading("Tokens");
+        text += tokens_view(header, selection.match, paint);
     }
     return text;
+}
+
+void show_tensor(const GgufModel& model, const Options& options) {
+    const TensorInfo& tensor = require_tensor(model, options.tensor);
+    if (!options.npy_file.empty()) inspect::write_npy(model, tensor, options.npy_file, options.force);
+    print_out(options.json
+                  ? tensor_json(model, tensor, options.n_threads)
+                  : tensor_view(model, tensor, options.n_threads, Painter(stdout), terminal_columns(stdout)));
+}
+
+/// The page is whole or not there at all.
+void write_page(const GgufModel& model, const Options& options) {
+    inspect::HtmlParts parts;
+    ProgressBar bar("reading values");
+    uint64_t done = 0;
+    for (const TensorInfo* tensor : inspect::select(model.header(), selection_of(options))) {
+        if (!options.histograms || !info(tensor->type).decodable || tensor->n_elements == 0) continue;
+        if (interrupted) throw Exit{130};
+        const inspect::Statistics statistics = inspect::statistics(model, *tensor, options.n_threads);
+        constexpr size_t kBins = 48;
+        parts.values.push_back(
+            {tensor, statistics, inspect::histogram(model, *tensor, statistics, kBins, options.n_threads)});
+        bar.update(done += tensor->size_bytes, model.size_bytes());
+    }
+    bar.clear();
+    if (!options.reference.empty()) {
+        const GgufModel reference(options.reference);
+        parts.reference = reference.path().filename().string();
+        parts.errors = inspect::measure(reference, model, options.n_threads, {}, &interrupted);
+        if (interrupted) throw Exit{130};
+    }
+    const std::string page = inspect::html_page(model, parts);
+    OutputFile file(options.html_file, page.size(), options.force);
+    file.write_at(0, std::as_bytes(std::span(page)));
+    file.commit();
+    print_out(
+        fmt::format("{}: {}, one page that needs no network\n", options.html_file, human_bytes(page.size())));
 }
 
 void run_inspect(const Options& options) {
     const GgufModel model(options.file,
                           options.only_shard ? GgufModel::Shards::OnlyThis : GgufModel::Shards::All);
+    if (!options.tensor.empty()) return show_tensor(model, options);
+    if (!options.html_file.empty()) return write_page(model, options);
     if (!options.json) return print_out(report_text(model, options));
-    const bool everything = !options.metadata && !options.tensors;
+    const bool everything = options.everything();
     JsonWriter json;
-    inspect::write_report(json, model,
+    inspect::write_report(json, model, selection_of(options),
                           {.summary = everything,
                            .metadata = everything || options.metadata,
                            .tensors = everything || options.tensors,
+                           .blocks = options.blocks,
+                           .tokens = options.tokens,
                            .full = options.full});
     print_out(json.text() + "\n");
 }
@@ -246,16 +294,54 @@ void add_inspect(CLI::App& program) {
     auto options = std::make_shared<Options>();
     CLI::App* command =
         program.add_subcommand("inspect", "Show what is in a GGUF file: model, metadata, tensors");
-    command->add_option("FILE", options->file, "GGUF file, or any shard; only headers are read")->required();
-    command->add_flag("--json", options->json, "JSON, in the stable form that README describes");
+    command
+        ->add_option("FILE", options->file,
+                     "GGUF file, packed file, URL, or - for standard input; only headers are read")
+        ->required();
     command->add_flag("--metadata", options->metadata, "Only the metadata");
     command->add_flag("--tensors", options->tensors, "Only the tensors");
+    command->add_flag("--blocks", options->blocks, "Only what the tensors come to, block by block");
+    command->add_flag("--tokens", options->tokens, "Only the vocabulary, token by token");
+    command
+        ->add_option("--match", options->match,
+                     "Only tensors (with --tokens: tokens) in whose name REGEX is found")
+        ->type_name("REGEX");
+    command->add_option("--type", options->types, "Only tensors of these types")
+        ->delimiter(',')
+        ->type_name("TYPE");
+    command->add_option("--sort", options->order, "Tensors by file (as they lie there), name, size or type")
+        ->check(CLI::IsMember({"file", "name", "size", "type"}))
+        ->type_name("KEY");
+    command->add_flag("--reverse", options->reverse, "The other way round");
+    CLI::Option* tensor =
+        command
+            ->add_option("--tensor", options->tensor,
+                         "One tensor: statistics, histogram, first values; its data is read")
+            ->type_name("NAME");
+    command->add_option("--npy", options->npy_file, "Write that tensor's values for NumPy")
+        ->needs(tensor)
+        ->type_name("OUT.npy");
+    CLI::Option* html = command->add_option("--html", options->html_file, "Write all of it as one page")
+                            ->type_name("OUT.html");
+    command
+        ->add_flag("--histograms", options->histograms,
+                   "In the page: values of all tensors; all data is read")
+        ->needs(html);
+    command->add_option("--reference", options->reference, "In the page: errors against this file's tensors")
+        ->needs(html)
+        ->type_name("FILE");
+    command->add_flag("--force", options->force, "Replace OUT.npy or OUT.html");
+    command->add_option("--threads", options->n_threads, "Threads for --tensor (default: all cores)")
+        ->check(CLI::Range(1, 1024))
+        ->type_name("N");
     command->add_flag("--full", options->full, "Long arrays and texts whole (vocabulary, chat template)");
     command->add_flag("--shard", options->only_shard, "Only this file of a split model");
+    command->add_flag("--json", options->json, "JSON, in the stable form that README describes");
     command->footer(
         "Examples:\n"
         "  ingot inspect model.gguf\n"
-        "  ingot inspect model.gguf --tensors | grep Q6_K\n"
+        "  ingot inspect model.gguf --tensors --match ffn_down --sort size\n"
+        "  ingot inspect model.gguf --tensor blk.0.attn_q.weight --npy q.npy\n"
         "  ingot inspect model.gguf --json | jq .summary.bits_per_weight");
     command->callback([options] { run_inspect(*options); });
 }

@@ -78,7 +78,14 @@ int run(int argc, char** argv) {
     add_quantize(program);
     add_export(program);
     add_inspect(program);
+    add_diff(program);
     add_verify(program);
+    add_edit(program);
+    add_split(program);
+    add_merge(program);
+    add_pack(program);
+    add_unpack(program);
+    add_hash(program);
     add_run(program);
     add_tokenize(program);
     add_perplexity(program);
@@ -101,9 +108,7 @@ int run(int argc, char** argv) {
 }
 
 int report(const char* message) {
-    std::fflush(stdout);
-    const Painter paint(stderr);
-    fmt::print(stderr, "ingot: {} {}\n", paint(Tone::Bad, "error:"), message);
+    report_error(message);
     return kFailed;
 }
 

@@ -12,8 +12,8 @@
 #include "cli/signals.h"
 #include "converters/convert.h"
 #include "converters/quantize/importance.h"
-#include "converters/quantize/name_pattern.h"
 #include "format/error.h"
+#include "format/name_pattern.h"
 #include "runtime/divergence.h"
 
 namespace ingot::cli {

@@ -1,19 +1,26 @@
-// ingot verify: are the tensors' bytes the ones that were written?
+// ingot verify: is the file intact, and does it make sense?
 #include "inspect/verify.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <mutex>
+#include <optional>
 
 #include "cli/command.h"
 #include "cli/console.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
 #include "format/error.h"
+#include "format/ingot_keys.h"
 #include "format/json_writer.h"
+#include "inspect/hash.h"
+#include "inspect/lint.h"
 #include "inspect/value_text.h"
+#include "runtime/architecture.h"
+#include "runtime/hyperparameters.h"
 #include "runtime/tokenizer/self_test.h"
 
 namespace ingot::cli {
@@ -22,31 +29,56 @@ namespace {
 
 using inspect::DamagedTensor;
 using inspect::escaped;
+using inspect::Finding;
+using inspect::ManifestCheck;
+using inspect::Severity;
 using inspect::Verification;
+using runtime::TokenizerSelfTest;
 
 struct Options {
     std::string file;
     int n_threads = 0;
     bool json = false;
     bool only_shard = false;
+    bool deep = false;     // decode all values
+    bool no_data = false;  // headers only
+    bool strict = false;   // warnings count as errors
+    std::string manifest;  // of gguf-hash or `ingot hash`; empty: none
 };
 
 /// The number of the JSON form, raised when a member changes its meaning or goes away.
 constexpr int kVerifyVersion = 1;
 
-using runtime::TokenizerSelfTest;
+/// All that one run found.
+struct Report {
+    Verification bytes;
+    std::vector<Finding> findings;
+    TokenizerSelfTest tokenizer;
+    std::optional<ManifestCheck> manifest;
+    double seconds = 0;
 
-std::string json_text(const GgufModel& model, const Verification& result, const TokenizerSelfTest& tokenizer,
-                      double seconds) {
+    size_t count(Severity severity) const {
+        return size_t(std::ranges::count(findings, severity, &Finding::severity));
+    }
+    bool ok(bool strict) const {
+        return bytes.damaged.empty() && tokenizer.mismatches.empty() && count(Severity::Error) == 0 &&
+               (!strict || count(Severity::Warning) == 0) && (!manifest || manifest->mismatches.empty());
+    }
+};
+
+std::string json_text(const GgufModel& model, const Report& report, bool strict) {
+    const Verification& result = report.bytes;
+    const bool has_checksums = std::ranges::any_of(
+        model.files(), [](const GgufFile& file) { return file.header().find(keys::kChecksums) != nullptr; });
     JsonWriter json;
     json.begin_object().member("ingot_verify", kVerifyVersion).member("file", model.path().string());
-    json.member("ok", result.ok() && tokenizer.mismatches.empty());
-    json.member("tokenizer_texts", tokenizer.n_texts);
-    json.member("tokenizer_mismatches", tokenizer.mismatches.size())
-        .member("checksums", result.has_checksums);
+    json.member("ok", report.ok(strict));
+    json.member("tokenizer_texts", report.tokenizer.n_texts);
+    json.member("tokenizer_mismatches", report.tokenizer.mismatches.size())
+        .member("checksums", has_checksums);
     json.member("tensor_count", model.header().tensors().size()).member("checked", result.n_checked);
     json.member("checked_bytes", result.checked_bytes)
-        .member("seconds", seconds)
+        .member("seconds", report.seconds)
         .key("damaged")
         .begin_array();
     for (const DamagedTensor& damaged : result.damaged) {
@@ -56,7 +88,24 @@ std::string json_text(const GgufModel& model, const Verification& result, const 
         json.member("expected", damaged.expected).member("found", damaged.found);
         json.member("never_written", damaged.pending).end_object();
     }
-    return json.end_array().end_object().text() + "\n";
+    json.end_array().key("findings").begin_array();
+    for (const Finding& finding : report.findings) {
+        json.begin_object(JsonWriter::kOneLine).member("severity", inspect::name(finding.severity));
+        json.member("code", finding.code).member("subject", finding.subject);
+        json.member("message", finding.message).end_object();
+    }
+    json.end_array();
+    if (report.manifest) {
+        json.key("manifest").begin_object().member("hash", name(report.manifest->kind));
+        json.member("checked", report.manifest->n_checked).member("unchecked", report.manifest->n_unchecked);
+        json.member("checked_model", report.manifest->checked_model).key("mismatches").begin_array();
+        for (const auto& mismatch : report.manifest->mismatches) {
+            json.begin_object(JsonWriter::kOneLine).member("name", mismatch.tensor);
+            json.member("expected", mismatch.expected).member("found", mismatch.found).end_object();
+        }
+        json.end_array().end_object();
+    }
+    return json.end_object().text() + "\n";
 }
 
 std::string damaged_text(const GgufModel& model, const std::vector<DamagedTensor>& damaged,
@@ -78,16 +127,91 @@ std::string damaged_text(const GgufModel& model, const std::vector<DamagedTensor
     return table.text(paint);
 }
 
-/// The bar is drawn by whichever thread comes by while no other draws.
-Verification verify_with_progress(const GgufModel& model, int n_threads) {
-    uint64_t total_bytes = 0;
-    for (const TensorInfo& tensor : model.header().tensors()) total_bytes += tensor.size_bytes;
-    ProgressBar bar("verifying");
+// --- The checks --------------------------------------------------------------------------------------------
+
+/// Runs `check(progress)` with a bar, which is drawn by whichever thread comes by while no other draws.
+template <typename Check>
+auto with_progress(const char* label, uint64_t total_bytes, const Check& check) {
+    ProgressBar bar(label);
     std::mutex drawing;
-    const auto progress = [&](uint64_t done_bytes) {
+    return check([&](uint64_t done_bytes) {
         if (const std::unique_lock lock(drawing, std::try_to_lock); lock) bar.update(done_bytes, total_bytes);
+    });
+}
+
+/// What the code that runs models says about the header.
+void add_runtime_findings(const GgufHeader& header, std::vector<Finding>& findings) {
+    const Value* architecture = header.find("general.architecture");
+    const Value* type = header.find("general.type");
+    if (header.tensors().empty() || !architecture || architecture->type() != ValueType::String) return;
+    if (type && type->type() == ValueType::String && type->as_string() != "model") return;  // an adapter …
+    const auto& families = runtime::model_families();
+    if (std::ranges::find(families, architecture->as_string(), &runtime::ModelFamily::name) ==
+        families.end()) {
+        findings.push_back(
+            {Severity::Note, "unknown-architecture", "general.architecture",
+             fmt::format("{}: this version of Ingot cannot run it", escaped(architecture->as_string()))});
+        return;
+    }
+    try {
+        runtime::Hyperparameters::from_header(header);
+    } catch (const Error& error) {
+        findings.push_back(
+            {Severity::Error, "hyperparameters", std::string(architecture->as_string()), error.what()});
+    }
+}
+
+Report check(const GgufModel& model, const Options& options) {
+    const auto start = std::chrono::steady_clock::now();
+    uint64_t data_bytes = 0;
+    for (const TensorInfo& tensor : model.header().tensors()) data_bytes += tensor.size_bytes;
+    Report report;
+    report.findings = inspect::lint(model);
+    add_runtime_findings(model.header(), report.findings);
+    try {
+        report.tokenizer = runtime::run_tokenizer_self_test(model.header());
+    } catch (const Error& error) {
+        report.findings.push_back({Severity::Error, "tokenizer", "tokenizer.ggml.model", error.what()});
+    }
+    const auto stop_if_interrupted = [] {
+        if (interrupted) throw Exit{130};
     };
-    return inspect::verify(model, n_threads, progress, &interrupted);
+    if (!options.no_data) {
+        report.bytes = with_progress("verifying", data_bytes, [&](const auto& progress) {
+            return inspect::verify(model, options.n_threads, progress, &interrupted);
+        });
+        stop_if_interrupted();
+    }
+    if (options.deep) {
+        std::vector<Finding> more = with_progress("decoding", data_bytes, [&](const auto& progress) {
+            return inspect::lint_values(model, options.n_threads, progress, &interrupted);
+        });
+        report.findings.insert(report.findings.end(), more.begin(), more.end());
+        stop_if_interrupted();
+    }
+    if (!options.manifest.empty()) {
+        const auto entries = inspect::read_manifest(options.manifest, model);
+        report.manifest = with_progress("hashing", 2 * data_bytes, [&](const auto& progress) {
+            return inspect::check_manifest(model, entries, options.n_threads, progress, &interrupted);
+        });
+        stop_if_interrupted();
+    }
+    report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return report;
+}
+
+// --- For people --------------------------------------------------------------------------------------------
+
+void print_findings(const std::vector<Finding>& findings, const Painter& paint) {
+    Table table({{""}, {"", Table::kLeft, Tone::Dim}, {"", Table::kLeft, Tone::Key}, {""}});
+    for (const Finding& finding : findings) {
+        table.add({std::string(inspect::name(finding.severity)), std::string(finding.code),
+                   escaped(finding.subject), finding.message});
+        table.tint(0, finding.severity == Severity::Error     ? Tone::Bad
+                      : finding.severity == Severity::Warning ? Tone::Warning
+                                                              : Tone::Dim);
+    }
+    if (!findings.empty()) print_out(table.text(paint, 0));
 }
 
 /// The texts and ids that the converting version stored, against this version's tokenizer.
@@ -106,37 +230,21 @@ void report_tokenizer(const TokenizerSelfTest& tokenizer, const std::string& fil
         first.found);
 }
 
-void run_verify(const Options& options) {
-    const auto start = std::chrono::steady_clock::now();
-    // Every extent is checked here.
-    const GgufModel model(options.file,
-                          options.only_shard ? GgufModel::Shards::OnlyThis : GgufModel::Shards::All);
-    const Verification result = verify_with_progress(model, options.n_threads);
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    if (result.stopped) throw Exit{130};
-    const TokenizerSelfTest tokenizer = runtime::run_tokenizer_self_test(model.header());
-    if (options.json) {
-        print_out(json_text(model, result, tokenizer, seconds));
-        if (!result.ok() || !tokenizer.mismatches.empty()) throw Exit{1};
-        return;
-    }
-    report_tokenizer(tokenizer, options.file);
-
+void report_bytes(const GgufModel& model, const Report& report, const Options& options) {
     const Painter paint(stdout);
+    const Verification& result = report.bytes;
     std::string tensors = plural(model.header().tensors().size(), "tensor");
     if (model.files().size() > 1) tensors += fmt::format(" in {} shards", model.files().size());
     if (!result.has_checksums) {
-        return print_out(
-            fmt::format("{}  {}: every one of {} lies inside the file\n"
-                        "{}  there are no checksums, so the bytes themselves could not be checked;\n"
-                        "      `ingot convert` and `ingot quantize` write them\n",
-                        paint(Tone::Good, "ok  "), options.file, tensors, paint(Tone::Warning, "note")));
+        const char* what = options.no_data ? "" : "; there are no checksums of their bytes";
+        return print_out(fmt::format("{}  {}: every one of {} lies inside the file{}\n",
+                                     paint(Tone::Good, "ok"), options.file, tensors, what));
     }
-    if (result.ok()) {
-        const double rate = seconds > 0 ? double(result.checked_bytes) / seconds : 0;
+    if (result.damaged.empty()) {
+        const double rate = report.seconds > 0 ? double(result.checked_bytes) / report.seconds : 0;
         print_out(fmt::format("{}  {}: {}, {}, all as written ({}, {}/s)\n", paint(Tone::Good, "ok"),
                               options.file, tensors, human_bytes(result.checked_bytes),
-                              human_seconds(seconds), human_bytes(uint64_t(rate))));
+                              human_seconds(report.seconds), human_bytes(uint64_t(rate))));
         if (result.n_unchecked == 0) return;
         return print_out(
             fmt::format("{}  {} of them are in shards without checksums, and were not compared\n",
@@ -147,21 +255,71 @@ void run_verify(const Options& options) {
          options.file, result.damaged.size(), tensors);
 }
 
+void report_manifest(const ManifestCheck& result, const Options& options) {
+    const Painter paint(stdout);
+    if (result.mismatches.empty()) {
+        print_out(fmt::format("{}  {}: {} of {}{} as in {}\n", paint(Tone::Good, "ok"), options.file,
+                              name(result.kind), plural(result.n_checked, "tensor"),
+                              result.checked_model ? ", and of all data," : "", options.manifest));
+        if (result.n_unchecked > 0)
+            print_out(fmt::format("{}  {} are not in the manifest\n", paint(Tone::Warning, "note"),
+                                  plural(result.n_unchecked, "tensor")));
+        return;
+    }
+    Table table({{"not as in the manifest", Table::kLeft, Tone::Bad}, {"expected"}, {"found"}});
+    for (const auto& mismatch : result.mismatches)
+        table.add({mismatch.tensor.empty() ? "(all data)" : escaped(mismatch.tensor),
+                   escaped(mismatch.expected, 64), mismatch.found});
+    print_out(table.text(paint));
+    fail("{}: {} of {} hashes are not those of {}; this is another file, or it is damaged", options.file,
+         result.mismatches.size(), result.n_checked + result.checked_model, options.manifest);
+}
+
+void run_verify(const Options& options) {
+    // Every extent is checked here.
+    const GgufModel model(options.file,
+                          options.only_shard ? GgufModel::Shards::OnlyThis : GgufModel::Shards::All);
+    const Report report = check(model, options);
+    if (options.json) {
+        print_out(json_text(model, report, options.strict));
+        if (!report.ok(options.strict)) throw Exit{1};
+        return;
+    }
+    print_findings(report.findings, Painter(stdout));
+    report_tokenizer(report.tokenizer, options.file);
+    report_bytes(model, report, options);
+    if (report.manifest) report_manifest(*report.manifest, options);
+    if (report.ok(options.strict)) return;
+    fail("{}: {} and {}{}", options.file, plural(report.count(Severity::Error), "error"),
+         plural(report.count(Severity::Warning), "warning"),
+         report.count(Severity::Error) == 0 ? ", which count as errors (--strict)" : "");
+}
+
 }  // namespace
 
 void add_verify(CLI::App& program) {
     auto options = std::make_shared<Options>();
     CLI::App* command = program.add_subcommand(
-        "verify", "Check a file's extents, the checksum of every tensor, and its tokenizer");
-    command->add_option("FILE", options->file, "GGUF file, or any shard; all is read")->required();
+        "verify", "Check a file: keys, extents, checksums, tokenizer, chat template, values");
+    command->add_option("FILE", options->file, "GGUF file, or any shard")->required();
+    CLI::Option* deep = command->add_flag(
+        "--deep", options->deep, "Decode all values too: NaN, infinities, zeros, absurd scales, duplicates");
+    command->add_flag("--no-data", options->no_data, "Headers only; no checksum is compared")->excludes(deep);
+    command
+        ->add_option("--manifest", options->manifest,
+                     "Compare with what `ingot hash` or llama.cpp's gguf-hash printed")
+        ->type_name("FILE");
+    command->add_flag("--strict", options->strict, "Warnings count as errors");
     command->add_option("--threads", options->n_threads, "Threads (default: all cores)")
-        ->check(CLI::Range(1, 1024));
+        ->check(CLI::Range(1, 1024))
+        ->type_name("N");
     command->add_flag("--shard", options->only_shard, "Only this file of a split model");
     command->add_flag("--json", options->json, "JSON, in the stable form that README describes");
     command->footer(
-        "Exits with 0 when all is well, with 1 when a tensor is damaged.\n\n"
+        "Exits with 0 when all is well (notes and warnings may be there), with 1 when anything is wrong.\n"
+        "README lists the codes of what is found.\n\n"
         "Example:\n"
-        "  ingot verify model.gguf && ingot run model.gguf -p \"Once upon a time\"");
+        "  ingot verify --deep model.gguf && ingot run model.gguf -p \"Once upon a time\"");
     command->callback([options] { run_verify(*options); });
 }
 

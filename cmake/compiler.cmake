@@ -1,11 +1,13 @@
 # What every target of this tree is compiled with.
 add_library(ingot_options INTERFACE)
 add_library(ingot::options ALIAS ingot_options)
-target_include_directories(ingot_options INTERFACE ${PROJECT_SOURCE_DIR})
-target_compile_options(ingot_options INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wno-psabi
+target_include_directories(ingot_options INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
+target_compile_features(ingot_options INTERFACE cxx_std_20)
+target_compile_options(ingot_options INTERFACE
+                       $<BUILD_INTERFACE:-Wall;-Wextra;-Wshadow;-Wnon-virtual-dtor;-Wno-psabi>
                        # Results must not depend on whether the compiler found a multiply to fuse:
                        # kernels ask for fused multiply-adds by name where they want them.
-                       -ffp-contract=off)
+                       $<BUILD_INTERFACE:-ffp-contract=off>)
 if(INGOT_SANITIZE)
     target_compile_options(ingot_options INTERFACE -fsanitize=address,undefined -fno-omit-frame-pointer
                            -fno-sanitize-recover=all)

@@ -61,35 +61,8 @@ if(NOT Eigen3_FOUND)
     target_include_directories(Eigen3::Eigen INTERFACE ${eigen_SOURCE_DIR})
 endif()
 
-# The next three are installed without CMake packages.
-# ingot_installed(target header library [prefix version]): an imported target, when both header and library are there; with
-# a version, when the header's <prefix>_MAJOR and <prefix>_MINOR say at least that.
-function(ingot_installed target header library)
-    if(INGOT_FETCH_DEPENDENCIES)
-        return()
-    endif()
-    find_path(${target}_INCLUDE_DIR ${header})
-    find_library(${target}_LIBRARY ${library})
-    mark_as_advanced(${target}_INCLUDE_DIR ${target}_LIBRARY)
-    if(${target}_INCLUDE_DIR AND ${target}_LIBRARY)
-        if(ARGC EQUAL 5)
-            set(found "")
-            foreach(part MAJOR MINOR)
-                file(STRINGS ${${target}_INCLUDE_DIR}/${header} line REGEX "^#define ${ARGV3}_${part}[ \t]+[0-9]+")
-                string(REGEX REPLACE "^.*[ \t]([0-9]+).*$" "\\1" number "${line}")
-                list(APPEND found "${number}")
-            endforeach()
-            list(JOIN found "." found)
-            if(found VERSION_LESS ${ARGV4})
-                message(STATUS "${${target}_LIBRARY}: version ${found}, ${ARGV4} is needed")
-                return()
-            endif()
-        endif()
-        add_library(${target} UNKNOWN IMPORTED GLOBAL)
-        set_target_properties(${target} PROPERTIES IMPORTED_LOCATION ${${target}_LIBRARY}
-                              INTERFACE_INCLUDE_DIRECTORIES ${${target}_INCLUDE_DIR})
-    endif()
-endfunction()
+# The next ones are installed without CMake packages.
+include(cmake/installed.cmake)
 
 ingot_installed(ingot_xxhash xxhash.h xxhash)
 if(NOT TARGET ingot_xxhash)
@@ -116,6 +89,29 @@ if(NOT TARGET ingot_utf8proc)
     ingot_fetch(utf8proc https://github.com/JuliaStrings/utf8proc.git 1cb28a66ca79a0845e99433fd1056257456cef8b)  # 2.8.0
     add_library(ingot_utf8proc INTERFACE)
     target_link_libraries(ingot_utf8proc INTERFACE utf8proc)
+endif()
+
+ingot_installed(ingot_zstd zstd.h zstd)
+if(NOT TARGET ingot_zstd)
+    set(ZSTD_BUILD_PROGRAMS OFF)
+    set(ZSTD_BUILD_SHARED OFF)
+    set(ZSTD_BUILD_TESTS OFF)
+    ingot_fetch(zstd https://github.com/facebook/zstd.git 945f27758c0fd67b636103a38dbf050266c6b90a  # 1.5.4
+                SOURCE_SUBDIR build/cmake)
+    add_library(ingot_zstd INTERFACE)
+    target_link_libraries(ingot_zstd INTERFACE libzstd_static)
+    target_include_directories(ingot_zstd INTERFACE ${zstd_SOURCE_DIR}/lib)
+endif()
+
+# Optional: where one is missing, a source takes its place that says how to get it.
+find_package(OpenSSL QUIET COMPONENTS Crypto)  # SHA-1 and SHA-256
+if(NOT OpenSSL_FOUND)
+    message(STATUS "OpenSSL: not found; `ingot hash` has no SHA")
+endif()
+
+find_package(CURL 7.85 QUIET)
+if(NOT CURL_FOUND)
+    message(STATUS "libcurl 7.85: not found; files cannot be read from URLs")
 endif()
 
 if(INGOT_BUILD_TESTS)

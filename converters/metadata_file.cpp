@@ -157,7 +157,16 @@ MetadataValue parse_value(const std::string& key, const Json& json, const Metada
 /// Keys that say where bytes are, or what they are: a wrong one makes the file unreadable.
 bool describes_bytes(const std::string& key) {
     return key == keys::kChecksums || key.starts_with("split.") || key == "general.architecture" ||
-           key == "general.quantization_version";
+           key == "general.quantization_version" || key == keys::kSpare;
+}
+
+/// `text` as JSON; nothing when it is none.
+std::optional<Json> as_json(const std::string& text) {
+    try {
+        return Json::parse("{\"value\":" + text + "}", "value").members()[0].second;
+    } catch (const Error&) {
+        return {};
+    }
 }
 
 }  // namespace
@@ -181,6 +190,29 @@ void apply_metadata_file(const std::string& path, Metadata& metadata) {
         });
     }
     findings.throw_if_problems(path);
+}
+
+MetadataValue metadata_value(const std::string& text, const Value* present,
+                             const std::optional<std::string>& type) {
+    std::optional<ValueType> wanted;
+    if (type) {
+        wanted = type_named(*type);
+    } else if (present && present->element_type() != ValueType::Array) {
+        wanted = present->element_type();
+    }
+    const std::optional<Json> json = as_json(text);
+    const bool is_array =
+        json && json->kind() == Json::Kind::Array &&
+        (!wanted || wanted != ValueType::String || (present && present->type() == ValueType::Array));
+    if (!is_array && !type && present && present->type() == ValueType::Array)
+        fail("is an array; write one as JSON: [1, 2, 3]");
+    // Text needs no quotes, and is text even where it looks like a number.
+    if (wanted == ValueType::String && !is_array) return text;
+    if (!json || json->kind() == Json::Kind::Null || json->kind() == Json::Kind::Object) {
+        if (!wanted) return text;
+        fail("'{}' is no {}", printable(text), name(*wanted));
+    }
+    return value_of_type(*json, wanted ? *wanted : natural_type(*json));
 }
 
 }  // namespace ingot::converters

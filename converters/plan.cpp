@@ -120,6 +120,11 @@ std::vector<const MappedFile*> ConversionPlan::source_files() const {
 void ConversionPlan::lay_out(Metadata metadata, std::vector<TensorPlan> targets) {
     files.clear();
     n_elements = 0;
+    if (targets.empty()) {
+        metadata.erase(keys::kSpare);  // a vocabulary: nothing lies behind the header
+    } else {
+        metadata.set(std::string(keys::kSpare), std::string(keys::kSpareBytes, ' '));
+    }
     set_pending_checksums(0, metadata);
     const uint64_t header_bytes =
         request.max_file_bytes ? GgufLayout(metadata, {}).file_size_bytes() + 256 : 0;
@@ -180,7 +185,7 @@ ConversionPlan plan_conversion(const ConvertRequest& request) {
     read_importance(plan);
     if (fs::is_directory(request.source)) {
         plan_from_checkpoint(plan);
-    } else if (request.source.ends_with(".gguf")) {
+    } else if (request.source.ends_with(".gguf") || request.source.ends_with(".gguf.zst")) {
         plan_from_gguf(plan);
     } else if (fs::is_regular_file(request.source) &&
                is_llama2c(MappedFile(fs::path(request.source)).bytes())) {

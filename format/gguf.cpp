@@ -1,10 +1,13 @@
 #include "format/gguf.h"
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 #include <utility>
 
 #include "format/error.h"
+#include "format/open_bytes.h"
+#include "format/patch.h"
 
 namespace ingot {
 namespace {
@@ -297,16 +300,50 @@ std::vector<int64_t> GgufHeader::ints(std::string_view key) const {
 
 namespace {
 
-GgufHeader parse_file(const MappedFile& file) {
+/// Calls `read()`; errors name the file.
+template <typename Read>
+auto of_path(const std::filesystem::path& path, const Read& read) {
     try {
-        return GgufHeader::parse(file.bytes());
+        return read();
     } catch (const Error& error) {
-        fail("{}: {}", file.path().string(), error.what());
+        fail("{}: {}", path.string(), error.what());
     }
+}
+
+/// As many bytes of a file that is not mapped as its header takes, and a little more.
+GgufHeader parse_lazily(MappedFile& file) {
+    constexpr uint64_t kFirst = 256 << 10, kMost = 1 << 20;  // bytes at once
+    const bool knows_end = file.lazy()->size_bytes().has_value();
+    for (uint64_t n = kFirst;; n += std::clamp(n / 2, kFirst, kMost)) {
+        n = std::min<uint64_t>(n, file.bytes().size());
+        file.require(0, n);
+        try {
+            GgufHeader header = GgufHeader::parse(file.bytes().first(n), file.bytes().size());
+            if (!knows_end) {  // what comes behind the last tensor is not read
+                uint64_t end = header.data_offset();
+                for (const TensorInfo& tensor : header.tensors())
+                    end = std::max(end, tensor.offset + tensor.size_bytes);
+                end += -end & (header.alignment() - 1);
+                file.shorten(std::min<uint64_t>(end, file.bytes().size()));
+            }
+            return header;
+        } catch (const TruncatedError&) {
+            if (n == file.bytes().size()) throw;
+        }
+    }
+}
+
+GgufHeader parse_file(MappedFile& file) {
+    if (!file.is_plain()) return of_path(file.path(), [&] { return parse_lazily(file); });
+    if (unfinished_patch(file.path()) == UnfinishedPatch::Torn) {
+        fail("{}: an edit of its header was cut short; `ingot edit --recover {}` finishes it",
+             file.path().string(), file.path().string());
+    }
+    return of_path(file.path(), [&] { return GgufHeader::parse(file.bytes()); });
 }
 
 }  // namespace
 
-GgufFile::GgufFile(const std::filesystem::path& path) : file_(path), header_(parse_file(file_)) {}
+GgufFile::GgufFile(const std::filesystem::path& path) : file_(open_bytes(path)), header_(parse_file(file_)) {}
 
 }  // namespace ingot

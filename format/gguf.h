@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "format/error.h"
 #include "format/mapped_file.h"
 #include "format/name_index.h"
 #include "format/tensor_type.h"
@@ -28,6 +29,12 @@ inline constexpr uint64_t kMaxKeyBytes = 64 << 10;
 inline constexpr uint64_t kMaxStringBytes = 64 << 20;
 inline constexpr uint32_t kMaxArrayDepth = 64;
 inline constexpr uint32_t kMaxDimensions = 4;
+
+/// Thrown where there would be more to read: the bytes at hand are only the beginning of the header.
+class TruncatedError : public Error {
+  public:
+    using Error::Error;
+};
 
 // clang-format off
 enum class ValueType : uint32_t {
@@ -126,7 +133,8 @@ struct TensorInfo {
 class GgufHeader {
   public:
     /// Reads versions 2 and 3. `file` is the whole file (or at least its header, with the real length in
-    /// `file_size_bytes`). Throws Error on anything that SPEC.md does not allow.
+    /// `file_size_bytes`). Throws Error on anything that SPEC.md does not allow, and TruncatedError where
+    /// `file` is too short to tell.
     static GgufHeader parse(std::span<const std::byte> file, uint64_t file_size_bytes);
     static GgufHeader parse(std::span<const std::byte> file) { return parse(file, file.size()); }
 
@@ -165,16 +173,21 @@ class GgufHeader {
     NameIndex tensor_index_;
 };
 
-/// One mapped GGUF file; a model may be split into several (GgufModel). Views of the header stay valid while it lives. Thread-safe once constructed.
-/// Errors are prefixed with the file's path.
+/// One GGUF file; a model may be split into several (GgufModel). Mapped, or fetched as its bytes are needed
+/// where the path is a URL, "-" (standard input), or a packed file. Views of the header stay valid while it
+/// lives. Thread-safe once constructed. Errors are prefixed with the file's path.
 class GgufFile {
   public:
     explicit GgufFile(const std::filesystem::path& path);
     const std::filesystem::path& path() const { return file_.path(); }
     const GgufHeader& header() const { return header_; }
     const MappedFile& file() const { return file_; }
+    bool is_plain() const { return file_.is_plain(); }
+    /// All of them; where the file is not plain, only the header's are there before tensor_bytes() is called.
     std::span<const std::byte> bytes() const { return file_.bytes(); }
+    /// Reads, downloads or unpacks them where the file is not mapped. Throws Error when that fails.
     std::span<const std::byte> tensor_bytes(const TensorInfo& tensor) const {
+        file_.require(tensor.offset, tensor.size_bytes);
         return file_.bytes().subspan(tensor.offset, tensor.size_bytes);
     }
 

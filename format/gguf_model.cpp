@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "format/error.h"
+#include "format/open_bytes.h"
 
 namespace ingot {
 
@@ -13,7 +14,14 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::string_view kExtension = ".gguf";
+constexpr std::string_view kExtension = ".gguf", kPackedExtension = ".zst";
+
+/// Without ".zst", which packed files have.
+std::string unpacked_name(const fs::path& path) {
+    std::string name = path.filename().string();
+    if (name.ends_with(kPackedExtension)) name.resize(name.size() - kPackedExtension.size());
+    return name;
+}
 
 /// What a file says about its place among the shards.
 struct ShardKeys {
@@ -61,8 +69,7 @@ std::string some_of(const std::vector<std::string>& names) {
 
 /// "model", of "model-00002-of-00003.gguf".
 std::string prefix_of(const GgufFile& file, const ShardKeys& keys) {
-    if (auto prefix = shard_prefix(file.path().filename().string(), keys.shard, keys.n_shards))
-        return *prefix;
+    if (auto prefix = shard_prefix(unpacked_name(file.path()), keys.shard, keys.n_shards)) return *prefix;
     fail(
         "{}: is shard {} of {} of a split model, but its name does not end with \"{}\", by which the others "
         "are found; give the shards the names that they were made with",
@@ -77,6 +84,8 @@ std::vector<fs::path> shard_paths(const GgufFile& file, const ShardKeys& keys, s
         const std::string name = shard_name(prefix, shard, keys.n_shards);
         paths.push_back(file.path().parent_path() / name);
         std::error_code error;
+        if (is_remote(file.path().string()) || fs::exists(paths.back(), error)) continue;
+        paths.back() += kPackedExtension;
         if (!fs::exists(paths.back(), error)) missing.push_back(name);
     }
     if (missing.empty()) return paths;
@@ -117,7 +126,8 @@ std::optional<std::string> shard_prefix(std::string_view name, uint64_t shard, u
     return std::string(name.substr(0, name.size() - suffix.size()));
 }
 
-GgufModel::GgufModel(const fs::path& path, Shards shards) : path_(path), name_(path.stem().string()) {
+GgufModel::GgufModel(const fs::path& path, Shards shards)
+    : path_(path), name_(fs::path(unpacked_name(path)).stem().string()) {
     files_.emplace_back(path);
     if (shards == Shards::OnlyThis) return;
     open_shards();

@@ -77,7 +77,14 @@ class GgufParser {
              fmt::format(format, std::forward<Args>(args)...));
     }
 
+    /// Only the beginning of the file is at hand: what does not fit may stand further on.
+    void ask_for_more() const {
+        if (bytes_.size() < file_size_bytes_)
+            throw TruncatedError("the header is longer than what was read of it");
+    }
+
     [[noreturn]] void fail_short(std::string_view what, uint64_t needed) const {
+        ask_for_more();
         fail_here(
             "{} needs {} bytes, but the file ends {} bytes further on; the download is incomplete or the "
             "file damaged",
@@ -176,6 +183,7 @@ class GgufParser {
     void check_count(std::string_view what, uint64_t count, uint64_t min_bytes) const {
         const uint64_t possible = left() / min_bytes;
         if (count > possible) {
+            ask_for_more();
             fail_here(
                 "declares {} {}, but the {} bytes that follow can hold at most {}; the file is damaged or "
                 "its download is incomplete",
@@ -251,6 +259,7 @@ class GgufParser {
     void check_elements(const Value& array, uint64_t min_element_bytes) const {
         const uint64_t possible = left() / min_element_bytes;
         if (array.count_ > possible) {
+            ask_for_more();
             fail_here(
                 "is an array of {} {} elements, but the {} bytes that follow can hold at most {}; the file "
                 "is damaged or its download is incomplete",

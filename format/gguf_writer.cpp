@@ -76,6 +76,20 @@ class Encoder {
         }
     }
 
+    void key_value(const std::string& key, const MetadataValue& key_value) {
+        try {
+            string(key);
+            std::visit(
+                [&]<typename T>(const T& typed) {
+                    scalar(uint32_t(type_of<T>()));
+                    value(typed);
+                },
+                key_value);
+        } catch (const Error& error) {
+            fail("key {}: {}", printable(key), error.what());
+        }
+    }
+
     void pad_to(uint64_t size_bytes) { bytes_.resize(size_bytes); }
     uint64_t size() const { return bytes_.size(); }
     std::vector<std::byte> finish() { return std::move(bytes_); }
@@ -151,19 +165,7 @@ Encoder encode(const Metadata& metadata, const std::vector<TensorPlan>& tensors,
     encoder.scalar(kWrittenVersion);
     encoder.scalar(uint64_t(tensors.size()));
     encoder.scalar(uint64_t(metadata.entries().size()));
-    for (const auto& [key, value] : metadata.entries()) {
-        try {
-            encoder.string(key);
-            std::visit(
-                [&]<typename T>(const T& typed) {
-                    encoder.scalar(uint32_t(type_of<T>()));
-                    encoder.value(typed);
-                },
-                value);
-        } catch (const Error& error) {
-            fail("key {}: {}", printable(key), error.what());
-        }
-    }
+    for (const auto& [key, value] : metadata.entries()) encoder.key_value(key, value);
     for (const TensorPlan& tensor : tensors) {
         encoder.string(tensor.name);
         encoder.scalar(uint32_t(tensor.shape.size()));
@@ -175,6 +177,12 @@ Encoder encode(const Metadata& metadata, const std::vector<TensorPlan>& tensors,
 }
 
 }  // namespace
+
+std::vector<std::byte> encode_key_value(const std::string& key, const MetadataValue& value) {
+    Encoder encoder;
+    encoder.key_value(key, value);
+    return encoder.finish();
+}
 
 GgufLayout::GgufLayout(Metadata metadata, std::vector<TensorPlan> tensors)
     : metadata_(std::move(metadata)), tensors_(std::move(tensors)), alignment_(alignment_in(metadata_)) {

@@ -21,6 +21,9 @@ struct TensorPlan {
     uint64_t size_bytes = 0;  // without padding
 };
 
+/// A key with its value, as a header holds them. Throws Error when one of them cannot be written.
+std::vector<std::byte> encode_key_value(const std::string& key, const MetadataValue& value);
+
 /// Where every byte of a GGUF v3 file goes, decided before any tensor data exists. The header can be encoded
 /// again after values of unchanged encoded size were replaced (checksums patched in after the data).
 class GgufLayout {

@@ -54,8 +54,9 @@ inline constexpr std::string_view kTokenizerNormalizer = "ingot.tokenizer.normal
 /// array of uint32: ids that end generation besides EOS, from generation_config.json.
 inline constexpr std::string_view kTokenizerEndOfGeneration = "ingot.tokenizer.end_of_generation";
 
-/// Of a file that `ingot perplexity --save-reference` wrote (SPEC.md, section 6). string: names of the files of
-/// the model and the text; uint32: tokens of the vocabulary, of a chunk; the token that begins every chunk.
+/// Of a file that `ingot perplexity --save-reference` wrote (SPEC.md, section 6). string: names of the files
+/// of the model and the text; uint32: tokens of the vocabulary, of a chunk; the token that begins every
+/// chunk.
 inline constexpr std::string_view kReferenceModel = "ingot.reference.model";
 inline constexpr std::string_view kReferenceText = "ingot.reference.text";
 inline constexpr std::string_view kReferenceVocabulary = "ingot.reference.vocabulary";
@@ -66,6 +67,11 @@ inline constexpr std::string_view kReferenceBos = "ingot.reference.bos";
 inline constexpr std::string_view kMethod = "ingot.quantize.method";
 /// string: what the feedback was measured on: the text's file without folders, its XXH3-128, the chunks.
 inline constexpr std::string_view kCalibration = "ingot.quantize.calibration";
+
+/// string: spaces, which mean nothing. A header that grows takes them, so that the data can stay where it is.
+inline constexpr std::string_view kSpare = "ingot.spare";
+/// Spaces that a new file has.
+inline constexpr size_t kSpareBytes = 4096;
 
 /// What kChecksums holds while the data is still being written: as long as a checksum, and never one.
 inline constexpr std::string_view kPendingChecksum = "00000000000000000000000000000000";

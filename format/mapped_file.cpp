@@ -92,6 +92,7 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
         fail("{}: is {}; expected a regular file", path.string(), kind_of(status.st_mode));
     }
     size_bytes_ = size_t(status.st_size);
+    mapped_bytes_ = size_bytes_;
     if (size_bytes_ == 0) return;  // an empty mapping does not exist
     void* data = ::mmap(nullptr, size_bytes_, PROT_READ, MAP_SHARED, descriptor.number, 0);
     if (data == MAP_FAILED) {
@@ -101,21 +102,37 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
     register_mapping(data_, size_bytes_, path.string());
 }
 
+MappedFile::MappedFile(const std::filesystem::path& path, std::shared_ptr<LazyBytes> source,
+                       size_t size_bytes)
+    : path_(path), size_bytes_(size_bytes), mapped_bytes_(size_bytes), lazy_(std::move(source)) {
+    if (size_bytes == 0) return;
+    void* data = ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (data == MAP_FAILED)
+        fail("{}: there is no memory for its {} bytes: {}", path.string(), grouped(size_bytes),
+             reason(errno));
+    data_ = static_cast<const std::byte*>(data);
+}
+
 MappedFile::~MappedFile() {
     if (data_ == nullptr) return;
-    unregister_mapping(data_);
-    ::munmap(const_cast<std::byte*>(data_), size_bytes_);
+    if (is_plain()) unregister_mapping(data_);
+    ::munmap(const_cast<std::byte*>(data_), mapped_bytes_);
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : path_(std::move(other.path_)),
       data_(std::exchange(other.data_, nullptr)),
-      size_bytes_(std::exchange(other.size_bytes_, 0)) {}
+      size_bytes_(std::exchange(other.size_bytes_, 0)),
+      mapped_bytes_(std::exchange(other.mapped_bytes_, 0)),
+      lazy_(std::exchange(other.lazy_, nullptr)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
     std::swap(path_, other.path_);
     std::swap(data_, other.data_);
     std::swap(size_bytes_, other.size_bytes_);
+    std::swap(mapped_bytes_, other.mapped_bytes_);
+    std::swap(lazy_, other.lazy_);
     return *this;
 }
 
@@ -132,11 +149,12 @@ void advise(std::span<const std::byte> bytes, size_t offset, size_t size_bytes, 
 }  // namespace
 
 void MappedFile::will_need(size_t offset, size_t size_bytes) const {
-    advise(bytes(), offset, size_bytes, MADV_WILLNEED);
+    if (is_plain()) advise(bytes(), offset, size_bytes, MADV_WILLNEED);
 }
 
 void MappedFile::dont_need(size_t offset, size_t size_bytes) const {
-    advise(bytes(), offset, size_bytes, MADV_DONTNEED);
+    // Of memory that is no file's it would make zeros.
+    if (is_plain()) advise(bytes(), offset, size_bytes, MADV_DONTNEED);
 }
 
 const char* MappedFile::path_of_address(const void* address) {

@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "format/error.h"
 
@@ -99,7 +100,7 @@ fs::path OutputFile::unfinished_path_of(const fs::path& target) {
 }
 
 OutputFile::OutputFile(std::filesystem::path target, uint64_t size_bytes, bool overwrite,
-                       uint64_t journal_bytes)
+                       uint64_t journal_bytes, Space space)
     : target_(std::move(target)),
       size_bytes_(size_bytes),
       has_journal_(journal_bytes > 0),
@@ -128,7 +129,11 @@ OutputFile::OutputFile(std::filesystem::path target, uint64_t size_bytes, bool o
         if (!has_earlier_bytes_ && ::ftruncate(descriptor_, 0) != 0) {
             fail("{}: cannot be emptied: {}", unfinished_, reason(errno));
         }
-        reserve(descriptor_, target_, reserved_bytes);
+        if (space == Space::Reserved) {
+            reserve(descriptor_, target_, reserved_bytes);
+        } else if (::ftruncate(descriptor_, off_t(reserved_bytes)) != 0) {
+            fail("{}: cannot take {} bytes: {}", target_.string(), grouped(reserved_bytes), reason(errno));
+        }
     } catch (...) {
         discard();
         throw;
@@ -210,10 +215,52 @@ void OutputFile::write_at(uint64_t offset, std::span<const std::byte> bytes) {
     start_writing_back(descriptor_, first, offset - first);
 }
 
-void OutputFile::commit() {
+void OutputFile::copy_from(const fs::path& source, uint64_t source_offset, uint64_t offset,
+                           uint64_t size_bytes) {
+    const struct Descriptor {
+        int number;
+        ~Descriptor() {
+            if (number >= 0) ::close(number);
+        }
+    } from{::open(source.c_str(), O_RDONLY | O_CLOEXEC)};
+    if (from.number < 0) fail("{}: cannot be opened: {}", source.string(), reason(errno));
+#if defined(__linux__)
+    while (size_bytes > 0) {
+        auto in = loff_t(source_offset), out = loff_t(offset);
+        const ssize_t n = ::copy_file_range(from.number, &in, descriptor_, &out, size_bytes, 0);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && (errno == ENOSPC || errno == EDQUOT)) fail_for_space(target_, offset + size_bytes);
+        if (n <= 0) break;  // between these two files it must be done by hand, or the file ended
+        source_offset += uint64_t(n);
+        offset += uint64_t(n);
+        size_bytes -= uint64_t(n);
+    }
+#endif
+    constexpr uint64_t kPieceBytes = 4 << 20;
+    std::vector<std::byte> piece;
+    while (size_bytes > 0) {
+        piece.resize(std::min(kPieceBytes, size_bytes));
+        const ssize_t n = ::pread(from.number, piece.data(), piece.size(), off_t(source_offset));
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) {
+            fail("{}: {} bytes cannot be read at byte {}: {}", source.string(), grouped(piece.size()),
+                 grouped(source_offset), n < 0 ? reason(errno) : "it ends before");
+        }
+        write_at(offset, std::span(piece).first(size_t(n)));
+        source_offset += uint64_t(n);
+        offset += uint64_t(n);
+        size_bytes -= uint64_t(n);
+    }
+}
+
+void OutputFile::sync() {
     if (::fsync(descriptor_) != 0) {
         fail("{}: its bytes cannot be made durable: {}", target_.string(), reason(errno));
     }
+}
+
+void OutputFile::commit() {
+    sync();
     if (::ftruncate(descriptor_, off_t(size_bytes_)) !=
         0) {  // the journal goes, after everything else is safe
         fail("{}: cannot be cut to {} bytes: {}", target_.string(), grouped(size_bytes_), reason(errno));

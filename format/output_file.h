@@ -19,7 +19,10 @@ class OutputFile {
     /// an error unless `overwrite`. `journal_bytes` more follow the file's end while it is unfinished: notes
     /// for whoever goes on with it. A file that a killed process left keeps its bytes only when both sizes
     /// are the same and there is a journal.
-    OutputFile(std::filesystem::path target, uint64_t size_bytes, bool overwrite, uint64_t journal_bytes = 0);
+    /// With Space::Sparse nothing is reserved: the file takes what is written.
+    enum class Space { Reserved, Sparse };
+    OutputFile(std::filesystem::path target, uint64_t size_bytes, bool overwrite, uint64_t journal_bytes = 0,
+               Space space = Space::Reserved);
     ~OutputFile();
     OutputFile(const OutputFile&) = delete;
     OutputFile& operator=(const OutputFile&) = delete;
@@ -30,6 +33,14 @@ class OutputFile {
 
     void read_at(uint64_t offset, std::span<std::byte> bytes) const;
     void write_at(uint64_t offset, std::span<const std::byte> bytes);
+    /// Copies bytes of another file, where the file system can without moving them (reflinks, server-side
+    /// copies).
+    void copy_from(const std::filesystem::path& source, uint64_t source_offset, uint64_t offset,
+                   uint64_t size_bytes);
+    /// The file will have only these bytes. For files without a journal.
+    void shorten(uint64_t size_bytes) { size_bytes_ = size_bytes; }
+    /// What was written so far survives the machine.
+    void sync();
     void commit();
     /// Leaves the unfinished file for another process to go on with.
     void keep() noexcept { kept_ = true; }

@@ -2,13 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <exception>
 #include <limits>
-#include <mutex>
-#include <thread>
 
 #include "format/decode.h"
 #include "format/error.h"
+#include "inspect/parallel.h"
 
 namespace ingot::inspect {
 
@@ -52,11 +50,8 @@ std::vector<Pair> pairs_of(const GgufModel& a, const GgufModel& b, std::vector<S
         const TensorInfo* other = b.header().find_tensor(tensor.name);
         if (!other) {
             skip(tensor, "only in the first");
-        } else if (other->shape != tensor.shape) {
-            skip(tensor, fmt::format("{}, and {} in the second", shape_text(tensor), shape_text(*other)));
-        } else if (!info(tensor.type).decodable || !info(other->type).decodable) {
-            const TensorType type = info(tensor.type).decodable ? other->type : tensor.type;
-            skip(tensor, fmt::format("{} cannot be decoded by this version", name(type)));
+        } else if (std::string reason = why_not_comparable(tensor, *other); !reason.empty()) {
+            skip(tensor, std::move(reason));
         } else {
             pairs.push_back({&tensor, other});
         }
@@ -94,6 +89,33 @@ double ErrorSums::cosine() const {
     return product / (std::sqrt(squares_a) * std::sqrt(squares_b));
 }
 
+std::string why_not_comparable(const TensorInfo& a, const TensorInfo& b) {
+    if (a.shape != b.shape) return fmt::format("{}, and {} in the second", shape_text(a), shape_text(b));
+    for (const TensorInfo* tensor : {&a, &b})
+        if (!info(tensor->type).decodable)
+            return fmt::format("{} cannot be decoded by this version", name(tensor->type));
+    return "";
+}
+
+ErrorSums measure_tensors(const GgufModel& model_a, const TensorInfo& a, const GgufModel& model_b,
+                          const TensorInfo& b, const std::function<void(uint64_t elements)>& progress,
+                          const std::atomic<bool>* stop) {
+    ErrorSums sums;
+    const std::byte *bytes_a = model_a.tensor_bytes(a).data(), *bytes_b = model_b.tensor_bytes(b).data();
+    std::vector<float> x, y;
+    for (uint64_t at = 0; at < a.n_elements; at += x.size()) {
+        if (stop && stop->load(std::memory_order_relaxed)) break;
+        const uint64_t n = std::min(kPiece, a.n_elements - at);
+        x.resize(n);
+        y.resize(n);
+        decode_row(a.type, bytes_a + row_bytes(a.type, at), x.data(), n);
+        decode_row(b.type, bytes_b + row_bytes(b.type, at), y.data(), n);
+        add_piece(x, y, sums);
+        if (progress) progress(n);
+    }
+    return sums;
+}
+
 Measurement measure(const GgufModel& a, const GgufModel& b, int n_threads,
                     const std::function<void(uint64_t elements)>& progress, const std::atomic<bool>* stop) {
     Measurement result;
@@ -101,47 +123,23 @@ Measurement measure(const GgufModel& a, const GgufModel& b, int n_threads,
     result.tensors.resize(pairs.size());
 
     // Each tensor is one thread's, from its beginning to its end: sums do not depend on their number.
-    std::atomic<size_t> next = 0;
     std::atomic<uint64_t> done = 0;
-    std::mutex mutex;  // guards failure
-    std::exception_ptr failure;
-    const auto stopped = [&] { return stop && stop->load(std::memory_order_relaxed); };
     const auto measure_one = [&](size_t index) {
         const auto [first, second] = pairs[index];
         MeasuredTensor& tensor = result.tensors[index];
         tensor.name = first->name;
         tensor.type_a = first->type;
         tensor.type_b = second->type;
-        std::vector<float> x, y;
-        for (uint64_t at = 0; at < first->n_elements && !stopped(); at += x.size()) {
-            const uint64_t n = std::min(kPiece, first->n_elements - at);
-            x.resize(n);
-            y.resize(n);
-            decode_row(first->type, a.tensor_bytes(*first).data() + row_bytes(first->type, at), x.data(), n);
-            decode_row(second->type, b.tensor_bytes(*second).data() + row_bytes(second->type, at), y.data(),
-                       n);
-            add_piece(x, y, tensor.sums);
-            done += n;
-            if (progress) progress(done);
-        }
+        tensor.sums = measure_tensors(
+            a, *first, b, *second,
+            [&](uint64_t n) {
+                done += n;
+                if (progress) progress(done);
+            },
+            stop);
     };
-    const auto work = [&] {
-        try {
-            for (size_t i = next++; i < pairs.size() && !stopped(); i = next++) measure_one(i);
-        } catch (...) {
-            const std::lock_guard lock(mutex);
-            if (!failure) failure = std::current_exception();
-            next = pairs.size();
-        }
-    };
-    if (n_threads <= 0) n_threads = int(std::max(1u, std::thread::hardware_concurrency()));
-    {
-        std::vector<std::jthread> helpers;
-        for (size_t i = 1; i < std::min(size_t(n_threads), pairs.size()); ++i) helpers.emplace_back(work);
-        work();
-    }  // joined here
-    if (failure) std::rethrow_exception(failure);
-    result.stopped = stopped();
+    in_parallel(pairs.size(), n_threads, stop, measure_one);
+    result.stopped = stop && stop->load();
     for (const MeasuredTensor& tensor : result.tensors) result.total.add(tensor.sums);
     return result;
 }

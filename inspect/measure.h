@@ -42,6 +42,15 @@ struct Measurement {
     bool stopped = false;  // `stop` was raised before the end
 };
 
+/// Why two tensors of one name cannot be compared; empty when they can be.
+std::string why_not_comparable(const TensorInfo& a, const TensorInfo& b);
+
+/// Decodes two comparable tensors piece by piece. `progress`, where given, receives the elements of each
+/// piece. Once `stop` is raised the rest is left out.
+ErrorSums measure_tensors(const GgufModel& model_a, const TensorInfo& a, const GgufModel& model_b,
+                          const TensorInfo& b, const std::function<void(uint64_t elements)>& progress = {},
+                          const std::atomic<bool>* stop = nullptr);
+
 /// Compares the tensors of the same name on `n_threads` threads (0: all that the machine has); the results do
 /// not depend on them. `progress`, where given, receives the elements done so far, from several threads.
 /// Memory: some MiB a thread.

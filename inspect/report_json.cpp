@@ -1,10 +1,8 @@
 #include "inspect/report_json.h"
 
-#include "format/ingot_keys.h"
+#include "inspect/tokens.h"
 
 namespace ingot::inspect {
-
-namespace {
 
 void write_value(JsonWriter& json, const Value& value, size_t max_elements) {
     switch (value.type()) {
@@ -44,7 +42,6 @@ void write_value(JsonWriter& json, const Value& value, size_t max_elements) {
     json.end_array();
 }
 
-/// Whether an array, or one inside it, has more than `max_elements`.
 bool is_shortened(const Value& value, size_t max_elements) {
     if (value.type() != ValueType::Array) return false;
     if (value.count() > max_elements) return true;
@@ -54,6 +51,8 @@ bool is_shortened(const Value& value, size_t max_elements) {
     }
     return false;
 }
+
+namespace {
 
 void write_text(JsonWriter& json, std::string_view key, std::string_view text) {
     json.key(key);
@@ -77,6 +76,16 @@ void write_per_layer(JsonWriter& json, std::string_view key, const std::optional
     }
 }
 
+void write_types(JsonWriter& json, std::span<const TypeShare> types) {
+    json.begin_array();
+    for (const TypeShare& share : types) {
+        json.begin_object(JsonWriter::kOneLine).member("type", name(share.type));
+        json.member("tensors", share.n_tensors).member("elements", share.n_elements);
+        json.member("size_bytes", share.size_bytes).end_object();
+    }
+    json.end_array();
+}
+
 void write_summary(JsonWriter& json, const Summary& summary) {
     json.begin_object();
     json.member("file_size_bytes", summary.file_size_bytes);
@@ -88,13 +97,8 @@ void write_summary(JsonWriter& json, const Summary& summary) {
     json.member("tensor_bytes", summary.tensor_bytes);
     json.member("parameters", summary.n_parameters);
     json.member("bits_per_weight", summary.bits_per_weight());
-    json.key("types").begin_array();
-    for (const TypeShare& share : summary.types) {
-        json.begin_object(JsonWriter::kOneLine).member("type", name(share.type));
-        json.member("tensors", share.n_tensors).member("elements", share.n_elements);
-        json.member("size_bytes", share.size_bytes).end_object();
-    }
-    json.end_array();
+    json.key("types");
+    write_types(json, summary.types);
     write_number(json, "shard", summary.shard);
     write_number(json, "shards", summary.n_shards);
 
@@ -139,9 +143,36 @@ void write_metadata(JsonWriter& json, const GgufHeader& header, size_t max_eleme
     json.end_object();
 }
 
-void write_tensors(JsonWriter& json, const GgufModel& model) {
+void write_blocks(JsonWriter& json, std::span<const TensorInfo* const> tensors) {
     json.begin_array();
-    for (const TensorInfo& tensor : model.header().tensors()) {
+    for (const BlockShare& share : shares_by_block(tensors)) {
+        json.begin_object(JsonWriter::kOneLine).key("block");
+        share.block ? json.value(*share.block) : json.null();
+        json.member("tensors", share.n_tensors).member("elements", share.n_elements);
+        json.member("size_bytes", share.size_bytes).key("types");
+        write_types(json, share.types);
+        json.end_object();
+    }
+    json.end_array();
+}
+
+void write_tokens(JsonWriter& json, const GgufHeader& header, const std::optional<NamePattern>& match) {
+    json.begin_array();
+    for (const TokenRow& token : tokens_of(header)) {
+        if (match && !match->matches(token.text)) continue;
+        json.begin_object(JsonWriter::kOneLine).member("id", token.id).member("text", token.text);
+        json.key("score");
+        token.score ? json.value(*token.score) : json.null();
+        write_text(json, "kind", token.kind);
+        json.end_object();
+    }
+    json.end_array();
+}
+
+void write_tensors(JsonWriter& json, const GgufModel& model, std::span<const TensorInfo* const> tensors) {
+    json.begin_array();
+    for (const TensorInfo* selected : tensors) {
+        const TensorInfo& tensor = *selected;
         json.begin_object(JsonWriter::kOneLine).member("name", tensor.name);
         if (model.files().size() > 1) json.member("shard", tensor.shard);
         json.member("type", name(tensor.type)).key("shape").begin_array();
@@ -154,7 +185,9 @@ void write_tensors(JsonWriter& json, const GgufModel& model) {
 
 }  // namespace
 
-void write_report(JsonWriter& json, const GgufModel& model, const ReportParts& parts) {
+void write_report(JsonWriter& json, const GgufModel& model, const Selection& selection,
+                  const ReportParts& parts) {
+    const std::vector<const TensorInfo*> tensors = select(model.header(), selection);
     const size_t max_elements = parts.full ? size_t(-1) : kShortArray;
     json.begin_object().member("ingot_inspect", kReportVersion).member("file", model.path().string());
     json.key("files").begin_array();
@@ -170,7 +203,15 @@ void write_report(JsonWriter& json, const GgufModel& model, const ReportParts& p
     }
     if (parts.tensors) {
         json.key("tensors");
-        write_tensors(json, model);
+        write_tensors(json, model, tensors);
+    }
+    if (parts.blocks) {
+        json.key("blocks");
+        write_blocks(json, tensors);
+    }
+    if (parts.tokens) {
+        json.key("tokens");
+        write_tokens(json, model.header(), selection.match);
     }
     json.end_object();
 }

@@ -81,22 +81,22 @@ class Lenient {
     const GgufHeader& header_;
 };
 
-std::vector<TypeShare> shares_by_type(const std::vector<TensorInfo>& tensors) {
+}  // namespace
+
+std::vector<TypeShare> shares_by_type(std::span<const TensorInfo* const> tensors) {
     std::vector<TypeShare> shares;
-    for (const TensorInfo& tensor : tensors) {
+    for (const TensorInfo* tensor : tensors) {
         auto share = std::find_if(shares.begin(), shares.end(),
-                                  [&](const TypeShare& candidate) { return candidate.type == tensor.type; });
-        if (share == shares.end()) share = shares.insert(shares.end(), {tensor.type, 0, 0, 0});
+                                  [&](const TypeShare& candidate) { return candidate.type == tensor->type; });
+        if (share == shares.end()) share = shares.insert(shares.end(), {tensor->type, 0, 0, 0});
         share->n_tensors += 1;
-        share->n_elements += tensor.n_elements;
-        share->size_bytes += tensor.size_bytes;
+        share->n_elements += tensor->n_elements;
+        share->size_bytes += tensor->size_bytes;
     }
     std::stable_sort(shares.begin(), shares.end(),
                      [](const TypeShare& a, const TypeShare& b) { return a.size_bytes > b.size_bytes; });
     return shares;
 }
-
-}  // namespace
 
 double Summary::bits_per_weight() const {
     return n_parameters == 0 ? 0.0 : 8.0 * double(tensor_bytes) / double(n_parameters);
@@ -111,7 +111,9 @@ Summary summarize(const GgufHeader& header, uint64_t file_size_bytes) {
     summary.header_bytes = header.data_offset();
     summary.n_metadata = header.metadata().size();
     summary.n_tensors = header.tensors().size();
-    summary.types = shares_by_type(header.tensors());
+    std::vector<const TensorInfo*> tensors;
+    for (const TensorInfo& tensor : header.tensors()) tensors.push_back(&tensor);
+    summary.types = shares_by_type(tensors);
     for (const TypeShare& share : summary.types) {
         summary.tensor_bytes += share.size_bytes;
         summary.n_parameters += share.n_elements;

@@ -2,6 +2,7 @@
 // What a file is, from its header alone: no byte of a weight is touched.
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -66,6 +67,9 @@ struct Summary {
 /// Cost: linear in the header.
 Summary summarize(const GgufHeader& header, uint64_t file_size_bytes);
 Summary summarize(const GgufModel& model);
+
+/// What tensors come to by type, most bytes first.
+std::vector<TypeShare> shares_by_type(std::span<const TensorInfo* const> tensors);
 
 /// The name that users know for a value of general.file_type: 15 -> "Q4_K_M"; empty when unknown.
 std::string_view file_type_name(uint64_t file_type);

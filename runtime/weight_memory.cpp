@@ -36,6 +36,8 @@ struct WeightMemory::File {
 
 WeightMemory::WeightMemory(const GgufModel& model, const LoadOptions& options)
     : model_(model), mode_(options.mode) {
+    // What is unpacked is in memory already: it is taken from there, whatever was asked for.
+    if (!std::ranges::all_of(model.files(), &GgufFile::is_plain)) mode_ = LoadMode::Map;
     size_t n_bytes = 0, n_pieces = 0;
     for (const GgufFile& file : model.files()) {
         auto entry = std::make_unique<File>();

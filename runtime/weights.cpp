@@ -4,6 +4,7 @@
 
 #include "format/error.h"
 #include "runtime/tensor_loader.h"
+#include "runtime/unpack.h"
 
 namespace ingot::runtime {
 namespace {
@@ -303,6 +304,7 @@ std::vector<float> slopes_of_heads(const Hyperparameters& model, int64_t n_heads
 
 Weights Weights::load(const GgufModel& file, const Hyperparameters& model, Backend& backend,
                       const Replacement* replacement, const WeightMemory* memory) {
+    unpack_all(file);
     TensorLoader loader(file, backend, replacement, memory);
     const ModelFamily& family = *model.family;
     Weights weights;

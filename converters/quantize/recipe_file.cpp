@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "converters/quantize/name_pattern.h"
+#include "format/name_pattern.h"
 #include "converters/sources/json.h"
 #include "format/gguf_model.h"
 #include "format/ingot_keys.h"

@@ -4,7 +4,7 @@
 #include <functional>
 #include <map>
 
-#include "converters/quantize/name_pattern.h"
+#include "format/name_pattern.h"
 #include "converters/quantize/quantize.h"
 #include "format/error.h"
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <map>
 
-#include "converters/quantize/name_pattern.h"
+#include "format/name_pattern.h"
 #include "converters/quantize/recipe_file.h"
 #include "format/error.h"
 #include "tests/catch.h"

@@ -81,7 +81,8 @@ TEST_CASE("JSON report: metadata, types and tensors; long arrays are shortened u
     const GgufModel file(folder / "a.gguf");
 
     JsonWriter json;
-    inspect::write_report(json, file, {.summary = false, .metadata = true, .tensors = true, .full = false});
+    inspect::write_report(json, file, {},
+                          {.summary = false, .metadata = true, .tensors = true, .full = false});
     CHECK_THAT(json.text(), ContainsSubstring("\"ingot_inspect\": 1,"));
     CHECK_THAT(json.text(),
                ContainsSubstring(R"("general.architecture": {"type": "string", "value": "llama"})"));
@@ -95,7 +96,7 @@ TEST_CASE("JSON report: metadata, types and tensors; long arrays are shortened u
     CHECK_THAT(json.text(), !ContainsSubstring("summary"));
 
     JsonWriter full;
-    inspect::write_report(full, file, {.full = true});
+    inspect::write_report(full, file, {}, {.full = true});
     CHECK_THAT(full.text(), ContainsSubstring(R"("count": 9, "value": [1, 2, 3, 4, 5, 6, 7, 8, 9]})"));
     CHECK_THAT(full.text(),
                ContainsSubstring(R"({"type": "F16", "tensors": 1, "elements": 24, "size_bytes": 48})"));

@@ -1,4 +1,4 @@
-#include "converters/quantize/name_pattern.h"
+#include "format/name_pattern.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -8,7 +8,7 @@
 
 #include "format/error.h"
 
-namespace ingot::converters {
+namespace ingot {
 namespace {
 
 constexpr uint32_t kMaxSteps = 1'000'000;
@@ -110,4 +110,4 @@ std::vector<std::string> nearest_names(std::string_view wanted, std::span<const 
     return result;
 }
 
-}  // namespace ingot::converters
+}  // namespace ingot

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-namespace ingot::converters {
+namespace ingot {
 
 /// A regular expression that is looked for anywhere in a name (PCRE2, case-sensitive). Immutable and
 /// thread-safe.
@@ -35,4 +35,4 @@ std::string without_layer(std::string_view name);
 std::vector<std::string> nearest_names(std::string_view wanted, std::span<const std::string_view> names,
                                        size_t n_wanted = 3);
 
-}  // namespace ingot::converters
+}  // namespace ingot
