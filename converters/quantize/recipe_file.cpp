@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <array>
 
-#include "format/name_pattern.h"
 #include "converters/sources/json.h"
 #include "format/gguf_model.h"
 #include "format/ingot_keys.h"
 #include "format/json_writer.h"
+#include "format/name_pattern.h"
 
 namespace ingot::converters {
 namespace {

@@ -4,9 +4,9 @@
 #include <functional>
 #include <map>
 
-#include "format/name_pattern.h"
 #include "converters/quantize/quantize.h"
 #include "format/error.h"
+#include "format/name_pattern.h"
 
 namespace ingot::converters {
 namespace {

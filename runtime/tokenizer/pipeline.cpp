@@ -27,7 +27,7 @@ std::vector<uint8_t> read_charsmap(const GgufHeader& header) {
 }
 
 std::unique_ptr<TokenModel> make_model(const TokenizerRecipe& recipe, const GgufHeader& header,
-                                  const TokenTable& table) {
+                                       const TokenTable& table) {
     if (recipe.model == "bpe") return std::make_unique<BytePair>(recipe, header, table);
     if (recipe.model == "sentencepiece_bpe") return std::make_unique<ScoreMerging>(recipe, table);
     if (recipe.model == "unigram") return std::make_unique<Unigram>(recipe, header, table);

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <map>
 
-#include "format/name_pattern.h"
 #include "converters/quantize/recipe_file.h"
 #include "format/error.h"
+#include "format/name_pattern.h"
 #include "tests/catch.h"
 #include "tests/files.h"
 
