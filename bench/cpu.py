@@ -9,7 +9,8 @@ Parts (all if none is named):
     large     a Llama shape of 8 B in a few (needs 9 GB of disk)
     small     the shipped model of 5 M weights, 1 and 2 threads: what hand-offs between threads cost
     threads   1.1 B with 1, 2 and 4 threads, the latter two on a thread's worth too few processors
-    context   1.1 B, the cost of a token as the context grows to 8192 (also as bench/results/cpu-context.svg)
+    context   a Llama shape of 3 B, the cost of a token as the context grows to 8192 (also as
+              bench/results/cpu-context.svg); about 10 minutes a round
 
 Each part leaves what it measured in bench/results/cpu.json; bench/results/cpu.md shows all parts that are there.
 Needs build/ingot, and llama-cpp-python built for the native processor in the Python that runs this (./dev interop
@@ -108,8 +109,8 @@ def threads(options, folder):
 
 
 def context(options, folder):
-    file = synthetic(folder, "llama-1.1b", (options.types or ["Q4_K_M"])[0])
-    for depth in (0, 1024, 2048, 4096, 8192 - 512):
+    file = synthetic(folder, "llama3-3b", "Q4_K_M")
+    for depth in (0, 2048, 4096, 8192 - 512):
         yield compare(str(depth), file, max(1, options.rounds // 2), generate=16, threads=options.threads, depth=depth)
 
 
@@ -118,7 +119,7 @@ PARTS = {
     "large": (large, "Llama shape, 8 B random weights", "type"),
     "small": (small, "The shipped model, 5 M weights", "type"),
     "threads": (threads, "1.1 B, Q4_0: threads and processors", "threads"),
-    "context": (context, "1.1 B, Q4_K_M: as the context grows", "tokens before"),
+    "context": (context, "Llama shape, 3 B random weights, Q4_K_M: as the context grows", "tokens before"),
 }
 
 

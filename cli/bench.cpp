@@ -35,6 +35,7 @@ struct Options {
     std::string format = "table";
     bool json = false;
     bool profile = false;
+    runtime::CacheType cache_type = runtime::CacheType::F16;
     DeviceOptions device;
     runtime::LoadOptions load;
 };
@@ -143,6 +144,7 @@ BenchReport measure(const Options& options, const std::filesystem::path& path) {
 
     runtime::cpu::MachineLimits limits(options.device.n_threads, bytes_to_read(model));
     runtime::BenchmarkOptions how;
+    how.cache_type = options.cache_type;
     how.n_repetitions = options.n_repetitions;
     how.cancel = &interrupted;
     how.between_runs = [&] { limits.measure(); };
@@ -219,6 +221,7 @@ void add_bench(CLI::App& program) {
         ->check(CLI::IsMember({"table", "markdown", "csv", "json"}).description(""))
         ->type_name("NAME");
     command->add_flag("--json", options->json, "The same as --format json");
+    add_cache_option(*command, options->cache_type);
     add_load_options(*command, options->load);
     add_device_options(*command, options->device);
     command->footer(

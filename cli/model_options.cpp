@@ -25,6 +25,19 @@ void add_device_options(CLI::App& command, DeviceOptions& options) {
         ->type_name("NAME");
 }
 
+void add_cache_option(CLI::App& command, runtime::CacheType& type) {
+    static const std::map<std::string, runtime::CacheType> kTypes = {{"f16", runtime::CacheType::F16},
+                                                                     {"f32", runtime::CacheType::F32},
+                                                                     {"bf16", runtime::CacheType::BF16},
+                                                                     {"q8_0", runtime::CacheType::Q8_0}};
+    const auto set = [&type](const std::string& name) { type = kTypes.at(name); };
+    command
+        .add_option_function<std::string>("--kv-type", set,
+                                          "How keys and values are kept: f16, bf16, q8_0 or f32 (f16)")
+        ->check(CLI::IsMember({"f16", "bf16", "q8_0", "f32"}).description(""))
+        ->type_name("TYPE");
+}
+
 void add_load_options(CLI::App& command, runtime::LoadOptions& options) {
     static const std::map<std::string, runtime::LoadMode> kModes = {{"map", runtime::LoadMode::Map},
                                                                     {"read", runtime::LoadMode::Read},

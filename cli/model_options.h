@@ -21,6 +21,9 @@ struct DeviceOptions {
 /// Adds --load and --lock.
 void add_load_options(CLI::App& command, runtime::LoadOptions& options);
 
+/// Adds --kv-type.
+void add_cache_option(CLI::App& command, runtime::CacheType& type);
+
 /// Adds --threads and --device.
 void add_device_options(CLI::App& command, DeviceOptions& options);
 std::unique_ptr<runtime::Backend> open_device(const DeviceOptions& options);

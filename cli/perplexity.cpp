@@ -31,6 +31,7 @@ struct Options {
     int64_t n_context = 0;  // 0: kDefaultChunk, or the model's when that is less
     bool per_token = false;
     bool json = false;
+    runtime::CacheType cache_type = runtime::CacheType::F16;
     DeviceOptions device;
 };
 
@@ -167,6 +168,7 @@ void compare(const runtime::Model& model, const Options& options) {
     runtime::DivergenceStatistics meter(reference);
     runtime::PerplexityOptions measure;
     measure.n_context = info.n_context;
+    measure.cache_type = options.cache_type;
     measure.bos = info.bos;
     measure.on_score = [&](std::span<const float> logits, const runtime::TokenScore& score) {
         meter.add(logits, score.negative_log_likelihood);
@@ -218,6 +220,7 @@ void run_perplexity(const Options& options) {
 
     runtime::PerplexityOptions measure;
     measure.n_context = n_context;
+    measure.cache_type = options.cache_type;
     measure.bos = input.bos;
     measure.cancel = &interrupted;
     std::unique_ptr<runtime::ReferenceWriter> reference;
@@ -284,6 +287,7 @@ void add_perplexity(CLI::App& program) {
         ->type_name("FILE");
     command->add_flag("--per-token", options->per_token, "List every scored token: index, id, nats");
     command->add_flag("--json", options->json, "JSON");
+    add_cache_option(*command, options->cache_type);
     add_device_options(*command, options->device);
     command->footer(
         "The text is cut into chunks of the context's length, each begins with BOS if the model wants one, "

@@ -38,6 +38,7 @@ struct Options {
     std::string draft;
     bool prompt_lookup = false;
     int64_t n_most_guesses = runtime::kDefaultGuesses;
+    runtime::CacheType cache_type = runtime::CacheType::F16;
     DeviceOptions device;
     runtime::LoadOptions load;
 };
@@ -177,7 +178,8 @@ struct Run {
 void run_one(const Run& run, const std::string& text, const std::vector<runtime::Token>& prompt) {
     const Options& options = run.options;
     runtime::Sampler sampler(run.sampling);
-    runtime::ForwardPass forward(run.model, run.n_context);
+    runtime::ForwardPass forward(run.model, run.n_context, runtime::ForwardPass::kDefaultBatch,
+                                 options.cache_type);
     runtime::GenerateOptions how;
     how.n_tokens = options.n_tokens;
     how.cancel = &interrupted;
@@ -221,7 +223,7 @@ void run_several(const Run& run, const std::vector<std::string>& texts,
     const Options& options = run.options;
     const int64_t n_most = options.n_parallel > 0 ? options.n_parallel : kDefaultParallel;
     runtime::ForwardPass forward(run.model, run.n_context, runtime::ForwardPass::kDefaultBatch,
-                                 runtime::CacheType::F16, std::min(n_most, int64_t(prompts.size())));
+                                 options.cache_type, std::min(n_most, int64_t(prompts.size())));
     Output output;
     OrderedOutput ordered(options.echo ? texts : std::vector<std::string>(texts.size()), output);
     runtime::ParallelOptions how;
@@ -333,6 +335,7 @@ void add_run(CLI::App& program) {
         ->type_name("N");
     command->add_flag("--echo", options->echo, "Print the prompt in front of the text");
     command->add_flag("-q,--quiet", options->quiet, "No speeds on standard error");
+    add_cache_option(*command, options->cache_type);
     add_load_options(*command, options->load);
     add_device_options(*command, options->device);
     command->footer(

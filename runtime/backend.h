@@ -9,6 +9,7 @@
 
 #include "format/tensor_type.h"
 #include "runtime/activation.h"
+#include "runtime/cache_type.h"
 
 namespace ingot::runtime {
 
@@ -80,9 +81,6 @@ struct Rope {
     float magnitude;            // of the rotated pairs; 1 unless the context was extended
     int64_t first = 0;          // the first rotated element of a head
 };
-
-/// How keys and values are kept. Floats are for comparisons: twice the memory, no rounding.
-enum class CacheType : uint8_t { F16, F32 };
 
 /// Keys and values of one layer. Position p's keys begin at element p * key_stride, its values at
 /// p * value_stride: n_kv_heads heads each. Values may be the beginning of the keys.
@@ -182,6 +180,10 @@ class Backend {
                                                 std::span<const std::byte> bytes) = 0;
     /// Whether weights are looked at where load_weight() found them, and not before they are computed with.
     virtual bool computes_in_place() const { return false; }
+    /// Whether keys and values can be kept so.
+    virtual bool has_cache_type(CacheType type) const {
+        return type == CacheType::F16 || type == CacheType::F32;
+    }
     /// Contents undefined. Throws Error when there is not enough memory.
     virtual std::unique_ptr<Buffer> allocate(size_t size_bytes) = 0;
     /// A part of `buffer`, which must outlive it: writing one writes the other.

@@ -11,9 +11,10 @@ constexpr int64_t kWarmUpTokens = 4;  // of a generation
 /// Runs tests over as many sequences as they ask for, all of the same tokens.
 class Runner {
   public:
-    Runner(const Model& model, std::span<const BenchmarkTest> tests, const std::atomic<bool>* cancel)
+    Runner(const Model& model, std::span<const BenchmarkTest> tests, CacheType cache_type,
+           const std::atomic<bool>* cancel)
         : forward_(model, most(tests, [](const BenchmarkTest& test) { return test.depth + test.n_tokens; }),
-                   ForwardPass::kDefaultBatch, CacheType::F16,
+                   ForwardPass::kDefaultBatch, cache_type,
                    most(tests, [](const BenchmarkTest& test) { return test.n_sequences; })),
           cancel_(cancel),
           tokens_(size_t(forward_.n_context())) {
@@ -107,7 +108,7 @@ std::optional<std::vector<BenchmarkResult>> run_benchmark(const Model& model, Pr
                                                           const BenchmarkOptions& options) {
     std::vector<BenchmarkResult> results;
     for (const BenchmarkTest& test : tests) results.push_back({test, {}, {}});
-    Runner runner(model, tests, options.cancel);
+    Runner runner(model, tests, options.cache_type, options.cancel);
 
     // Tests of the same depth share their context: it is computed once for all their repetitions.
     std::vector<int64_t> depths;

@@ -48,6 +48,7 @@ std::optional<LimitShare> share_of_limit(const BenchmarkResult& result, const cp
 
 struct BenchmarkOptions {
     int64_t n_repetitions = 5;
+    CacheType cache_type = CacheType::F16;
     const std::atomic<bool>* cancel = nullptr;
     /// Called between the runs; may be empty.
     std::function<void()> between_runs;

@@ -7,9 +7,8 @@ namespace {
 
 // Bytes of `width` elements for each position: positions ≤ 2^31, widths ≤ 2^32; so checked.
 uint64_t rows_bytes(int64_t width, int64_t n_context, CacheType type) {
-    const uint64_t element_bytes = type == CacheType::F32 ? sizeof(float) : sizeof(uint16_t);
     uint64_t bytes = 0;
-    if (__builtin_mul_overflow(uint64_t(width) * element_bytes, uint64_t(n_context), &bytes)) {
+    if (__builtin_mul_overflow(uint64_t(cache_bytes(type, width)), uint64_t(n_context), &bytes)) {
         fail("a KV cache of {} positions does not fit in 64 bits; choose a smaller context", n_context);
     }
     return bytes;
@@ -17,6 +16,20 @@ uint64_t rows_bytes(int64_t width, int64_t n_context, CacheType type) {
 
 int64_t value_width(const LayerGeometry& layer) {
     return layer.mixer == Mixer::LatentAttention ? 0 : layer.v_width();  // else inside the keys
+}
+
+// Heads are looked at one by one: each has to be whole blocks.
+void check_heads(const Hyperparameters& model, CacheType type) {
+    if (type != CacheType::Q8_0) return;
+    for (size_t i = 0; i < model.layers.size(); ++i) {
+        const LayerGeometry& layer = model.layers[i];
+        if (layer.mixer == Mixer::DeltaNet) continue;
+        if (layer.key_dim % 32 == 0 && layer.value_dim % 32 == 0) continue;
+        fail(
+            "keys and values as Q8_0 need heads of 32, 64, 96 … elements; layer {} has {} and {}: keep them "
+            "as F16",
+            i, layer.key_dim, layer.value_dim);
+    }
 }
 
 }  // namespace
@@ -45,6 +58,11 @@ uint64_t KvCache::size_bytes(const Hyperparameters& model, int64_t n_context, Ca
 
 KvCache::KvCache(Backend& backend, const Hyperparameters& model, int64_t n_context, CacheType type)
     : backend_(backend), n_context_(n_context), type_(type), has_states_(model.has_recurrent_layers()) {
+    check_heads(model, type);
+    if (!backend.has_cache_type(type)) {
+        fail("{} cannot keep keys and values as {}: keep them as F16", backend.description(),
+             name(tensor_type(type)));
+    }
     const uint64_t all_bytes = size_bytes(model, n_context, type);
     const auto state = [&](int64_t n) {
         return State{backend.allocate(size_t(n) * sizeof(float)), nullptr, n};
@@ -89,7 +107,7 @@ void KvCache::keep_states() {
 }
 
 std::vector<KvCache::Content> KvCache::contents(int64_t n_positions) const {
-    const TensorType type = type_ == CacheType::F32 ? TensorType::F32 : TensorType::F16;
+    const TensorType type = tensor_type(type_);
     std::vector<Content> contents;
     for (size_t i = 0; i < layers_.size(); ++i) {
         const Layer& layer = layers_[i];

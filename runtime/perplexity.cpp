@@ -74,7 +74,7 @@ Perplexity measure_perplexity(const Model& model, std::span<const Token> tokens,
             "a smaller --context",
             tokens.size(), n_context);
     }
-    ForwardPass forward(model, n_context);
+    ForwardPass forward(model, n_context, ForwardPass::kDefaultBatch, options.cache_type);
     Perplexity result;
     for (int64_t chunk = 0; chunk < n_chunks; ++chunk) {
         const int64_t begin = chunk * n_context;

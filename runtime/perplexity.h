@@ -21,6 +21,7 @@ struct TokenScore {
 struct PerplexityOptions {
     int64_t n_context = 512;   // tokens of a chunk
     std::optional<Token> bos;  // replaces the first token of each chunk
+    CacheType cache_type = CacheType::F16;
     const std::atomic<bool>* cancel = nullptr;
     /// Called for every scored token with the logits (n_vocab) that predicted it, in order.
     std::function<void(std::span<const float> logits, const TokenScore& score)> on_score;

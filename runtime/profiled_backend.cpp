@@ -141,13 +141,12 @@ void ProfiledBackend::attention(const Buffer& q, const KvLayer& cache, std::span
                                 const HeadGeometry& heads, Buffer& y) {
     timed("attention", [&] { inner_.attention(q, cache, positions, heads, y); });
     if (!is_on_) return;
-    const uint64_t element_bytes = cache.type == CacheType::F32 ? 4 : 2;
-    const uint64_t width =
-        uint64_t(cache.key_stride) + (cache.values != cache.keys ? uint64_t(cache.value_stride) : 0);
+    const int64_t width = cache.key_stride + (cache.values != cache.keys ? cache.value_stride : 0);
+    const uint64_t position_bytes = uint64_t(cache_bytes(cache.type, width));
     for (const int32_t position : positions) {
         const int64_t n_seen = int64_t(position) + 1;
         const int64_t n_read = heads.window > 0 ? std::min(n_seen, heads.window) : n_seen;
-        profile_["attention"].cache_bytes += uint64_t(n_read) * width * element_bytes;
+        profile_["attention"].cache_bytes += uint64_t(n_read) * position_bytes;
     }
 }
 

@@ -45,6 +45,7 @@ class ProfiledBackend final : public Backend {
 
     std::string description() const override { return inner_.description(); }
     bool computes_in_place() const override { return inner_.computes_in_place(); }
+    bool has_cache_type(CacheType type) const override { return inner_.has_cache_type(type); }
     std::unique_ptr<Weight> load_weight(TensorType type, int64_t n_in, int64_t n_out,
                                         std::span<const std::byte> bytes) override;
     void matmul(const Buffer& x, int64_t n_tokens, std::span<const Projection> projections) override;

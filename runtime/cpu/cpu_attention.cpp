@@ -3,17 +3,36 @@
 #include <cmath>
 #include <cstring>
 
+#include "format/blocks/q8_0.h"
+#include "format/decode.h"
+#include "format/half.h"
 #include "runtime/cpu/cpu_backend.h"
 #include "runtime/cpu/cpu_internal.h"
 
 namespace ingot::runtime {
 namespace {
 
+constexpr float kLargestHalf = 65504;
+
 // The first position that the token before position `end` sees.
 int64_t first_seen(const HeadGeometry& heads, int64_t end) {
     if (heads.window == 0) return 0;
     if (heads.chunked) return (end - 1) / heads.window * heads.window;
     return std::max<int64_t>(0, end - heads.window);
+}
+
+// x (n) to the nearest of scale * -127 … 127, the scale being a half; n a multiple of 32.
+void quantize(const float* x, int64_t n, BlockQ8_0* blocks) {
+    for (; n > 0; n -= 32, x += 32, ++blocks) {
+        float largest = 0;
+        for (int i = 0; i < 32; ++i) largest = std::max(largest, std::fabs(x[i]));
+        blocks->d = float_to_half(std::min(largest / 127, kLargestHalf));
+        const float scale = half_to_float(blocks->d);
+        const float factor = scale > 0 ? 1 / scale : 0;
+        for (int i = 0; i < 32; ++i) {
+            blocks->quants[i] = int8_t(std::lrint(std::clamp(x[i] * factor, -127.0f, 127.0f)));
+        }
+    }
 }
 
 }  // namespace
@@ -78,10 +97,17 @@ void CpuBackend::write_cache(const Buffer& x, std::span<const int32_t> positions
     each_token(int64_t(positions.size()), n, [&](int64_t token) {
         const float* from = data(x) + token * n;
         const int64_t at = int64_t(positions[size_t(token)]) * n;
-        if (type == CacheType::F32) {
-            std::memcpy(data(cache) + at, from, size_t(n) * sizeof(float));
-        } else {
-            kernels_.to_half(from, data<uint16_t>(cache) + at, n);
+        switch (type) {
+            case CacheType::F16:
+                return kernels_.to_half(from, data<uint16_t>(cache) + at, n);
+            case CacheType::F32:
+                std::memcpy(data(cache) + at, from, size_t(n) * sizeof(float));
+                return;
+            case CacheType::BF16:
+                std::transform(from, from + n, data<uint16_t>(cache) + at, float_to_bf16);
+                return;
+            case CacheType::Q8_0:
+                return quantize(from, n, data<BlockQ8_0>(cache) + at / 32);
         }
     });
 }
@@ -91,7 +117,9 @@ void CpuBackend::attention(const Buffer& q, const KvLayer& cache, std::span<cons
     constexpr int64_t kLeastRows = 24;  // from which on unpacking keys and values for all at once pays
     const int64_t group = heads.n_heads / heads.n_kv_heads;
     const int64_t n_tokens = int64_t(positions.size());
-    if (kernels_.attention_block != nullptr && n_tokens > 1 && n_tokens * group >= kLeastRows) {
+    const bool is_plain = cache.type == CacheType::F16 || cache.type == CacheType::F32;
+    if (kernels_.attention_block != nullptr &&
+        ((n_tokens > 1 && n_tokens * group >= kLeastRows) || !is_plain)) {
         attend_blocks(q, cache, positions, heads, y);
     } else {
         attend_tokens(q, cache, positions, heads, y);
@@ -113,11 +141,11 @@ void CpuBackend::attend_blocks(const Buffer& q, const KvLayer& cache, std::span<
         ends.push_back(int64_t(position) + 1);
         begins.push_back(first_seen(heads, ends.back()));
     }
-    const int64_t element_bytes = cache.type == CacheType::F32 ? 4 : 2;
     const size_t scratch_floats =
         kernels_.attention_block_scratch(block_tokens * block_heads, heads.key_dim, heads.value_dim);
 
-    deal(token_blocks * heads.n_kv_heads * head_blocks, true, [&](int thread, int64_t task) {
+    const bool parallel = n_tokens * ends.back() * heads.n_heads * heads.key_dim >= kParallelElements;
+    deal(token_blocks * heads.n_kv_heads * head_blocks, parallel, [&](int thread, int64_t task) {
         // The last tokens see most: they come first, so that no thread is left with them at the end.
         const int64_t token = (token_blocks - 1 - task / (heads.n_kv_heads * head_blocks)) * block_tokens;
         const int64_t kv_head = task / head_blocks % heads.n_kv_heads;
@@ -133,9 +161,10 @@ void CpuBackend::attend_blocks(const Buffer& q, const KvLayer& cache, std::span<
         arguments.n_heads = std::min(block_heads, group - head_of_group);
         arguments.begins = begins.data() + token;
         arguments.ends = ends.data() + token;
-        arguments.keys = data<std::byte>(*cache.keys) + kv_head * heads.key_dim * element_bytes;
-        arguments.values = data<std::byte>(*cache.values) + kv_head * heads.value_dim * element_bytes;
-        arguments.float_cache = cache.type == CacheType::F32;
+        arguments.keys = data<std::byte>(*cache.keys) + cache_bytes(cache.type, kv_head * heads.key_dim);
+        arguments.values =
+            data<std::byte>(*cache.values) + cache_bytes(cache.type, kv_head * heads.value_dim);
+        arguments.cache = cache.type;
         arguments.key_stride = cache.key_stride;
         arguments.value_stride = cache.value_stride;
         arguments.key_dim = heads.key_dim;
@@ -173,14 +202,32 @@ void CpuBackend::attend_tokens(const Buffer& q, const KvLayer& cache, std::span<
         cpu::AttentionArguments arguments{};
         arguments.queries = data(q) + query * heads.key_dim;
         arguments.n_queries = group;
-        const int64_t element_bytes = cache.type == CacheType::F32 ? 4 : 2;
         const int64_t key = begin * cache.key_stride + kv_head * heads.key_dim;
         const int64_t value = begin * cache.value_stride + kv_head * heads.value_dim;
         arguments.float_cache = cache.type == CacheType::F32;
-        arguments.keys = data<std::byte>(*cache.keys) + key * element_bytes;
-        arguments.values = data<std::byte>(*cache.values) + value * element_bytes;
+        arguments.keys = data<std::byte>(*cache.keys) + cache_bytes(cache.type, key);
+        arguments.values = data<std::byte>(*cache.values) + cache_bytes(cache.type, value);
         arguments.key_stride = cache.key_stride;
         arguments.value_stride = cache.value_stride;
+        if (cache.type != CacheType::F16 && cache.type != CacheType::F32) {  // of which kernels know nothing
+            std::vector<float>& floats = scratch_[size_t(thread)].decoded;
+            const auto decode = [&](const void* rows, int64_t stride, int64_t dim, float* to) {
+                for (int64_t p = 0; p < end - begin; ++p) {
+                    decode_row(tensor_type(cache.type),
+                               static_cast<const std::byte*>(rows) + cache_bytes(cache.type, p * stride),
+                               to + p * dim, uint64_t(dim));
+                }
+            };
+            floats.resize(size_t((end - begin) * (heads.key_dim + heads.value_dim)));
+            float* const values = floats.data() + (end - begin) * heads.key_dim;
+            decode(arguments.keys, cache.key_stride, heads.key_dim, floats.data());
+            decode(arguments.values, cache.value_stride, heads.value_dim, values);
+            arguments.float_cache = true;
+            arguments.keys = floats.data();
+            arguments.values = values;
+            arguments.key_stride = heads.key_dim;
+            arguments.value_stride = heads.value_dim;
+        }
         arguments.n_positions = end - begin;
         arguments.key_dim = heads.key_dim;
         arguments.value_dim = heads.value_dim;

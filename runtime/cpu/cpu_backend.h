@@ -23,6 +23,7 @@ class CpuBackend final : public Backend {
     std::unique_ptr<Weight> load_weight(TensorType type, int64_t n_in, int64_t n_out,
                                         std::span<const std::byte> bytes) override;
     bool computes_in_place() const override { return true; }
+    bool has_cache_type(CacheType) const override { return true; }
     std::unique_ptr<Buffer> allocate(size_t size_bytes) override;
     std::unique_ptr<Buffer> view(Buffer& buffer, size_t offset_bytes, size_t size_bytes) override;
     void upload(std::span<const std::byte> source, Buffer& destination) override;

@@ -9,6 +9,7 @@
 
 #include "format/tensor_type.h"
 #include "runtime/activation.h"
+#include "runtime/cache_type.h"
 
 namespace ingot::runtime::cpu {
 
@@ -99,8 +100,8 @@ struct AttentionBlockArguments {
     int64_t query_stride;  // floats
     int64_t n_tokens, n_heads;
     const int64_t *begins, *ends;  // (n_tokens): token t sees positions begins[t] … ends[t]-1, its own last
-    const void *keys, *values;     // of position 0, as in AttentionArguments
-    bool float_cache;
+    const void *keys, *values;     // of position 0, as in AttentionArguments, in any type
+    CacheType cache;
     int64_t key_stride, value_stride;  // elements
     int64_t key_dim, value_dim;
     float scale;

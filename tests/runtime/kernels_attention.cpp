@@ -1,8 +1,11 @@
 // Attention of blocks of tokens, each instruction set that has it against the scalar oracle's of one token.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <string>
 
+#include "format/blocks/q8_0.h"
+#include "format/decode.h"
 #include "format/half.h"
 #include "runtime/cpu/kernels.h"
 #include "tests/catch.h"
@@ -10,6 +13,9 @@
 
 using namespace ingot;
 using namespace ingot::runtime::cpu;
+using ingot::runtime::cache_bytes;
+using ingot::runtime::CacheType;
+using ingot::runtime::tensor_type;
 using namespace kernel_tests;
 
 namespace {
@@ -17,29 +23,47 @@ namespace {
 struct Case {
     int64_t n_tokens, n_heads, n_before, key_dim, value_dim;
     int64_t window = 0;  // positions that a token sees; 0: all
-    bool adjusted = false, float_cache = false;
+    bool adjusted = false;
+    CacheType cache = CacheType::F16;
 };
+
+// Rows in a type of the cache: floats rounded to it. Of Q8_0 whole blocks.
+std::vector<uint8_t> stored(CacheType type, const std::vector<float>& x) {
+    std::vector<uint8_t> bytes(size_t(cache_bytes(type, int64_t(x.size()))));
+    for (size_t i = 0; i < x.size(); ++i) {
+        const uint16_t half = type == CacheType::F16 ? float_to_half(x[i]) : float_to_bf16(x[i]);
+        if (type == CacheType::F32) std::memcpy(&bytes[4 * i], &x[i], 4);
+        if (type == CacheType::F16 || type == CacheType::BF16) std::memcpy(&bytes[2 * i], &half, 2);
+        if (type == CacheType::Q8_0) {  // steps of 1/8 reach far enough
+            auto& block = reinterpret_cast<BlockQ8_0*>(bytes.data())[i / 32];
+            block.d = float_to_half(0.125f);
+            block.quants[i % 32] = int8_t(std::clamp(std::round(x[i] * 8), -127.0f, 127.0f));
+        }
+    }
+    return bytes;
+}
 
 /// One KV head's cache, queries, and what is needed to attend to them.
 struct Problem {
-    explicit Problem(const Case& c)
-        : c(c),
+    explicit Problem(const Case& of, float positive_size = 0)
+        : c(of),
           n_positions(c.n_before + c.n_tokens),
-          key_stride(c.key_dim * 2 + 3),  // two KV heads and a gap
-          value_stride(c.value_dim + 5),
+          key_stride(c.key_dim * 2 + (c.cache == CacheType::Q8_0 ? 32 : 3)),  // two KV heads and a gap
+          value_stride(c.value_dim + (c.cache == CacheType::Q8_0 ? 64 : 5)),
           queries(random_floats(size_t(c.n_tokens * c.n_heads * c.key_dim), 1)),
           sinks(random_floats(size_t(c.n_heads), 3)) {
-        const auto cache = random_floats(size_t(n_positions * (key_stride + value_stride)), 2);
-        for (const float x : cache) halves.push_back(float_to_half(x));
-        for (const uint16_t half : halves) floats.push_back(half_to_float(half));
+        floats = random_floats(size_t(n_positions * (key_stride + value_stride)), 2);
+        if (positive_size != 0) {
+            for (float& q : queries) q = -std::fabs(q) * positive_size;
+            for (float& x : floats) x = std::fabs(x);
+        }
+        bytes = stored(c.cache, floats);
+        decode_row(tensor_type(c.cache), bytes.data(), floats.data(), floats.size());
         for (int64_t h = 0; h < c.n_heads; ++h) slopes.push_back(std::exp2(-float(h + 1)));
         for (int64_t t = 0; t < c.n_tokens; ++t) {
             ends.push_back(c.n_before + t + 1);
             begins.push_back(c.window == 0 ? 0 : std::max<int64_t>(0, ends.back() - c.window));
         }
-    }
-    const void* at(int64_t element) const {
-        return c.float_cache ? static_cast<const void*>(floats.data() + element) : halves.data() + element;
     }
 
     // (n_tokens, n_heads, value_dim) by the oracle, token by token
@@ -48,22 +72,23 @@ struct Problem {
         std::vector<float> scores(size_t(c.n_heads * n_positions));
         for (int64_t t = 0; t < c.n_tokens; ++t) {
             const int64_t begin = begins[size_t(t)];
-            scalar_kernels().attention({.queries = queries.data() + t * c.n_heads * c.key_dim,
-                                        .n_queries = c.n_heads,
-                                        .keys = at(begin * key_stride),
-                                        .values = at(n_positions * key_stride + begin * value_stride),
-                                        .float_cache = c.float_cache,
-                                        .key_stride = key_stride,
-                                        .value_stride = value_stride,
-                                        .n_positions = ends[size_t(t)] - begin,
-                                        .key_dim = c.key_dim,
-                                        .value_dim = c.value_dim,
-                                        .scale = 1 / std::sqrt(float(c.key_dim)),
-                                        .soft_cap = c.adjusted ? 2.0f : 0.0f,
-                                        .slopes = c.adjusted ? slopes.data() : nullptr,
-                                        .sinks = c.adjusted ? sinks.data() : nullptr,
-                                        .scores = scores.data(),
-                                        .output = output.data() + t * c.n_heads * c.value_dim});
+            scalar_kernels().attention(
+                {.queries = queries.data() + t * c.n_heads * c.key_dim,
+                 .n_queries = c.n_heads,
+                 .keys = floats.data() + begin * key_stride,
+                 .values = floats.data() + n_positions * key_stride + begin * value_stride,
+                 .float_cache = true,
+                 .key_stride = key_stride,
+                 .value_stride = value_stride,
+                 .n_positions = ends[size_t(t)] - begin,
+                 .key_dim = c.key_dim,
+                 .value_dim = c.value_dim,
+                 .scale = 1 / std::sqrt(float(c.key_dim)),
+                 .soft_cap = c.adjusted ? 2.0f : 0.0f,
+                 .slopes = c.adjusted ? slopes.data() : nullptr,
+                 .sinks = c.adjusted ? sinks.data() : nullptr,
+                 .scores = scores.data(),
+                 .output = output.data() + t * c.n_heads * c.value_dim});
         }
         return output;
     }
@@ -83,9 +108,9 @@ struct Problem {
                                      .n_heads = c.n_heads,
                                      .begins = begins.data() + t,
                                      .ends = ends.data() + t,
-                                     .keys = at(0),
-                                     .values = at(n_positions * key_stride),
-                                     .float_cache = c.float_cache,
+                                     .keys = bytes.data(),
+                                     .values = bytes.data() + cache_bytes(c.cache, n_positions * key_stride),
+                                     .cache = c.cache,
                                      .key_stride = key_stride,
                                      .value_stride = value_stride,
                                      .key_dim = c.key_dim,
@@ -111,7 +136,7 @@ struct Problem {
     Case c;
     int64_t n_positions, key_stride, value_stride;
     std::vector<float> queries, floats, slopes, sinks;
-    std::vector<uint16_t> halves;  // keys (n_positions, key_stride), then values
+    std::vector<uint8_t> bytes;  // keys (n_positions, key_stride), then values; `floats` are the same decoded
     std::vector<int64_t> begins, ends;
 };
 
@@ -129,10 +154,12 @@ TEST_CASE(
         if (!table->supported() || table->attention_block == nullptr) continue;
         for (Case c : cases) {
             for (const bool adjusted : {false, true}) {
-                for (const bool float_cache : {false, true}) {
-                    c.adjusted = adjusted, c.float_cache = float_cache;
+                for (const CacheType cache :
+                     {CacheType::F16, CacheType::F32, CacheType::BF16, CacheType::Q8_0}) {
+                    if (cache == CacheType::Q8_0 && (c.key_dim % 32 != 0 || c.value_dim % 32 != 0)) continue;
+                    c.adjusted = adjusted, c.cache = cache;
                     CAPTURE(std::string(table->name), c.n_tokens, c.n_heads, c.n_before, c.key_dim,
-                            c.value_dim, c.window, adjusted, float_cache);
+                            c.value_dim, c.window, adjusted, int(cache));
                     const Problem problem(c);
                     const auto in_one = problem.found(*table, c.n_tokens);
                     CHECK(relative_error(in_one, problem.expected()) < 3e-6);
@@ -149,12 +176,13 @@ TEST_CASE("attention of blocks survives scores far apart, and every one below ze
         if (!table->supported() || table->attention_block == nullptr) continue;
         CAPTURE(std::string(table->name));
         for (const float size : {1e-3f, 30.0f, 1e4f}) {
-            Problem problem({.n_tokens = 30, .n_heads = 2, .n_before = 99, .key_dim = 32, .value_dim = 32});
-            for (float& q : problem.queries) q = -std::fabs(q) * size;
-            for (auto* cache : {&problem.floats}) {
-                for (float& x : *cache) x = std::fabs(x);
-            }
-            problem.c.float_cache = true;
+            const Problem problem({.n_tokens = 30,
+                                   .n_heads = 2,
+                                   .n_before = 99,
+                                   .key_dim = 32,
+                                   .value_dim = 32,
+                                   .cache = CacheType::F32},
+                                  size);
             CHECK(relative_error(problem.found(*table, 8), problem.expected()) < 1e-4);
         }
     }

@@ -6,6 +6,7 @@
 // lane is a position in the first product, a value's dimension in the second, and nothing is added up across
 // lanes but the softmax's sums. Positions go in blocks that begin at multiples of 64, whatever the tokens: a
 // row's result does not depend on the others.
+#include "format/blocks/q8_0.h"
 #include "runtime/cpu/avx512/avx512.h"
 #include "runtime/cpu/avx512/exp.h"
 #include "runtime/cpu/avx512/panel.h"
@@ -38,23 +39,42 @@ constexpr int64_t value_width(int64_t value_dim) {  // whole vectors
     return (value_dim + 15) / 16 * 16;
 }
 
-INGOT_INLINE __m512 load(__mmask16 mask, const uint16_t* from) {
-    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, from));
-}
-INGOT_INLINE __m512 load(__mmask16 mask, const float* from) {
-    return _mm512_maskz_loadu_ps(mask, from);
-}
+// Each loads 16 elements from element i on, or those that the mask names and zeros.
+struct F16 {
+    INGOT_INLINE __m512 load(__mmask16 mask, const void* from, int64_t i) {
+        return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, static_cast<const uint16_t*>(from) + i));
+    }
+};
+struct F32 {
+    INGOT_INLINE __m512 load(__mmask16 mask, const void* from, int64_t i) {
+        return _mm512_maskz_loadu_ps(mask, static_cast<const float*>(from) + i);
+    }
+};
+struct BF16 {
+    INGOT_INLINE __m512 load(__mmask16 mask, const void* from, int64_t i) {
+        const __m256i halves = _mm256_maskz_loadu_epi16(mask, static_cast<const uint16_t*>(from) + i);
+        return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+    }
+};
+struct Q8_0 {  // heads are whole blocks: the mask is full
+    INGOT_INLINE __m512 load(__mmask16, const void* from, int64_t i) {
+        const BlockQ8_0& block = static_cast<const BlockQ8_0*>(from)[i / 32];
+        const auto* quants = reinterpret_cast<const __m128i*>(block.quants + i % 32);
+        return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(quants))),
+                             _mm512_set1_ps(_cvtsh_ss(block.d)));
+    }
+};
 
 // Keys of n ≤ 64 positions from `first` on -> (key_dim, kPositions), zeros beyond n.
 template <typename Element>
 static void unpack_keys(const AttentionBlockArguments& a, int64_t first, int64_t n, float* to) {
-    const auto* keys = static_cast<const Element*>(a.keys) + first * a.key_stride;
     for (int64_t p = 0; p < kPositions; p += 16) {
         for (int64_t d = 0; d < a.key_dim; d += 16) {
-            const __mmask16 mask = lanes(a.key_dim - d);
             __m512 rows[16];
             for (int64_t i = 0; i < 16; ++i) {
-                rows[i] = p + i < n ? load(mask, keys + (p + i) * a.key_stride + d) : _mm512_setzero_ps();
+                rows[i] = _mm512_setzero_ps();
+                if (p + i >= n) continue;
+                rows[i] = Element::load(lanes(a.key_dim - d), a.keys, (first + p + i) * a.key_stride + d);
             }
             transpose(rows);
             for (int64_t i = 0; i < 16 && d + i < a.key_dim; ++i) {
@@ -67,12 +87,11 @@ static void unpack_keys(const AttentionBlockArguments& a, int64_t first, int64_t
 // Values likewise -> (kPositions, value_width)
 template <typename Element>
 static void unpack_values(const AttentionBlockArguments& a, int64_t first, int64_t n, float* to) {
-    const auto* values = static_cast<const Element*>(a.values) + first * a.value_stride;
     const int64_t width = value_width(a.value_dim);
     for (int64_t p = 0; p < n; ++p) {
         for (int64_t d = 0; d < a.value_dim; d += 16) {
-            _mm512_storeu_ps(to + p * width + d,
-                             load(lanes(a.value_dim - d), values + p * a.value_stride + d));
+            const int64_t element = (first + p) * a.value_stride + d;
+            _mm512_storeu_ps(to + p * width + d, Element::load(lanes(a.value_dim - d), a.values, element));
         }
     }
 }
@@ -283,7 +302,16 @@ size_t attention_block_scratch(int64_t n_rows, int64_t key_dim, int64_t value_di
 }
 
 void attention_block(const AttentionBlockArguments& a) {
-    a.float_cache ? attend<float>(a) : attend<uint16_t>(a);
+    switch (a.cache) {
+        case CacheType::F16:
+            return attend<F16>(a);
+        case CacheType::F32:
+            return attend<F32>(a);
+        case CacheType::BF16:
+            return attend<BF16>(a);
+        case CacheType::Q8_0:
+            return attend<Q8_0>(a);
+    }
 }
 
 }  // namespace ingot::runtime::cpu::avx512
