@@ -10,7 +10,7 @@ endfunction()
 
 file(REMOVE_RECURSE ${FOLDER})
 run("install" ${CMAKE_COMMAND} --install ${BUILD} --component format --prefix ${FOLDER}/prefix)
-run("configure" ${CMAKE_COMMAND} -S ${ROOT}/examples/list_tensors -B ${FOLDER}/build -DCMAKE_PREFIX_PATH=${FOLDER}/prefix
+run("configure" ${CMAKE_COMMAND} -S ${ROOT}/examples/list_tensors -B ${FOLDER}/build -G Ninja -DCMAKE_PREFIX_PATH=${FOLDER}/prefix
     -DCMAKE_CXX_COMPILER=${COMPILER})
 run("build" ${CMAKE_COMMAND} --build ${FOLDER}/build)
 run("convert" ${INGOT} convert ${ROOT}/tests/data/tolstoy-5m -t Q4_0 -o ${FOLDER}/model.gguf)

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The header of a large file: `ingot inspect` beside gguf-dump; edits in place; diff, verify and hash against memory.
 
-    bench/inspect.py [--ingot build/ingot] [--gib 100] [--edit-gib 10] [--data-mib 2048] [--runs 20]
+    bench/inspector.py [--ingot build/ingot] [--gib 100] [--edit-gib 10] [--data-mib 2048] [--runs 20]
 
 Files are sparse where their data does not matter. gguf-dump comes with the gguf package (tests/interop/requirements.txt).
-Memory bandwidth is what one `memcmp` of two mapped files of that size reads, in as many threads as ingot has.
+Memory bandwidth is what comparing two mapped files of that size reads, in as many threads as ingot has.
+(Not inspect.py: that is a module of Python's own.)
 """
 import argparse
 import concurrent.futures
