@@ -20,8 +20,15 @@ void add_device_options(CLI::App& command, DeviceOptions& options) {
     command.add_option("--threads", options.n_threads, "Threads; one per physical core if not given")
         ->check(in_range(1, 1024))
         ->type_name("N");
-    command.add_option("--device", options.device, "auto, cpu, or emulator: a GPU in software")
-        ->check(CLI::IsMember({"auto", "cpu", "emulator"}).description(""))
+    command
+        .add_option("--device", options.device,
+                    "auto, cpu, cuda, cuda:1, metal, or emulator: a GPU in software")
+        ->check(CLI::Validator(
+            [](const std::string& name) {
+                const bool known = name == "auto" || name == "cpu" || runtime::gpu::is_device_name(name);
+                return known ? std::string() : "there is no device '" + name + "'";
+            },
+            ""))
         ->type_name("NAME");
 }
 
@@ -51,8 +58,8 @@ void add_load_options(CLI::App& command, runtime::LoadOptions& options) {
 }
 
 std::unique_ptr<runtime::Backend> open_device(const DeviceOptions& options) {
-    if (runtime::gpu::is_device_name(options.device))
-        return std::make_unique<runtime::GpuBackend>(runtime::gpu::open_device(options.device));
+    const std::string device = options.device == "auto" ? runtime::gpu::best_device() : options.device;
+    if (device != "cpu") return std::make_unique<runtime::GpuBackend>(runtime::gpu::open_device(device));
     return std::make_unique<runtime::CpuBackend>(options.n_threads);
 }
 

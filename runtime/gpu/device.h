@@ -85,5 +85,7 @@ inline constexpr size_t kAlignment = 256;  // bytes
 std::unique_ptr<Device> open_device(const std::string& name);
 /// Whether open_device() knows the name; the device itself may still be absent.
 bool is_device_name(const std::string& name);
+/// What "auto" means on this machine: a GPU where there is one, else "cpu", which is no device of these.
+std::string best_device();
 
 }  // namespace ingot::runtime::gpu

@@ -2,6 +2,7 @@
 // The dialect in CUDA C++.
 #include <cuda_fp16.h>
 
+#include <cmath>
 #include <cstdint>
 
 #define FUNCTION __device__ __forceinline__

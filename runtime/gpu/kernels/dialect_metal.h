@@ -2,8 +2,6 @@
 // The dialect in the Metal Shading Language. Pointers inside of arguments need Metal 3 (2022 and later).
 #include <metal_stdlib>
 
-using namespace metal;
-
 #define FUNCTION inline
 #define GLOBAL(T) device T*
 #define GROUP(T) threadgroup T*
@@ -11,31 +9,75 @@ using namespace metal;
 #define LOCAL(T) thread T&
 #define ARGUMENTS(T) constant T&
 #define TABLE(T, name, n) constant T name[n]
-#define PLACE_IN_GRID                                                                             \
-    uint3 group [[threadgroup_position_in_grid]], uint3 place [[thread_position_in_threadgroup]], \
-        uint3 size [[threads_per_threadgroup]]
-#define KERNEL(name, Arguments)                                                                 \
-    FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me);                               \
-    [[host_name(#name)]] kernel void name(constant Arguments& a [[buffer(0)]], PLACE_IN_GRID) { \
-        name##_body(a, Thread{group.x, group.y, group.z, place.x, size.x});                     \
-    }                                                                                           \
+#ifndef INGOT_GROUP_VARIABLE
+#define INGOT_GROUP_VARIABLE threadgroup
+#endif
+#define INGOT_PLACE                                      \
+    metal::uint3 group [[threadgroup_position_in_grid]], \
+        metal::uint3 place [[thread_position_in_threadgroup]], metal::uint3 size [[threads_per_threadgroup]]
+#define KERNEL(name, Arguments)                                                                \
+    FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me);                              \
+    [[host_name(#name)]] kernel void name(ARGUMENTS(Arguments) a [[buffer(0)]], INGOT_PLACE) { \
+        name##_body(a, Thread{group.x, group.y, group.z, place.x, size.x});                    \
+    }                                                                                          \
     FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me)
-#define GROUP_KERNEL(name, Arguments, Shared)                                                   \
-    FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me, threadgroup Shared& shared);   \
-    [[host_name(#name)]] kernel void name(constant Arguments& a [[buffer(0)]], PLACE_IN_GRID) { \
-        threadgroup Shared shared;                                                              \
-        name##_body(a, Thread{group.x, group.y, group.z, place.x, size.x}, shared);             \
-    }                                                                                           \
-    FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me, threadgroup Shared& shared)
+#define GROUP_KERNEL(name, Arguments, Members)                                                 \
+    FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me, threadgroup Members& shared); \
+    [[host_name(#name)]] kernel void name(ARGUMENTS(Arguments) a [[buffer(0)]], INGOT_PLACE) { \
+        INGOT_GROUP_VARIABLE Members name##_memory;                                            \
+        name##_body(a, Thread{group.x, group.y, group.z, place.x, size.x}, name##_memory);     \
+    }                                                                                          \
+    FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me, threadgroup Members& shared)
 
 namespace ingot {
 namespace runtime {
 namespace gpu {
 
+using namespace metal;
+
 struct Thread {
     uint32_t x, y, z;
-    uint32_t thread_, n_threads;
+    uint32_t index, n_threads;
+
+    FUNCTION uint32_t lane() const { return index % 32; }
+    FUNCTION uint32_t warp() const { return index / 32; }
+    FUNCTION uint32_t n_warps() const { return n_threads / 32; }
+
+    FUNCTION void barrier() const { threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device); }
+    template <typename T>
+    FUNCTION T shuffle(T value, uint32_t from) const {
+        return simd_shuffle(value, ushort(from));
+    }
+    template <typename T>
+    FUNCTION T shuffle_xor(T value, uint32_t mask) const {
+        return simd_shuffle_xor(value, ushort(mask));
+    }
+    FUNCTION float lane_sum(float value) const { return simd_sum(value); }
+    FUNCTION float lane_max(float value) const { return simd_max(value); }
 };
+
+template <typename T, typename Element>
+FUNCTION T load(device const Element* bytes) {
+    return *reinterpret_cast<device const T*>(bytes);
+}
+template <typename T>
+FUNCTION void store(device uint8_t* bytes, T value) {
+    *reinterpret_cast<device T*>(bytes) = value;
+}
+
+FUNCTION float half_to_float(uint16_t bits) {
+    return float(as_type<half>(bits));
+}
+FUNCTION uint16_t float_to_half(float value) {
+    return as_type<uint16_t>(half(value));
+}
+FUNCTION float float_of(uint32_t bits) {
+    return as_type<float>(bits);
+}
+FUNCTION int dot4(uint32_t a, uint32_t b, int sum) {
+    const char4 x = as_type<char4>(a), y = as_type<char4>(b);
+    return sum + int(x.x) * int(y.x) + int(x.y) * int(y.y) + int(x.z) * int(y.z) + int(x.w) * int(y.w);
+}
 
 }  // namespace gpu
 }  // namespace runtime

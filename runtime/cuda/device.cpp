@@ -1,0 +1,188 @@
+// An NVIDIA GPU as a device. The runtime library is linked statically and looks for the driver when it is
+// first called: a program with this in it starts on machines without one. The kernels are kernels.cu's.
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <vector>
+
+#include "format/error.h"
+#include "runtime/cuda/kernels.h"
+#include "runtime/gpu/devices.h"
+
+namespace ingot::runtime::gpu {
+namespace {
+
+/// Memory of the host that the GPU can read by itself, in two halves: one is filled while the other is read,
+/// so that reading the file and copying overlap.
+struct Staging {
+    static constexpr size_t kHalf = 8 << 20;  // bytes
+    std::byte* halves[2] = {};
+    cudaEvent_t free_at[2] = {};
+    int next = 0;
+};
+
+class CudaDevice final : public Device {
+  public:
+    explicit CudaDevice(int index) : index_(index) {
+        check(cudaSetDevice(index_), "cudaSetDevice");
+        check(cudaGetDeviceProperties(&device_, index_), "cudaGetDeviceProperties");
+        check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
+    }
+
+    // Nothing to be done about errors here: what was allocated is gone with a lost device.
+    ~CudaDevice() override {
+        cudaStreamSynchronize(stream_);
+        for (const auto& [id, graph] : graphs_) cudaGraphExecDestroy(graph);
+        for (const auto& [id, event] : events_) cudaEventDestroy(event);
+        for (int i = 0; i < 2; ++i) {
+            if (staging_.free_at[i] != nullptr) cudaEventDestroy(staging_.free_at[i]);
+            if (staging_.halves[i] != nullptr) cudaFreeHost(staging_.halves[i]);
+        }
+        cudaStreamDestroy(stream_);
+    }
+
+    DeviceProperties properties() const override {
+        size_t free_bytes = 0, all_bytes = 0;
+        cudaMemGetInfo(&free_bytes, &all_bytes);
+        return {device_.name,
+                "cuda",
+                all_bytes,
+                free_bytes,
+                uint32_t(device_.multiProcessorCount),
+                uint32_t(device_.sharedMemPerBlock)};
+    }
+
+    Address allocate(size_t size_bytes, Access) override {
+        void* memory = nullptr;
+        const cudaError_t error = cudaMalloc(&memory, std::max<size_t>(size_bytes, 1));
+        if (error == cudaErrorMemoryAllocation) {
+            cudaGetLastError();  // it has been seen
+            const DeviceProperties now = properties();
+            fail("out of memory: {} bytes were asked for, {} of {} are free on {}", grouped(size_bytes),
+                 grouped(now.free_bytes), grouped(now.memory_bytes), now.name);
+        }
+        check(error, "cudaMalloc");
+        return reinterpret_cast<Address>(memory);
+    }
+    void free(Address address) override { cudaFree(reinterpret_cast<void*>(address)); }
+
+    void upload(std::span<const std::byte> source, Address destination) override {
+        for (size_t at = 0; at < source.size(); at += Staging::kHalf) {
+            const size_t n = std::min(Staging::kHalf, source.size() - at);
+            const int half = staging_.next;
+            staging_.next = 1 - half;
+            if (staging_.halves[half] == nullptr) {
+                check(cudaMallocHost(reinterpret_cast<void**>(&staging_.halves[half]), Staging::kHalf),
+                      "cudaMallocHost");
+                check(cudaEventCreateWithFlags(&staging_.free_at[half], cudaEventDisableTiming),
+                      "cudaEventCreate");
+            } else {
+                check(cudaEventSynchronize(staging_.free_at[half]), "an upload");
+            }
+            std::memcpy(staging_.halves[half], source.data() + at, n);
+            check(cudaMemcpyAsync(reinterpret_cast<void*>(destination + at), staging_.halves[half], n,
+                                  cudaMemcpyHostToDevice, stream_),
+                  "an upload");
+            check(cudaEventRecord(staging_.free_at[half], stream_), "cudaEventRecord");
+        }
+    }
+    void download(Address source, std::span<std::byte> destination) override {
+        check(cudaMemcpyAsync(destination.data(), reinterpret_cast<const void*>(source), destination.size(),
+                              cudaMemcpyDeviceToHost, stream_),
+              "a download");
+        check(cudaStreamSynchronize(stream_), "work before a download");
+    }
+
+    void launch(Kernel kernel, const Grid& grid, std::span<const std::byte> arguments) override {
+        const CudaKernel& entry = cuda_kernels()[size_t(kernel)];
+        if (arguments.size() != entry.argument_bytes) {
+            fail("kernel {}: has {} bytes of arguments; expected {}", entry.name, arguments.size(),
+                 entry.argument_bytes);
+        }
+        void* parameters[] = {const_cast<std::byte*>(arguments.data())};
+        check(cudaLaunchKernel(entry.function, dim3(grid.x, grid.y, grid.z), dim3(grid.n_threads), parameters,
+                               0, stream_),
+              entry.name);
+    }
+
+    void begin_sequence() override {
+        check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+    }
+    Sequence end_sequence() override {
+        cudaGraph_t graph = nullptr;
+        check(cudaStreamEndCapture(stream_, &graph), "cudaStreamEndCapture");
+        cudaGraphExec_t ready = nullptr;
+        const cudaError_t error = cudaGraphInstantiate(&ready, graph, 0);
+        cudaGraphDestroy(graph);
+        check(error, "cudaGraphInstantiate");
+        graphs_[++n_graphs_] = ready;
+        return n_graphs_;
+    }
+    void replay(Sequence sequence) override {
+        const auto found = graphs_.find(sequence);
+        if (found == graphs_.end()) fail("cuda: there is no sequence {}", sequence);
+        check(cudaGraphLaunch(found->second, stream_), "cudaGraphLaunch");
+    }
+    void forget(Sequence sequence) override {
+        const auto found = graphs_.find(sequence);
+        if (found == graphs_.end()) return;
+        cudaGraphExecDestroy(found->second);
+        graphs_.erase(found);
+    }
+
+    Event event() override {
+        cudaEvent_t event = nullptr;
+        check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate");
+        events_[++n_events_] = event;
+        check(cudaEventRecord(event, stream_), "cudaEventRecord");
+        return n_events_;
+    }
+    void wait(Event id) override {
+        const auto found = events_.find(id);
+        if (found == events_.end()) return;  // waited for before
+        const cudaError_t error = cudaEventSynchronize(found->second);
+        cudaEventDestroy(found->second);
+        events_.erase(found);
+        check(error, "work before an event");
+    }
+
+  private:
+    // Most errors of the runtime mean that nothing more can be done with the device in this process.
+    void check(cudaError_t error, const char* what) {
+        if (error == cudaSuccess && !lost_) return;
+        lost_ = true;
+        fail("cuda:{}: {}: {}; the device is lost: start again, or use --device cpu", index_, what,
+             error == cudaSuccess ? "an earlier call failed" : cudaGetErrorString(error));
+    }
+
+    int index_;
+    bool lost_ = false;
+    cudaDeviceProp device_{};
+    cudaStream_t stream_ = nullptr;
+    Staging staging_;
+    std::map<Sequence, cudaGraphExec_t> graphs_;
+    std::map<Event, cudaEvent_t> events_;
+    Sequence n_graphs_ = 0;
+    Event n_events_ = 0;
+};
+
+}  // namespace
+
+int n_cuda_devices() {
+    int n = 0;
+    // Without a driver this is an error, and there are none.
+    return cudaGetDeviceCount(&n) == cudaSuccess ? n : 0;
+}
+
+std::unique_ptr<Device> open_cuda_device(int index) {
+    int n = 0;
+    const cudaError_t error = cudaGetDeviceCount(&n);
+    if (error != cudaSuccess) fail("no CUDA device: {}; use --device cpu", cudaGetErrorString(error));
+    if (index < 0 || index >= n)
+        fail("there is no device cuda:{}; this machine has {} (from 0 on)", index, n);
+    return std::make_unique<CudaDevice>(index);
+}
+
+}  // namespace ingot::runtime::gpu

@@ -1,0 +1,26 @@
+// The kernels, compiled for NVIDIA GPUs. The only source that nvcc sees.
+#include "runtime/cuda/kernels.h"
+
+#include "runtime/gpu/kernels/all.h"
+
+namespace ingot::runtime::gpu {
+namespace {
+
+// clang-format off
+#define INGOT_ENTRY(name, Arguments) {#name, reinterpret_cast<const void*>(&name), sizeof(Arguments)},
+#define INGOT_LAYOUT_ENTRIES(layout)                                                                                \
+    {"embed_" #layout, reinterpret_cast<const void*>(&embed_##layout), sizeof(EmbedArguments)},                     \
+    {"matvec_" #layout, reinterpret_cast<const void*>(&matvec_##layout), sizeof(MatmulArguments)},                  \
+    {"matmul_" #layout, reinterpret_cast<const void*>(&matmul_##layout), sizeof(MatmulArguments)},
+const CudaKernel kKernels[] = {INGOT_COMMON_KERNELS(INGOT_ENTRY) INGOT_LAYOUTS(INGOT_LAYOUT_ENTRIES)};
+#undef INGOT_ENTRY
+#undef INGOT_LAYOUT_ENTRIES
+// clang-format on
+
+}  // namespace
+
+const CudaKernel* cuda_kernels() {
+    return kKernels;
+}
+
+}  // namespace ingot::runtime::gpu
