@@ -332,6 +332,8 @@ void GpuBackend::rope(const Rope& rope, std::span<const int32_t> positions, int6
 
 void GpuBackend::write_cache(const Buffer& x, std::span<const int32_t> positions, int64_t n, CacheType type,
                              Buffer& cache) {
+    if (type != CacheType::F16 && type != CacheType::F32)
+        fail("the kernels of {} keep keys and values as F16 or F32 only: choose another --kv-type", description());
     WriteCacheArguments a{};
     a.x = floats(x);
     a.positions = global<const int32_t>(indices(*positions_, positions));
