@@ -74,6 +74,12 @@ class Linter {
     }
     static bool is_count(const Value& value) { return is_integer(value) && value.as_float() > 0; }
 
+    /// A shard that is looked at alone has some of the blocks only.
+    bool is_whole() const {
+        const Value* n_shards = header_.find("split.count");
+        return model_.files().size() > 1 || !n_shards || !is_count(*n_shards) || n_shards->as_uint() == 1;
+    }
+
     void check_blocks(const std::string& key) {
         const Value* value = header_.find(key);
         if (!value || !is_count(*value)) return;
@@ -85,7 +91,7 @@ class Linter {
         if (*blocks.rbegin() >= expected) {
             add(Severity::Error, "block-count", key, "is {}, but there are tensors of block {}", expected,
                 *blocks.rbegin());
-        } else if (blocks.size() < expected) {
+        } else if (is_whole() && blocks.size() < expected) {
             uint64_t missing = 0;
             while (blocks.contains(missing)) ++missing;
             add(Severity::Error, "block-count", key, "is {}, but there are no tensors of block {}", expected,
@@ -96,7 +102,7 @@ class Linter {
     /// The type that most matrices have, by bytes, beside the one that general.file_type names.
     void check_file_type() {
         const Value* value = header_.find("general.file_type");
-        if (!value || !is_count(*value)) return;
+        if (!value || !is_count(*value) || !is_whole()) return;
         const std::string_view mix = file_type_name(value->as_uint());
         if (mix.empty()) {
             return add(Severity::Warning, "file-type", "general.file_type",
