@@ -34,7 +34,7 @@ TEST_CASE("gpu: the demo model writes on the emulator what it writes on the CPU,
         INFO(made.err);
         REQUIRE(made.exit_code == 0);
         const std::string text = greedy_text(model, {"--device", "cpu"});
-        CHECK(text.size() > 10);
+        CHECK(text.size() > 5);
         CHECK(greedy_text(model, {"--device", "emulator"}) == text);
     }
 }
