@@ -9,22 +9,18 @@ both programs' fits use, and the second moments of --method gptq. All files are 
 divergence from the F32 model. Needs llama-cpp-python in the Python that runs this (./dev interop sets one up). Writes
 bench/results/gptq.md; the exit code is 3 when error feedback for Q4_K_M is not at least 25 % below llama.cpp's file.
 """
-import argparse
 import resource
 import sys
 import tempfile
 from pathlib import Path
 
 import report
-from perplexity import Quality, percent
-from targets import write_sample
 
-sys.path.insert(0, str(report.ROOT / "tests" / "interop"))
-import llama  # noqa: E402
-from checks import CHECKPOINT, Ingot  # noqa: E402
+from judging import CONTEXT, Quality, arguments, percent, write_sample  # and it finds tests/interop
+import llama
+from checks import CHECKPOINT, Ingot
 
 GOAL = -25  # percent, of Q4_K_M
-CONTEXT = 256  # the model's own
 N_SAMPLES = 160  # of the calibration text
 
 
@@ -46,10 +42,8 @@ def save(rows, kinds, reference, text, sample_bytes, quiet):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("text")
+    parser = arguments(__doc__)
     parser.add_argument("--types", default="Q4_K_M,Q4_0,Q3_K_M,Q6_K,Q2_K,Q5_K_M,IQ4_XS,Q8_0,Q4_K_S,Q4_1,Q5_0,Q5_1,IQ4_NL")
-    parser.add_argument("--ingot", default=report.ROOT / "build" / "ingot", help="the program (default: build/ingot)")
     options = parser.parse_args()
     ingot = Ingot(options.ingot)
     text = Path(options.text).read_text()

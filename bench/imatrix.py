@@ -9,20 +9,16 @@ both quantizers. All files are judged by llama.cpp: mean Kullback-Leibler diverg
 llama-cpp-python in the Python that runs this (./dev interop sets one up). Writes bench/results/imatrix.md; the exit code is 3
 when a divergence is above llama.cpp's.
 """
-import argparse
 import sys
 import tempfile
 from pathlib import Path
 
 import report
-from perplexity import Quality, percent
-from targets import write_sample
 
-sys.path.insert(0, str(report.ROOT / "tests" / "interop"))
-import llama  # noqa: E402
-from checks import CHECKPOINT, TYPES, Ingot  # noqa: E402
+from judging import CONTEXT, Quality, arguments, percent, write_sample  # and it finds tests/interop
+import llama
+from checks import CHECKPOINT, TYPES, Ingot
 
-CONTEXT = 256  # the model's own
 PLAIN = ("F32", "F16", "BF16")
 # Types whose mix has exceptions in this model, and one of each mix's kinds.
 PURE = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "IQ4_XS", "Q2_K", "Q3_K_S", "Q4_K_S", "Q5_K_S"]
@@ -45,11 +41,9 @@ def save(mixed, pure, missed, reference, text, sample_bytes):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("text")
+    parser = arguments(__doc__)
     parser.add_argument("--types", default=",".join(kind for kind in TYPES if kind not in PLAIN))
     parser.add_argument("--pure", default=",".join(PURE), help="types that are made with --pure, too")
-    parser.add_argument("--ingot", default=report.ROOT / "build" / "ingot", help="the program (default: build/ingot)")
     options = parser.parse_args()
     ingot = Ingot(options.ingot)
     text = Path(options.text).read_text()

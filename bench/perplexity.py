@@ -9,7 +9,6 @@ divergence from the F32 model too, which tells quantizers apart long before perp
 in the Python that runs this (./dev interop sets one up). Writes bench/results/perplexity.md; the exit code is 3 when
 a perplexity is more than 0.2 % above llama.cpp's.
 """
-import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -18,41 +17,16 @@ import numpy as np
 
 import report
 
-sys.path.insert(0, str(report.ROOT / "tests" / "interop"))
-import llama  # noqa: E402
-from checks import CHECKPOINT, TYPES, Ingot  # noqa: E402
+from judging import CONTEXT, Quality, arguments, percent  # and it finds tests/interop
+import llama
+from checks import CHECKPOINT, TYPES, Ingot
 
-CONTEXT = 256  # the model's own
 BAR = 0.2  # percent
 
 
-class Quality:
-    """What a file does with the text, in llama.cpp: `losses` (tokens), and the mean divergence from a reference."""
-
-    def __init__(self, file, text, reference=None, keep=False):
-        self.kept, losses, divergences = [], [], []
-        with llama.Llama(file, CONTEXT) as peer:
-            for index, (logarithms, targets) in enumerate(peer.chunks(text, CONTEXT)):
-                losses.append(-logarithms[np.arange(len(targets)), targets])
-                if keep:
-                    self.kept.append(logarithms.astype(np.float32))
-                if reference:
-                    expected = reference.kept[index]
-                    divergences.append((np.exp(expected) * (expected - logarithms)).sum(axis=1))
-        self.losses = np.concatenate(losses)
-        self.perplexity = float(np.exp(self.losses.mean()))
-        self.divergence = float(np.concatenate(divergences).mean()) if reference else 0.0
-
-
-def percent(ours, theirs):
-    return 100 * (ours / theirs - 1)
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("text")
+    parser = arguments(__doc__)
     parser.add_argument("--types", default=",".join(TYPES))
-    parser.add_argument("--ingot", default=report.ROOT / "build" / "ingot", help="the program (default: build/ingot)")
     options = parser.parse_args()
     ingot = Ingot(options.ingot)
     text = Path(options.text).read_text()

@@ -9,29 +9,18 @@ judged, has no part in any choice. Both files and the mix are judged by llama.cp
 F32 model. Needs llama-cpp-python in the Python that runs this (./dev interop sets one up). Writes bench/results/targets.md;
 the exit code is 3 when a choice by divergences is not at least 10 % below its mix.
 """
-import argparse
 import sys
 import tempfile
 from pathlib import Path
 
 import report
-from perplexity import Quality, percent
 
-sys.path.insert(0, str(report.ROOT / "tests" / "interop"))
-import llama  # noqa: E402
-from checks import CHECKPOINT, Ingot  # noqa: E402
+from judging import SAMPLE_TOKENS, Quality, arguments, percent, write_sample  # and it finds tests/interop
+import llama
+from checks import CHECKPOINT, Ingot
 
 GOAL = -10  # percent
-N_SAMPLES, SAMPLE_TOKENS = 60, 240
-
-
-def write_sample(ingot, model, path, n_samples=N_SAMPLES):
-    """A text as the model would write it: what it knows, weighted as it weighs it."""
-    parts = []
-    for seed in range(1, n_samples + 1):
-        parts.append(ingot.run("run", model, "-n", SAMPLE_TOKENS, "--temperature", 1, "--top-k", 0, "--top-p", 1, "--min-p", 0,
-                               "--seed", seed, "-q"))
-    path.write_bytes(b"\n".join(parts))
+N_SAMPLES = 60
 
 
 def types_of(ingot, file):
@@ -40,10 +29,8 @@ def types_of(ingot, file):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("text")
+    parser = arguments(__doc__)
     parser.add_argument("--mixes", default="Q3_K_M,Q4_K_M,Q5_K_M")
-    parser.add_argument("--ingot", default=report.ROOT / "build" / "ingot", help="the program (default: build/ingot)")
     options = parser.parse_args()
     ingot = Ingot(options.ingot)
     text = Path(options.text).read_text()
@@ -54,7 +41,7 @@ def main():
         folder = Path(name)
         source, sample = folder / "F32.gguf", folder / "sample.txt"
         ingot.run("convert", CHECKPOINT, "-t", "F32", "-o", source)
-        write_sample(ingot, source, sample)
+        write_sample(ingot, source, sample, N_SAMPLES)
         reference = Quality(source, text, keep=True)
         for mix in options.mixes.split(","):
             files = {mix: folder / f"{mix}.gguf"}

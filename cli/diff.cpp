@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <mutex>
 
 #include "cli/command.h"
 #include "cli/console.h"
@@ -164,10 +163,8 @@ Difference diff_with_progress(const GgufModel& first, const GgufModel& second, c
     uint64_t n_elements = 0;
     for (const TensorInfo& tensor : first.header().tensors()) n_elements += tensor.n_elements;
     ProgressBar bar("comparing");
-    std::mutex drawing;
     const auto progress = [&](uint64_t done) {
-        if (const std::unique_lock lock(drawing, std::try_to_lock); lock)
-            bar.update(done * sizeof(float), n_elements * sizeof(float));
+        bar.update(done * sizeof(float), n_elements * sizeof(float));
     };
     return inspect::diff(first, second, wanted, progress, &interrupted);
 }

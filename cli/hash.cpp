@@ -2,7 +2,6 @@
 #include "inspect/hash.h"
 
 #include <memory>
-#include <mutex>
 
 #include "cli/command.h"
 #include "cli/console.h"
@@ -79,13 +78,8 @@ void run_hash(const Options& options) {
     for (const TensorInfo& tensor : model.header().tensors()) n_bytes += tensor.size_bytes;
     n_bytes *= request.kinds.size() * (request.tensors ? 2 : 1) + request.uuid;
     ProgressBar bar("hashing");
-    std::mutex drawing;
     const Hashes hashes = inspect::hash(
-        model, request,
-        [&](uint64_t done) {
-            if (const std::unique_lock lock(drawing, std::try_to_lock); lock) bar.update(done, n_bytes);
-        },
-        &interrupted);
+        model, request, [&](uint64_t done) { bar.update(done, n_bytes); }, &interrupted);
     bar.clear();
     if (hashes.stopped) throw Exit{kInterrupted};
     print_out(options.json ? json_text(model, request, hashes) : manifest_text(model, request, hashes));

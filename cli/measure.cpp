@@ -3,7 +3,6 @@
 
 #include <cmath>
 #include <memory>
-#include <mutex>
 
 #include "cli/command.h"
 #include "cli/console.h"
@@ -99,10 +98,8 @@ void run_measure(const Options& options) {
     uint64_t n_elements = 0;
     for (const TensorInfo& tensor : first.header().tensors()) n_elements += tensor.n_elements;
     ProgressBar bar("measuring");
-    std::mutex drawing;
     const auto progress = [&](uint64_t done) {
-        if (const std::unique_lock lock(drawing, std::try_to_lock); lock)
-            bar.update(done * sizeof(float), n_elements * sizeof(float));
+        bar.update(done * sizeof(float), n_elements * sizeof(float));
     };
     const Measurement result = inspect::measure(first, second, options.n_threads, progress, &interrupted);
     bar.clear();

@@ -3,7 +3,6 @@
 
 #include <chrono>
 #include <memory>
-#include <mutex>
 
 #include "cli/command.h"
 #include "cli/console.h"
@@ -30,10 +29,7 @@ template <typename Work>
 void report(const char* label, const std::string& output, uint64_t total_bytes, const Work& work) {
     const auto start = std::chrono::steady_clock::now();
     ProgressBar bar(label);
-    std::mutex drawing;
-    const PackResult result = work([&](uint64_t done) {
-        if (const std::unique_lock lock(drawing, std::try_to_lock); lock) bar.update(done, total_bytes);
-    });
+    const PackResult result = work([&](uint64_t done) { bar.update(done, total_bytes); });
     bar.clear();
     if (result.stopped) throw Exit{kInterrupted};
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -18,6 +18,8 @@ ProgressBar::~ProgressBar() {
 
 void ProgressBar::update(uint64_t done_bytes, uint64_t total_bytes) {
     if (!enabled_) return;
+    const std::unique_lock lock(drawing_, std::try_to_lock);
+    if (!lock) return;
     const auto now = Clock::now();
     if (now - last_ < std::chrono::milliseconds(100)) return;
     last_ = now;

@@ -1,12 +1,13 @@
 #pragma once
 #include <chrono>
 #include <cstdint>
+#include <mutex>
 #include <string>
 
 namespace ingot::cli {
 
 /// One line on stderr that is redrawn: a bar, the rate, the time left. Silent unless stderr is a terminal.
-/// Not thread-safe. The destructor removes the line.
+/// The destructor removes the line.
 class ProgressBar {
   public:
     explicit ProgressBar(std::string label);
@@ -14,7 +15,7 @@ class ProgressBar {
     ProgressBar(const ProgressBar&) = delete;
     ProgressBar& operator=(const ProgressBar&) = delete;
 
-    /// Cheap: draws at most ten times a second.
+    /// Cheap: draws at most ten times a second. Workers may call it at once: one draws, the others go on.
     void update(uint64_t done_bytes, uint64_t total_bytes);
     void clear();
 
@@ -22,6 +23,7 @@ class ProgressBar {
     using Clock = std::chrono::steady_clock;
     std::string label_;
     bool enabled_;
+    std::mutex drawing_;
     bool drawn_ = false;
     Clock::time_point start_ = Clock::now();
     Clock::time_point last_ = start_;

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
-#include <mutex>
 #include <optional>
 
 #include "cli/command.h"
@@ -133,10 +132,7 @@ std::string damaged_text(const GgufModel& model, const std::vector<DamagedTensor
 template <typename Check>
 auto with_progress(const char* label, uint64_t total_bytes, const Check& check) {
     ProgressBar bar(label);
-    std::mutex drawing;
-    return check([&](uint64_t done_bytes) {
-        if (const std::unique_lock lock(drawing, std::try_to_lock); lock) bar.update(done_bytes, total_bytes);
-    });
+    return check([&](uint64_t done_bytes) { bar.update(done_bytes, total_bytes); });
 }
 
 /// What the code that runs models says about the header.
