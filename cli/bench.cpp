@@ -157,10 +157,10 @@ BenchReport measure(const Options& options, const std::filesystem::path& path) {
 
 void run_bench(const Options& options) {
     if (options.file.empty() == options.shape.empty()) {
-        throw CLI::ValidationError("bench", "give either FILE or --shape");
+        fail_usage("bench", "give either FILE or --shape");
     }
     if (!options.keep.empty() && options.types.size() > 1) {
-        throw CLI::ValidationError("--keep", "names one file: give one --type");
+        fail_usage("--keep", "names one file: give one --type");
     }
     std::vector<BenchReport> reports;
     if (options.shape.empty()) {
@@ -178,15 +178,15 @@ void run_bench(const Options& options) {
 
 }  // namespace
 
-void add_bench(CLI::App& program) {
+void add_bench(Command& program) {
     auto options = std::make_shared<Options>();
-    CLI::App* command = program.add_subcommand("bench", "Measure the speed of prompt and generation");
+    Command* command = program.add_command("bench", "Measure the speed of prompt and generation");
     command->add_option("FILE", options->file, "GGUF file, or any shard")->type_name("");
     const auto counts = [&](const char* name, std::vector<int64_t>& values, const char* help,
                             int64_t least = 0) {
         command->add_option(name, values, help)
             ->delimiter(',')
-            ->allow_extra_args(false)
+            ->one_value_each_time()
             ->check(in_range(least, 1 << 20))
             ->type_name("N,...");
     };
@@ -203,11 +203,11 @@ void add_bench(CLI::App& program) {
     std::vector<std::string> shapes;
     for (const runtime::SyntheticShape& shape : runtime::synthetic_shapes()) shapes.emplace_back(shape.name);
     command->add_option("--shape", options->shape, "Random weights in this shape instead of FILE")
-        ->check(CLI::IsMember(shapes).description(""))
+        ->check(one_of(shapes))
         ->type_name("NAME");
     command->add_option("--type", options->types, "Types or mixes of the random weights (Q4_K_M)")
         ->delimiter(',')
-        ->allow_extra_args(false)
+        ->one_value_each_time()
         ->check([](const std::string& name) {
             return converters::find_recipe(name) ? std::string()
                                                  : fmt::format("there is no type \"{}\"", name);
@@ -218,7 +218,7 @@ void add_bench(CLI::App& program) {
     command->add_flag("--force", options->force, "Overwrite the file of --keep");
     command->add_flag("--profile", options->profile, "Show what each kind of work costs");
     command->add_option("--format", options->format, "table, markdown, csv or json")
-        ->check(CLI::IsMember({"table", "markdown", "csv", "json"}).description(""))
+        ->check(one_of({"table", "markdown", "csv", "json"}))
         ->type_name("NAME");
     command->add_flag("--json", options->json, "The same as --format json");
     add_cache_option(*command, options->cache_type);

@@ -1,28 +1,28 @@
 #pragma once
 // One function per command, one file per function. Each adds its subcommand to the program; the subcommand's
 // callback calls a library and prints. Errors leave as ingot::Error and are reported by main().
-#include <CLI/CLI.hpp>
+#include "cli/command_line.h"
 
 namespace ingot::cli {
 
-void add_convert(CLI::App& program);
-void add_quantize(CLI::App& program);
-void add_export(CLI::App& program);
-void add_inspect(CLI::App& program);
-void add_diff(CLI::App& program);
-void add_verify(CLI::App& program);
-void add_edit(CLI::App& program);
-void add_pack(CLI::App& program);
-void add_unpack(CLI::App& program);
-void add_split(CLI::App& program);
-void add_merge(CLI::App& program);
-void add_hash(CLI::App& program);
-void add_run(CLI::App& program);
-void add_tokenize(CLI::App& program);
-void add_perplexity(CLI::App& program);
-void add_imatrix(CLI::App& program);
-void add_measure(CLI::App& program);
-void add_bench(CLI::App& program);
+void add_convert(Command& program);
+void add_quantize(Command& program);
+void add_export(Command& program);
+void add_inspect(Command& program);
+void add_diff(Command& program);
+void add_verify(Command& program);
+void add_edit(Command& program);
+void add_pack(Command& program);
+void add_unpack(Command& program);
+void add_split(Command& program);
+void add_merge(Command& program);
+void add_hash(Command& program);
+void add_run(Command& program);
+void add_tokenize(Command& program);
+void add_perplexity(Command& program);
+void add_imatrix(Command& program);
+void add_measure(Command& program);
+void add_bench(Command& program);
 
 /// Thrown by a callback that wants an exit code without a message (130: interrupted).
 struct Exit {

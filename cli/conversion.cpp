@@ -129,46 +129,31 @@ uint64_t parse_size(const std::string& text) {
          text);
 }
 
-CLI::Validator size_validator() {
-    return CLI::Validator(
-        [](const std::string& text) {
-            try {
-                parse_size(text);
-            } catch (const Error& error) {
-                return std::string(error.what());
-            }
-            return std::string();
-        },
-        "", "size");
-}
-
-void add_conversion_options(CLI::App& command, ConversionOptions& options) {
+void add_conversion_options(Command& command, ConversionOptions& options) {
     command.add_flag("--check", options.check, "Only look for what is in the way, and name all of it");
     command.add_flag("--dry-run", options.dry_run, "Show what would be written, and write nothing");
     command.add_flag("--verify", options.verify, "Then compare what was written with the source");
     command
         .add_option("--split-max-size", options.split_size, "Write files of at most this size: 2G, 4.5GiB")
         ->type_name("SIZE")
-        ->check(size_validator());
+        ->check(parsed_by(parse_size));
     command
         .add_option("--imatrix", options.request.importance_files,
                     "Importance matrix (ingot imatrix, llama-imatrix); several given add up")
         ->type_name("FILE")
-        ->allow_extra_args(false);
+        ->one_value_each_time();
     add_feedback_options(command, options);
     command
         .add_option("--metadata", options.request.metadata_file, "JSON whose members become metadata keys")
         ->type_name("FILE");
     command.add_option("--threads", options.n_threads, "Threads; all processors if not given")
-        ->check(CLI::Range(1, 1024))
+        ->check(in_range(1, 1024))
         ->type_name("N");
     command.add_flag("--force", options.force, "Replace the output if it exists");
     command.add_flag("--json", options.json, "Report as JSON, in the form that README describes");
 }
 
 void run_conversion(const ConversionOptions& options, const char* label) {
-    if (options.method == "gptq" && options.calibration.empty())
-        throw CLI::RequiredError("--method gptq: --calibration");
     ConvertRequest request = options.request;
     apply_recipe_options(options.recipe, request);
     if (!options.split_size.empty()) request.max_file_bytes = parse_size(options.split_size);

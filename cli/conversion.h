@@ -30,13 +30,11 @@ struct ConversionOptions {
 
 /// Adds --check, --dry-run, --verify, --force, --json, --threads, --metadata and --split-max-size. A size
 /// that is none is a usage error.
-void add_conversion_options(CLI::App& command, ConversionOptions& options);
+void add_conversion_options(Command& command, ConversionOptions& options);
 
 /// "500M" and "2G" mean 10^6 and 10^9 as other tools have it, "512MiB" and "4.5GiB" powers of two; plain
 /// numbers are bytes. Throws Error for anything else, and for zero.
 uint64_t parse_size(const std::string& text);
-/// A check for an option that takes a size.
-CLI::Validator size_validator();
 
 /// Plans, and then checks (--check), shows (--dry-run) or carries out the plan, and prints what was done, for
 /// people or as JSON. Throws Exit with 130 when it was interrupted, and with 1 when --check found problems or

@@ -5,9 +5,9 @@
 
 namespace ingot::cli {
 
-void add_convert(CLI::App& program) {
+void add_convert(Command& program) {
     auto options = std::make_shared<ConversionOptions>();
-    CLI::App* command = program.add_subcommand("convert", "Turn a Hugging Face checkpoint into a GGUF file");
+    Command* command = program.add_command("convert", "Turn a Hugging Face checkpoint into a GGUF file");
     command
         ->add_option("DIR", options->request.source,
                      "Folder with config.json, the weights and the tokenizer's files; or a file of llama2.c")
@@ -30,7 +30,7 @@ void add_convert(CLI::App& program) {
             "Folder of a PEFT adapter to merge in, its strength behind a colon (1 if not given); may be "
             "given again")
         ->type_name("DIR[:SCALE]")
-        ->allow_extra_args(false);
+        ->one_value_each_time();
     command
         ->add_option(
             "--tokenizer", options->request.tokenizer,

@@ -191,10 +191,10 @@ void run_diff(const Options& options) try {
 
 }  // namespace
 
-void add_diff(CLI::App& program) {
+void add_diff(Command& program) {
     auto options = std::make_shared<Options>();
-    CLI::App* command =
-        program.add_subcommand("diff", "Show what differs between two files: metadata, tensors, values");
+    Command* command =
+        program.add_command("diff", "Show what differs between two files: metadata, tensors, values");
     command->add_option("A", options->first, "GGUF file, or any shard")->required()->type_name("");
     command->add_option("B", options->second, "Another")->required()->type_name("");
     command->add_flag("--metadata", options->metadata, "Only the metadata");
@@ -203,7 +203,7 @@ void add_diff(CLI::App& program) {
         ->type_name("REGEX");
     command->add_option("--ignore", options->ignore, "Not the keys in which REGEX is found: '^ingot\\.'")
         ->type_name("REGEX");
-    CLI::Option* no_values =
+    Option* no_values =
         command->add_flag("--no-values", options->no_values, "Don't measure tensors that differ");
     command
         ->add_flag("--by-checksum", options->by_checksum,
@@ -211,7 +211,7 @@ void add_diff(CLI::App& program) {
         ->excludes(no_values);
     command->add_flag("-q,--quiet", options->quiet, "Only the exit code");
     command->add_option("--threads", options->n_threads, "Threads (default: all cores)")
-        ->check(CLI::Range(1, 1024))
+        ->check(in_range(1, 1024))
         ->type_name("N");
     command->add_flag("--json", options->json, "JSON, in the form that README describes");
     command->footer(

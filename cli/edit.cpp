@@ -119,22 +119,20 @@ void run_edit(const Options& options) {
 
 }  // namespace
 
-void add_edit(CLI::App& program) {
+void add_edit(Command& program) {
     auto options = std::make_shared<Options>();
-    CLI::App* command = program.add_subcommand("edit", "Change metadata of a file, in place where it fits");
+    Command* command = program.add_command("edit", "Change metadata of a file, in place where it fits");
     command->add_option("FILE", options->file, "GGUF file, or any shard of a split model")->required();
     command
         ->add_option("--set", options->set, "A key's value; of the type that it has, or that it looks like")
-        ->allow_extra_args(false)
+        ->one_value_each_time()
         ->type_name("KEY=VALUE");
     command
         ->add_option("--type", options->type, "Of the keys that are set: uint32, string … (arrays: elements)")
         ->type_name("TYPE");
-    command->add_option("--delete", options->erased, "Remove a key")
-        ->allow_extra_args(false)
-        ->type_name("KEY");
+    command->add_option("--delete", options->erased, "Remove a key")->one_value_each_time()->type_name("KEY");
     command->add_option("--rename", options->renamed, "Another name for a key")
-        ->allow_extra_args(false)
+        ->one_value_each_time()
         ->type_name("OLD=NEW");
     command
         ->add_option("--chat-template", options->template_file,

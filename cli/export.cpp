@@ -84,9 +84,9 @@ void run_export(const Options& options) {
 
 }  // namespace
 
-void add_export(CLI::App& program) {
+void add_export(Command& program) {
     auto options = std::make_shared<Options>();
-    CLI::App* command = program.add_subcommand("export", "Turn a GGUF file into a Hugging Face checkpoint");
+    Command* command = program.add_command("export", "Turn a GGUF file into a Hugging Face checkpoint");
     command->add_option("FILE", options->request.source, "GGUF file to read, or any shard")
         ->required()
         ->type_name("");
@@ -97,16 +97,16 @@ void add_export(CLI::App& program) {
         ->add_option("-t,--type", options->type,
                      "F32, F16 or BF16; if not given, the file's own, and BF16 for quantized weights")
         ->type_name("TYPE")
-        ->check(CLI::IsMember({"F32", "F16", "BF16"}, CLI::ignore_case));
+        ->check(one_of({"F32", "F16", "BF16"}));
     command->add_option("--max-shard-size", options->shard_size, "Largest safetensors file: 5GB if not given")
         ->type_name("SIZE")
-        ->check(size_validator());
+        ->check(parsed_by(parse_size));
     command
         ->add_option("--config", options->request.config_file,
                      "The model's config.json, for files made elsewhere that do not hold it")
         ->type_name("FILE");
     command->add_option("--threads", options->n_threads, "Threads; all processors if not given")
-        ->check(CLI::Range(1, 1024))
+        ->check(in_range(1, 1024))
         ->type_name("N");
     command->add_flag("--force", options->request.overwrite, "Write into a folder that is not empty");
     command->add_flag("--json", options->json, "Report as JSON, in the form that README describes");

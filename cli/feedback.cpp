@@ -50,15 +50,16 @@ struct Calibration::Running {
     std::unique_ptr<runtime::Backend> device;
     runtime::ObservedBackend backend;
     runtime::Model model;
-    TextInput input;
     int64_t n_context;
+    TextInput input;
 
     Running(const std::string& path, const ConversionOptions& options)
         : device(open_device({"auto", options.n_threads})),
           backend(*device),
           model(path, backend),
-          input(read_text_input(model, options.calibration, "")),
-          n_context(chunk_length(model, options.calibration_context)) {
+          n_context(chunk_length(model, options.calibration_context)),
+          input(options.calibration.empty() ? write_text_input(model, options.calibration_chunks, n_context)
+                                            : read_text_input(model, options.calibration, "")) {
         const size_t most = size_t(options.calibration_chunks) * size_t(n_context);
         if (most != 0 && input.tokens.size() > most) input.tokens.resize(most);
     }
@@ -72,7 +73,9 @@ Calibration::Calibration(ConversionPlan& plan, const std::string& model, const C
     plan.set_metadata(std::string(keys::kMethod), std::string("gptq"));
     plan.set_metadata(std::string(keys::kCalibration),
                       fmt::format("{}, {} of {} tokens, xxh3_128 of the tokens {}",
-                                  std::filesystem::path(options.calibration).filename().string(),
+                                  options.calibration.empty()
+                                      ? kOwnText
+                                      : std::filesystem::path(options.calibration).filename().string(),
                                   plural(uint64_t(n_chunks), "chunk"), running_->n_context, checksum.hex()));
 }
 
@@ -117,27 +120,30 @@ void check_takes_feedback(const ConversionPlan& plan) {
         plan.source(), plan.request.recipe->name);
 }
 
-void add_feedback_options(CLI::App& command, ConversionOptions& options) {
-    CLI::Option* method =
+void add_feedback_options(Command& command, ConversionOptions& options) {
+    Option* method =
         command.add_option("--method", options.method, "fit, or gptq: error feedback, measured on a text")
-            ->check(CLI::IsMember({"fit", "gptq"}).description(""))
+            ->check(one_of({"fit", "gptq"}))
             ->type_name("NAME");
-    CLI::Option* text =
-        command.add_option("--calibration", options.calibration,
-                           "Its text (--calibration-chunks N of it, of --calibration-context N tokens)");
-    text->type_name("FILE")->needs(method);
+    command
+        .add_option(
+            "--calibration", options.calibration,
+            "Its text (--calibration-chunks N of it, of --calibration-context N tokens); without one the "
+            "model writes its own")
+        ->type_name("FILE")
+        ->needs(method);
     command.add_option("--calibration-chunks", options.calibration_chunks, "Use only so many chunks of it")
         ->check(in_range(1, INT32_MAX))
         ->type_name("N")
-        ->group("")  // in the text above
-        ->needs(text);
+        ->hidden()  // in the text above
+        ->needs(method);
     command
         .add_option("--calibration-context", options.calibration_context,
                     "Tokens of a chunk (512, or the model's if less)")
         ->check(in_range(4, INT32_MAX))
         ->type_name("N")
-        ->group("")
-        ->needs(text);
+        ->hidden()
+        ->needs(method);
 }
 
 }  // namespace ingot::cli

@@ -10,7 +10,7 @@
 namespace ingot::cli {
 
 /// Adds --method, --calibration, --calibration-chunks and --calibration-context.
-void add_feedback_options(CLI::App& command, ConversionOptions& options);
+void add_feedback_options(Command& command, ConversionOptions& options);
 
 /// Throws Error when the plan has nothing that feedback could be used for.
 void check_takes_feedback(const converters::ConversionPlan& plan);

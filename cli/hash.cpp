@@ -87,10 +87,10 @@ void run_hash(const Options& options) {
 
 }  // namespace
 
-void add_hash(CLI::App& program) {
+void add_hash(Command& program) {
     auto options = std::make_shared<Options>();
-    CLI::App* command = program.add_subcommand(
-        "hash", "Print hashes of every tensor and of all, as llama.cpp's gguf-hash does");
+    Command* command =
+        program.add_command("hash", "Print hashes of every tensor and of all, as llama.cpp's gguf-hash does");
     command->add_option("FILE", options->file, "GGUF file, or any shard: of all shards' tensors")->required();
     command->add_flag("--xxh64", options->xxh64, "XXH64; what is printed when nothing is asked for");
     command->add_flag("--xxh3", options->xxh3, "XXH3-128, Ingot's own checksum");
@@ -100,7 +100,7 @@ void add_hash(CLI::App& program) {
     command->add_flag("--uuid", options->uuid, "A UUID (version 5) of all data");
     command->add_flag("--no-layer", options->no_layer, "Not the tensors, only all data");
     command->add_option("--threads", options->n_threads, "Threads (default: all cores)")
-        ->check(CLI::Range(1, 1024))
+        ->check(in_range(1, 1024))
         ->type_name("N");
     command->add_flag("--json", options->json, "JSON, in the form that README describes");
     command->footer(

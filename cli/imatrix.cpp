@@ -45,10 +45,11 @@ void run_model(const Options& options, Outcome& outcome) {
     const auto device = open_device(options.device);
     runtime::ObservedBackend backend(*device);
     const runtime::Model model(options.file, backend);
-    const TextInput input = read_text_input(model, options.text_file, options.ids_file);
-
     runtime::ImportanceOptions measure;
     measure.n_context = chunk_length(model, options.n_context);
+    const bool has_text = !options.text_file.empty() || !options.ids_file.empty();
+    const TextInput input = has_text ? read_text_input(model, options.text_file, options.ids_file)
+                                     : write_text_input(model, options.n_chunks, measure.n_context);
     measure.n_chunks = options.n_chunks;
     measure.bos = input.bos;
     measure.cancel = &interrupted;
@@ -64,7 +65,9 @@ void run_model(const Options& options, Outcome& outcome) {
     }
     runtime::MeasuredImportance result = runtime::measure_importance(model, backend, input.tokens, measure);
     if (shows_progress) fmt::print(stderr, "\r\x1b[K");
-    result.matrix.datasets = {options.ids_file.empty() ? options.text_file : options.ids_file};
+    result.matrix.datasets = {!options.ids_file.empty()    ? options.ids_file
+                              : !options.text_file.empty() ? options.text_file
+                                                           : kOwnText};
     outcome.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     outcome.perplexity = result.perplexity;
     outcome.n_run = result.matrix.n_chunks;
@@ -122,10 +125,9 @@ std::string summary_text(const Options& options, const Outcome& outcome) {
 
 void run_imatrix(const Options& options) {
     const bool has_text = !options.text_file.empty() || !options.ids_file.empty();
-    if (has_text != !options.file.empty())
-        throw CLI::ValidationError(has_text ? "a text is given, but no model to run on it"
-                                            : "a model is given, but no text to run it on (-f)");
-    if (!has_text && options.inputs.empty()) throw CLI::RequiredError("FILE and --text, or --in");
+    const bool has_model = !options.file.empty();
+    if (has_text && !has_model) fail_usage("a text is given, but no model to run on it");
+    if (!has_model && options.inputs.empty()) fail_required("FILE, or --in");
     if (!options.force && std::filesystem::exists(options.output))
         fail("{}: exists already; use --force to replace it, or another name", options.output);
 
@@ -138,7 +140,7 @@ void run_imatrix(const Options& options) {
             fail("{}: {}", path, error.what());
         }
     }
-    if (has_text) run_model(options, outcome);
+    if (has_model) run_model(options, outcome);
     outcome.matrix.write(options.output, options.force);
     print_out(options.json ? json_text(options, outcome) : summary_text(options, outcome));
     if (outcome.interrupted) {
@@ -150,16 +152,18 @@ void run_imatrix(const Options& options) {
 
 }  // namespace
 
-void add_imatrix(CLI::App& program) {
+void add_imatrix(Command& program) {
     auto options = std::make_shared<Options>();
-    CLI::App* command = program.add_subcommand(
+    Command* command = program.add_command(
         "imatrix",
         "Measure which columns of a model's matrices matter, for --imatrix of convert and quantize");
     command->add_option("FILE", options->file, "GGUF file: the model before it is quantized")->type_name("");
-    CLI::Option* text = command->add_option("-f,--text", options->text_file,
-                                            "Text of the kind that the model is for; - is standard input");
-    CLI::Option* ids = command->add_option("--token-ids", options->ids_file,
-                                           "Its token ids instead, as numbers; - likewise");
+    Option* text =
+        command->add_option("-f,--text", options->text_file,
+                            "Text of the kind that the model is for, - is standard input; without one the "
+                            "model writes its own");
+    Option* ids = command->add_option("--token-ids", options->ids_file,
+                                      "Its token ids instead, as numbers; - likewise");
     text->type_name("FILE");
     ids->type_name("FILE")->excludes(text);
     command->add_option("-o,--output", options->output, "Importance matrix to write")
@@ -169,7 +173,7 @@ void add_imatrix(CLI::App& program) {
         ->add_option("--in", options->inputs,
                      "Importance matrix to add, this program's or llama.cpp's; may be given again")
         ->type_name("FILE")
-        ->allow_extra_args(false);
+        ->one_value_each_time();
     command->add_option("--chunks", options->n_chunks, "Run only so many chunks of the text")
         ->check(in_range(1, INT32_MAX))
         ->type_name("N");
@@ -185,6 +189,7 @@ void add_imatrix(CLI::App& program) {
         "Interrupted, the command ends its chunk and writes what it has; interrupted again, nothing.\n\n"
         "Examples:\n"
         "  ingot imatrix model-BF16.gguf -f calibration.txt -o imatrix.gguf\n"
+        "  ingot imatrix model-BF16.gguf -o imatrix.gguf\n"
         "  ingot quantize model-BF16.gguf -t Q4_K_M --imatrix imatrix.gguf -o model-Q4_K_M.gguf\n"
         "  ingot imatrix --in prose.gguf --in code.gguf -o both.gguf");
     command->callback([options] { run_imatrix(*options); });

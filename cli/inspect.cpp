@@ -290,10 +290,10 @@ void run_inspect(const Options& options) {
 
 }  // namespace
 
-void add_inspect(CLI::App& program) {
+void add_inspect(Command& program) {
     auto options = std::make_shared<Options>();
-    CLI::App* command =
-        program.add_subcommand("inspect", "Show what is in a GGUF file: model, metadata, tensors");
+    Command* command =
+        program.add_command("inspect", "Show what is in a GGUF file: model, metadata, tensors");
     command
         ->add_option("FILE", options->file,
                      "GGUF file, packed file, URL, or - for standard input; only headers are read")
@@ -310,19 +310,18 @@ void add_inspect(CLI::App& program) {
         ->delimiter(',')
         ->type_name("TYPE");
     command->add_option("--sort", options->order, "Tensors by file (as they lie there), name, size or type")
-        ->check(CLI::IsMember({"file", "name", "size", "type"}))
+        ->check(one_of({"file", "name", "size", "type"}))
         ->type_name("KEY");
     command->add_flag("--reverse", options->reverse, "The other way round");
-    CLI::Option* tensor =
-        command
-            ->add_option("--tensor", options->tensor,
-                         "One tensor: statistics, histogram, first values; its data is read")
-            ->type_name("NAME");
+    Option* tensor = command
+                         ->add_option("--tensor", options->tensor,
+                                      "One tensor: statistics, histogram, first values; its data is read")
+                         ->type_name("NAME");
     command->add_option("--npy", options->npy_file, "Write that tensor's values for NumPy")
         ->needs(tensor)
         ->type_name("OUT.npy");
-    CLI::Option* html = command->add_option("--html", options->html_file, "Write all of it as one page")
-                            ->type_name("OUT.html");
+    Option* html = command->add_option("--html", options->html_file, "Write all of it as one page")
+                       ->type_name("OUT.html");
     command
         ->add_flag("--histograms", options->histograms,
                    "In the page: values of all tensors; all data is read")
@@ -332,7 +331,7 @@ void add_inspect(CLI::App& program) {
         ->type_name("FILE");
     command->add_flag("--force", options->force, "Replace OUT.npy or OUT.html");
     command->add_option("--threads", options->n_threads, "Threads for --tensor (default: all cores)")
-        ->check(CLI::Range(1, 1024))
+        ->check(in_range(1, 1024))
         ->type_name("N");
     command->add_flag("--full", options->full, "Long arrays and texts whole (vocabulary, chat template)");
     command->add_flag("--shard", options->only_shard, "Only this file of a split model");

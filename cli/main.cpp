@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <exception>
@@ -57,22 +58,21 @@ const char* const kExamples =
     "130 interrupted.";
 
 int run(int argc, char** argv) {
-    CLI::App program("Convert, quantize, inspect and run GGUF model files.", "ingot");
-    program.formatter(std::make_shared<HelpFormatter>());
-    program.set_version_flag("--version", version_text,
-                             "Print version, build and instruction sets, and exit");
+    CLI::App app("Convert, quantize, inspect and run GGUF model files.", "ingot");
+    app.formatter(std::make_shared<HelpFormatter>());
+    app.set_version_flag("--version", version_text, "Print version, build and instruction sets, and exit");
+    Command program(&app);
+    const auto set_color = [](const std::string& choice) {
+        set_color_choice(choice == "always"  ? ColorChoice::Always
+                         : choice == "never" ? ColorChoice::Never
+                                             : ColorChoice::Auto);
+    };
     program
-        .add_option_function<std::string>(
-            "--color",
-            [](const std::string& choice) {
-                set_color_choice(choice == "always"  ? ColorChoice::Always
-                                 : choice == "never" ? ColorChoice::Never
-                                                     : ColorChoice::Auto);
-            },
-            "Colours: auto (on a terminal, unless NO_COLOR is set), always or never")
-        ->check(CLI::IsMember({"auto", "always", "never"}))
+        .add_option("--color", set_color,
+                    "Colours: auto (on a terminal, unless NO_COLOR is set), always or never")
+        ->check(one_of({"auto", "always", "never"}))
         ->type_name("WHEN")
-        ->trigger_on_parse();
+        ->at_once();
     program.footer(kExamples);
     add_convert(program);
     add_quantize(program);
@@ -92,17 +92,17 @@ int run(int argc, char** argv) {
     add_imatrix(program);
     add_measure(program);
     add_bench(program);
-    for (CLI::App* command : program.get_subcommands({})) command->fallthrough();  // --color after a command
-    program.require_subcommand(0, 1);
+    for (CLI::App* command : app.get_subcommands({})) command->fallthrough();  // --color after a command
+    app.require_subcommand(0, 1);
 
     try {
-        program.parse(argc, argv);
-        if (program.get_subcommands().empty()) {
-            fmt::print(stderr, "{}", program.help());
+        app.parse(argc, argv);
+        if (app.get_subcommands().empty()) {
+            fmt::print(stderr, "{}", app.help());
             return kUsage;
         }
     } catch (const CLI::ParseError& error) {
-        return program.exit(error) == 0 ? 0 : kUsage;
+        return app.exit(error) == 0 ? 0 : kUsage;
     }
     return 0;
 }

@@ -110,16 +110,16 @@ void run_measure(const Options& options) {
 
 }  // namespace
 
-void add_measure(CLI::App& program) {
+void add_measure(Command& program) {
     auto options = std::make_shared<Options>();
-    CLI::App* command =
-        program.add_subcommand("measure", "Measure how far the weights of a file are from those of another");
+    Command* command =
+        program.add_command("measure", "Measure how far the weights of a file are from those of another");
     command->add_option("A", options->first, "GGUF file: what it should be")->required()->type_name("");
     command->add_option("B", options->second, "GGUF file of the same tensors, of any types")
         ->required()
         ->type_name("");
     command->add_option("--threads", options->n_threads, "Threads (default: all cores)")
-        ->check(CLI::Range(1, 1024))
+        ->check(in_range(1, 1024))
         ->type_name("N");
     command->add_flag("--json", options->json, "JSON, in the form that README describes");
     command->footer(

@@ -11,48 +11,40 @@
 
 namespace ingot::cli {
 
-CLI::Validator in_range(int64_t least, int64_t most) {
-    CLI::Validator range = CLI::Range(least, most);
-    return range.description("");
-}
-
-void add_device_options(CLI::App& command, DeviceOptions& options) {
+void add_device_options(Command& command, DeviceOptions& options) {
     command.add_option("--threads", options.n_threads, "Threads; one per physical core if not given")
         ->check(in_range(1, 1024))
         ->type_name("N");
     command
         .add_option("--device", options.device,
                     "auto, cpu, cuda, cuda:1, metal, or emulator: a GPU in software")
-        ->check(CLI::Validator(
-            [](const std::string& name) {
-                const bool known = name == "auto" || name == "cpu" || runtime::gpu::is_device_name(name);
-                return known ? std::string() : "there is no device '" + name + "'";
-            },
-            ""))
+        ->check([](const std::string& name) {
+            const bool known = name == "auto" || name == "cpu" || runtime::gpu::is_device_name(name);
+            return known ? std::string() : "there is no device '" + name + "'";
+        })
         ->type_name("NAME");
 }
 
-void add_cache_option(CLI::App& command, runtime::CacheType& type) {
+void add_cache_option(Command& command, runtime::CacheType& type) {
     static const std::map<std::string, runtime::CacheType> kTypes = {{"f16", runtime::CacheType::F16},
                                                                      {"f32", runtime::CacheType::F32},
                                                                      {"bf16", runtime::CacheType::BF16},
                                                                      {"q8_0", runtime::CacheType::Q8_0}};
     const auto set = [&type](const std::string& name) { type = kTypes.at(name); };
-    command
-        .add_option_function<std::string>("--kv-type", set,
-                                          "How keys and values are kept: f16, bf16, q8_0 or f32 (f16)")
-        ->check(CLI::IsMember({"f16", "bf16", "q8_0", "f32"}).description(""))
+    command.add_option("--kv-type", set, "How keys and values are kept: f16, bf16, q8_0 or f32 (f16)")
+        ->check(one_of({"f16", "bf16", "q8_0", "f32"}))
         ->type_name("TYPE");
 }
 
-void add_load_options(CLI::App& command, runtime::LoadOptions& options) {
+void add_load_options(Command& command, runtime::LoadOptions& options) {
     static const std::map<std::string, runtime::LoadMode> kModes = {{"map", runtime::LoadMode::Map},
                                                                     {"read", runtime::LoadMode::Read},
                                                                     {"direct", runtime::LoadMode::Direct}};
+    const auto set = [&options](const std::string& name) { options.mode = kModes.at(name); };
     command
-        .add_option("--load", options.mode,
+        .add_option("--load", set,
                     "map the file (the default), read it into memory, or direct: past the system's cache")
-        ->transform(CLI::CheckedTransformer(kModes).description(""))
+        ->check(one_of({"map", "read", "direct"}))
         ->type_name("HOW");
     command.add_flag("--lock", options.lock, "Keep the weights in memory");
 }

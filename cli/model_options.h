@@ -10,22 +10,19 @@
 
 namespace ingot::cli {
 
-/// Whole numbers from `least` to `most`, checked without a word in --help.
-CLI::Validator in_range(int64_t least, int64_t most);
-
 struct DeviceOptions {
     std::string device = "auto";
     int n_threads = 0;  // 0: one per physical core
 };
 
 /// Adds --load and --lock.
-void add_load_options(CLI::App& command, runtime::LoadOptions& options);
+void add_load_options(Command& command, runtime::LoadOptions& options);
 
 /// Adds --kv-type.
-void add_cache_option(CLI::App& command, runtime::CacheType& type);
+void add_cache_option(Command& command, runtime::CacheType& type);
 
 /// Adds --threads and --device.
-void add_device_options(CLI::App& command, DeviceOptions& options);
+void add_device_options(Command& command, DeviceOptions& options);
 std::unique_ptr<runtime::Backend> open_device(const DeviceOptions& options);
 
 /// A whole file, or standard input for "-". Throws Error naming it.

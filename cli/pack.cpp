@@ -62,28 +62,27 @@ void run_unpack(Options options) {
     });
 }
 
-void add_common(CLI::App& command, Options& options, const char* output_help) {
+void add_common(Command& command, Options& options, const char* output_help) {
     command.add_option("-o,--output", options.output, output_help)->type_name("OUT");
     command.add_flag("--force", options.request.overwrite, "Replace OUT");
     command.add_option("--threads", options.request.n_threads, "Threads (default: all cores)")
-        ->check(CLI::Range(1, 1024))
+        ->check(in_range(1, 1024))
         ->type_name("N");
 }
 
 }  // namespace
 
-void add_pack(CLI::App& program) {
+void add_pack(Command& program) {
     auto options = std::make_shared<Options>();
-    CLI::App* command =
-        program.add_subcommand("pack", "Pack a file with zstd so that it can be used as it is");
+    Command* command = program.add_command("pack", "Pack a file with zstd so that it can be used as it is");
     command->add_option("FILE", options->input, "GGUF file")->required();
     add_common(*command, *options, "The packed file (default: FILE.zst)");
     command->add_option("-l,--level", options->request.level, "zstd's level (default: 3)")
-        ->check(CLI::Range(1, 22))
+        ->check(in_range(1, 22))
         ->type_name("N");
     command->add_flag("--long", options->request.far, "Look for matches across whole frames");
     command->add_option("--frame-size", options->frame_size, "Most bytes of a frame (default: 8MiB)")
-        ->check(size_validator())
+        ->check(parsed_by(parse_size))
         ->type_name("SIZE");
     command->footer(
         "`zstd -d` restores the file byte for byte, and every command of Ingot reads the packed one: frames "
@@ -94,9 +93,9 @@ void add_pack(CLI::App& program) {
     command->callback([options] { run_pack(*options); });
 }
 
-void add_unpack(CLI::App& program) {
+void add_unpack(Command& program) {
     auto options = std::make_shared<Options>();
-    CLI::App* command = program.add_subcommand("unpack", "Write the file that a packed one holds");
+    Command* command = program.add_command("unpack", "Write the file that a packed one holds");
     command->add_option("FILE", options->input, "Packed file")->required();
     add_common(*command, *options, "The file (default: FILE without .zst)");
     command->callback([options] { run_unpack(*options); });

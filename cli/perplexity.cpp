@@ -209,8 +209,7 @@ std::unique_ptr<runtime::ReferenceWriter> open_reference(const runtime::Model& m
 
 void run_perplexity(const Options& options) {
     const bool has_text = !options.text_file.empty() || !options.ids_file.empty();
-    if (!has_text && options.compared_with.empty())
-        throw CLI::RequiredError("--text, --token-ids or --kl-divergence");
+    if (!has_text && options.compared_with.empty()) fail_required("--text, --token-ids or --kl-divergence");
     const auto backend = open_device(options.device);
     const runtime::Model model(options.file, *backend);
     if (!options.logits_file.empty()) return write_logits(model, read_token_ids(options.ids_file), options);
@@ -252,27 +251,30 @@ void run_perplexity(const Options& options) {
 
 }  // namespace
 
-void add_perplexity(CLI::App& program) {
+void add_perplexity(Command& program) {
     auto options = std::make_shared<Options>();
-    CLI::App* command =
-        program.add_subcommand("perplexity", "Measure how well a model predicts a text (lower is better)");
+    Command* command =
+        program.add_command("perplexity", "Measure how well a model predicts a text (lower is better)");
     command->add_option("FILE", options->file, "GGUF file, or any shard")->required()->type_name("");
-    CLI::Option* text =
+    Option* text =
         command->add_option("-f,--text", options->text_file, "Text to predict; - is standard input");
-    CLI::Option* ids = command->add_option("--token-ids", options->ids_file,
-                                           "Its token ids instead, as numbers; - likewise");
+    Option* ids = command->add_option("--token-ids", options->ids_file,
+                                      "Its token ids instead, as numbers; - likewise");
     text->type_name("FILE");
     ids->type_name("FILE")->excludes(text);
-    command->add_option("--logits", options->logits_file, "Write the ids' logits, and score nothing")
-        ->type_name("FILE")
-        ->needs(ids);
-    command->add_option("--context", options->n_context, "Tokens of a chunk (512, or the model's if less)")
-        ->check(in_range(4, INT32_MAX))
-        ->type_name("N");
-    CLI::Option* save =
+    Option* logits =
+        command->add_option("--logits", options->logits_file, "Write the ids' logits, and score nothing")
+            ->type_name("FILE")
+            ->needs(ids);
+    Option* context =
+        command
+            ->add_option("--context", options->n_context, "Tokens of a chunk (512, or the model's if less)")
+            ->check(in_range(4, INT32_MAX))
+            ->type_name("N");
+    Option* save =
         command->add_option("--save-reference", options->reference_file,
                             "Write the predictions, for --kl-divergence of other models to compare with");
-    save->type_name("FILE")->excludes("--logits");
+    save->type_name("FILE")->excludes(logits);
     command
         ->add_option("--top-k", options->top_k, "Most likely tokens that it keeps of each prediction (256)")
         ->check(in_range(1, INT32_MAX))
@@ -283,7 +285,7 @@ void add_perplexity(CLI::App& program) {
                      "Compare with these predictions, on their text, instead")
         ->excludes(text)
         ->excludes(ids)
-        ->excludes("--context")
+        ->excludes(context)
         ->type_name("FILE");
     command->add_flag("--per-token", options->per_token, "List every scored token: index, id, nats");
     command->add_flag("--json", options->json, "JSON");

@@ -5,10 +5,9 @@
 
 namespace ingot::cli {
 
-void add_quantize(CLI::App& program) {
+void add_quantize(Command& program) {
     auto options = std::make_shared<ConversionOptions>();
-    CLI::App* command =
-        program.add_subcommand("quantize", "Store the weights of a GGUF file in another type");
+    Command* command = program.add_command("quantize", "Store the weights of a GGUF file in another type");
     command->add_option("IN", options->request.source, "GGUF file to read, or any shard")
         ->required()
         ->type_name("");

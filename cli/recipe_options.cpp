@@ -29,45 +29,44 @@ std::string recipe_names() {
     return text;
 }
 
-void add_recipe_options(CLI::App& command, RecipeOptions& options, const std::string& default_type) {
+void add_recipe_options(Command& command, RecipeOptions& options, const std::string& default_type) {
     const auto known_type = [](const std::string& text) {
         if (find_recipe(text)) return std::string();
         return fmt::format("{} is no type; choose one of{}", text, recipe_names());
     };
-    CLI::Option* type =
-        command.add_option("-t,--type", options.type, "What to store the weights in; see below");
-    type->type_name("TYPE")->check(CLI::Validator(known_type, "", "type"));
+    Option* type = command.add_option("-t,--type", options.type, "What to store the weights in; see below");
+    type->type_name("TYPE")->check(known_type);
     command
         .add_option("--tensor-type", options.tensor_types,
                     "This type for matrices in whose name REGEX is found; of several, the first decides")
         ->type_name("REGEX=TYPE")
-        ->allow_extra_args(false)
-        ->check(parsed_by(parse_type_rule, "rule"));
+        ->one_value_each_time()
+        ->check(parsed_by(parse_type_rule));
     const auto add_type = [&](const char* name, std::string& text, const char* help) {
-        command.add_option(name, text, help)->type_name("TYPE")->check(parsed_by(parse_target_type, "type"));
+        command.add_option(name, text, help)->type_name("TYPE")->check(parsed_by(parse_target_type));
     };
     add_type("--output-type", options.output_type, "Of the output matrix (or the embedding serving as it)");
     add_type("--embedding-type", options.embedding_type, "Of the token embedding");
-    CLI::Option* pure =
+    Option* pure =
         command.add_flag("--pure", options.pure, "One type for all matrices, without the mix's exceptions");
-    CLI::Option* recipe =
+    Option* recipe =
         command.add_option("--recipe", options.recipe_file, "Types as this recipe, or this GGUF, has them");
     recipe->type_name("FILE");
     command.add_option("--save-recipe", options.save_file, "Write the recipe, to be edited and used again")
         ->type_name("FILE");
     add_target_options(command, options.target);
     for (const char* target : {"--target-size", "--target-bpw"})
-        command.get_option(target)->excludes(type)->excludes(pure);
-    command.parse_complete_callback([&options, default_type] {
+        command.option(target)->excludes(type)->excludes(pure);
+    command.on_read([&options, default_type] {
         const TargetOptions& target = options.target;
         if (!target.wanted() && !(target.types.empty() && target.text_file.empty() && target.n_tokens == 0))
-            throw CLI::RequiredError("--target-size or --target-bpw");
-        if (target.n_tokens > 0 && target.text_file.empty()) throw CLI::RequiredError("--target-text");
+            fail_required("--target-size or --target-bpw");
+        if (target.n_tokens > 0 && target.text_file.empty()) fail_required("--target-text");
         if (!options.type.empty() || !options.recipe_file.empty()) return;
         if (target.wanted()) {
             options.type = kTypeUntilChosen;
         } else if (default_type.empty()) {
-            throw CLI::RequiredError("--type, --recipe or a target");
+            fail_required("--type, --recipe or a target");
         } else {
             options.type = default_type;
         }

@@ -21,22 +21,7 @@ struct RecipeOptions {
 
 /// Adds -t, --tensor-type, --output-type, --embedding-type, --pure, --recipe, --save-recipe, and those of a
 /// target. Malformed types and rules are usage errors. Without `default_type`, a mix must be named somehow.
-void add_recipe_options(CLI::App& command, RecipeOptions& options, const std::string& default_type = {});
-
-/// A check that passes whatever `parse` does not throw at; its Error becomes a usage error.
-template <typename Parse>
-CLI::Validator parsed_by(Parse parse, const char* what) {
-    return CLI::Validator(
-        [parse](const std::string& text) {
-            try {
-                parse(text);
-            } catch (const Error& error) {
-                return std::string(error.what());
-            }
-            return std::string();
-        },
-        "", what);
-}
+void add_recipe_options(Command& command, RecipeOptions& options, const std::string& default_type = {});
 
 /// "F32 F16 BF16 Q8_0 …", in lines for a footer of --help.
 std::string recipe_names();

@@ -249,7 +249,7 @@ void check_usage(const Options& options, size_t n_prompts) {
                         : !options.draft.empty() ? "--draft"
                         : options.prompt_lookup  ? "--prompt-lookup"
                                                  : nullptr;
-    if (alone != nullptr) throw CLI::ValidationError(alone, "goes with one prompt only");
+    if (alone != nullptr) fail_usage(alone, "goes with one prompt only");
 }
 
 void run_model(const Options& options) {
@@ -287,21 +287,23 @@ void run_model(const Options& options) {
 
 }  // namespace
 
-void add_run(CLI::App& program) {
+void add_run(Command& program) {
     auto options = std::make_shared<Options>();
-    CLI::App* command = program.add_subcommand("run", "Generate text with a model");
+    Command* command = program.add_command("run", "Generate text with a model");
     command->add_option("FILE", options->file, "GGUF file, or any shard")->required()->type_name("");
     command->add_option("SOURCE", options->source, "- reads the prompt from standard input")
-        ->check(CLI::IsMember({"-"}).description(""))
+        ->check(one_of({"-"}))
         ->type_name("");
-    const auto several = [](CLI::Option* option) { return option->allow_extra_args(false); };
-    several(command->add_option("-p,--prompt", options->prompts,
-                                "Prompt; without any, a text from its beginning; again: several, at once"))
-        ->type_name("TEXT");
-    several(
-        command->add_option("-f,--file", options->prompt_files, "File with the prompt; may be given again"))
+    Option* prompt =
+        command
+            ->add_option("-p,--prompt", options->prompts,
+                         "Prompt; without any, a text from its beginning; again: several, at once")
+            ->one_value_each_time()
+            ->type_name("TEXT");
+    command->add_option("-f,--file", options->prompt_files, "File with the prompt; may be given again")
+        ->one_value_each_time()
         ->type_name("FILE")
-        ->excludes("--prompt");
+        ->excludes(prompt);
     command->add_flag("--lines", options->lines, "Each line of the file is a prompt");
     command->add_option("--parallel", options->n_parallel, "Prompts that are read and continued at once (7)")
         ->check(in_range(1, 1024))
@@ -325,7 +327,7 @@ void add_run(CLI::App& program) {
     command
         ->add_option("--session", options->session, "Keep what was computed for the prompt, and use it again")
         ->type_name("FILE");
-    CLI::Option* draft =
+    Option* draft =
         command->add_option("--draft", options->draft, "Small model that guesses; the same text, faster")
             ->type_name("FILE");
     command->add_flag("--prompt-lookup", options->prompt_lookup, "Guess that the text repeats itself")

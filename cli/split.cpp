@@ -102,22 +102,20 @@ void run_merge(const MergeOptions& options) {
 
 }  // namespace
 
-void add_split(CLI::App& program) {
+void add_split(Command& program) {
     auto options = std::make_shared<SplitOptions>();
-    CLI::App* command = program.add_subcommand("split", "Cut a model into several files");
+    Command* command = program.add_command("split", "Cut a model into several files");
     command->add_option("FILE", options->file, "GGUF file, or any shard of a model to be cut anew")
         ->required();
     command->add_option("PREFIX", options->prefix, "Of the new files: PREFIX-00001-of-00003.gguf")
         ->type_name("");
-    CLI::Option* size = command->add_option("--max-size", options->max_size, "Bytes of a file: 4G, 512MiB")
-                            ->check(size_validator())
-                            ->type_name("SIZE");
-    CLI::Option* tensors = command->add_option("--max-tensors", options->max_tensors, "Tensors in a file")
-                               ->check(CLI::Range(uint64_t(1), uint64_t(1) << 32))
-                               ->type_name("N");
-    CLI::Option_group* limits = command->add_option_group("limits");
-    limits->add_options(size, tensors);
-    limits->require_option(1, 2);
+    Option* size = command->add_option("--max-size", options->max_size, "Bytes of a file: 4G, 512MiB")
+                       ->check(parsed_by(parse_size))
+                       ->type_name("SIZE");
+    Option* tensors = command->add_option("--max-tensors", options->max_tensors, "Tensors in a file")
+                          ->check(in_range(1, int64_t(1) << 32))
+                          ->type_name("N");
+    command->require_any("limits", {size, tensors});
     command->add_flag("--no-tensor-first-split", options->no_tensor_first,
                       "The first file has the metadata and no tensors");
     command->add_flag("--dry-run", options->dry_run, "Only show the files");
@@ -130,12 +128,12 @@ void add_split(CLI::App& program) {
     command->callback([options] { run_split(*options); });
 }
 
-void add_merge(CLI::App& program) {
+void add_merge(Command& program) {
     auto options = std::make_shared<MergeOptions>();
-    CLI::App* command = program.add_subcommand("merge", "Join the files of a split model");
+    Command* command = program.add_command("merge", "Join the files of a split model");
     command->add_option("SHARD", options->shard, "Any of them")->required();
     command->add_option("OUT", options->output, "The file to write")->required();
-    CLI::Option* force = command->add_flag("--force", options->force, "Replace OUT");
+    Option* force = command->add_flag("--force", options->force, "Replace OUT");
     command
         ->add_flag(
             "--delete-shards", options->delete_shards,

@@ -57,26 +57,26 @@ class ModelRunner {
 
 }  // namespace
 
-void add_target_options(CLI::App& command, TargetOptions& options) {
-    CLI::Option* size = command.add_option(
+void add_target_options(Command& command, TargetOptions& options) {
+    Option* size = command.add_option(
         "--target-size", options.file_size,
         "Choose each tensor's type (of --target-types TYPE,TYPE): the best mix for this size");
-    size->type_name("SIZE")->check(size_validator());
-    CLI::Option* bits =
+    size->type_name("SIZE")->check(parsed_by(parse_size));
+    Option* bits =
         command.add_option("--target-bpw", options.bits_per_weight, "The same for so many bits per weight");
-    bits->type_name("N")->check(CLI::PositiveNumber.description(""))->excludes(size);
+    bits->type_name("N")->check(positive())->excludes(size);
     command.add_option("--target-types", options.types, "Choose from these types only: Q4_K,Q6_K")
         ->type_name("TYPE,TYPE")
-        ->group("")  // in the text above
+        ->hidden()  // in the text above
         ->delimiter(',')
-        ->check(parsed_by(parse_target_type, "type"));
+        ->check(parsed_by(parse_target_type));
     command
         .add_option("--target-text", options.text_file,
                     "Measure what each tensor does to the predictions of this text (--target-tokens N of it)")
         ->type_name("FILE");
     command.add_option("--target-tokens", options.n_tokens, "Tokens of it (4096)")
         ->type_name("N")
-        ->group("")  // in the text above
+        ->hidden()  // in the text above
         ->check(in_range(16, INT32_MAX));
 }
 

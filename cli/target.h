@@ -21,7 +21,7 @@ struct TargetOptions {
 };
 
 /// Adds --target-size, --target-bpw, --target-types, --target-text and --target-tokens.
-void add_target_options(CLI::App& command, TargetOptions& options);
+void add_target_options(Command& command, TargetOptions& options);
 
 /// Chooses the types and makes `plan` the plan with them. `model`: the file that is run on the text, if there
 /// is one (RunnableModel).

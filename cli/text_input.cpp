@@ -5,7 +5,9 @@
 
 #include "cli/console.h"
 #include "cli/model_options.h"
+#include "cli/signals.h"
 #include "format/error.h"
+#include "runtime/own_text.h"
 #include "runtime/tokenizer/tokenizer.h"
 
 namespace ingot::cli {
@@ -46,6 +48,32 @@ TextInput read_text_input(const runtime::Model& model, const std::string& text_f
     } else {
         input.tokens = tokenizer->encode(read_text(text_file), false, false);
         if (input.bos) input.tokens.insert(input.tokens.begin(), *input.bos);
+    }
+    return input;
+}
+
+TextInput write_text_input(const runtime::Model& model, int64_t n_chunks, int64_t n_context) {
+    TextInput input;
+    const std::unique_ptr<runtime::Tokenizer> tokenizer = model.load_tokenizer();
+    if (tokenizer->add_bos) input.bos = tokenizer->bos;
+    runtime::OwnTextOptions how;
+    how.n_texts = n_chunks > 0 ? n_chunks : kOwnChunks;
+    how.n_tokens = n_context;
+    how.cancel = &interrupted;
+    if (is_terminal(stderr)) {
+        how.on_progress = [](int64_t done, int64_t all) {
+            constexpr int64_t kStep = 256;
+            if (done % kStep == 0)
+                fmt::print(stderr, "\rthe model writes a text: {} of {} tokens\x1b[K",
+                           grouped(uint64_t(done)), grouped(uint64_t(all)));
+        };
+    }
+    input.tokens = runtime::write_own_text(model, *tokenizer, how);
+    if (is_terminal(stderr)) fmt::print(stderr, "\r\x1b[K");
+    if (input.tokens.empty()) {
+        constexpr int kInterrupted = 130;
+        fmt::print(stderr, "ingot: interrupted; nothing was written\n");
+        throw Exit{kInterrupted};
     }
     return input;
 }

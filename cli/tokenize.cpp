@@ -172,31 +172,30 @@ void tokenize(const Options& options) {
 
 }  // namespace
 
-void add_tokenize(CLI::App& program) {
+void add_tokenize(Command& program) {
     const auto options = std::make_shared<Options>();
-    CLI::App* command = program.add_subcommand("tokenize", "Text to token ids, or back");
+    Command* command = program.add_command("tokenize", "Text to token ids, or back");
     command->add_option("FILE", options->file, "GGUF file, or any shard; one with only a vocabulary will do")
         ->required();
-    CLI::Option* prompt = command->add_option("-p,--prompt", options->prompt, "The text");
-    CLI::Option* file =
+    Option* prompt = command->add_option("-p,--prompt", options->prompt, "The text");
+    Option* file =
         command->add_option("-f,--file", options->prompt_file, "File with the text; - or nothing: stdin");
-    CLI::Option* decode =
-        command->add_option("--decode", options->ids, "Print the text of these ids instead");
+    Option* decode = command->add_option("--decode", options->ids, "Print the text of these ids instead");
     command->add_flag("--no-bos", options->no_bos, "Leave out BOS and EOS, where the model adds them");
     command->add_flag("--special", options->special,
                       "Read (or with --decode: print) control tokens such as <s>");
-    CLI::Option* json =
+    Option* json =
         command->add_flag("--json", options->json, "{\"ids\": [...], \"texts\": [...], \"count\": N}");
-    CLI::Option* json_lines = command->add_flag("--json-lines", options->json_lines,
-                                                "Each line of the input is {\"text\": \"...\"}, answered by "
-                                                "{\"ids\": [...]}, or the other way round");
-    CLI::Option* each = command
-                            ->add_option("--each", options->separator,
-                                         "Cut the input after each SEPARATOR; a line of ids for each part")
-                            ->type_name("SEPARATOR")
-                            ->check([](const std::string& text) {
-                                return text.empty() ? std::string("the separator is empty") : std::string();
-                            });
+    Option* json_lines = command->add_flag("--json-lines", options->json_lines,
+                                           "Each line of the input is {\"text\": \"...\"}, answered by "
+                                           "{\"ids\": [...]}, or the other way round");
+    Option* each = command
+                       ->add_option("--each", options->separator,
+                                    "Cut the input after each SEPARATOR; a line of ids for each part")
+                       ->type_name("SEPARATOR")
+                       ->check([](const std::string& text) {
+                           return text.empty() ? std::string("the separator is empty") : std::string();
+                       });
     each->excludes(decode)->excludes(json)->excludes(json_lines);
     json_lines->excludes(decode)->excludes(json)->excludes(prompt);
     prompt->excludes(file)->excludes(decode);

@@ -293,12 +293,12 @@ void run_verify(const Options& options) {
 
 }  // namespace
 
-void add_verify(CLI::App& program) {
+void add_verify(Command& program) {
     auto options = std::make_shared<Options>();
-    CLI::App* command = program.add_subcommand(
+    Command* command = program.add_command(
         "verify", "Check a file: keys, extents, checksums, tokenizer, chat template, values");
     command->add_option("FILE", options->file, "GGUF file, or any shard")->required();
-    CLI::Option* deep = command->add_flag(
+    Option* deep = command->add_flag(
         "--deep", options->deep, "Decode all values too: NaN, infinities, zeros, absurd scales, duplicates");
     command->add_flag("--no-data", options->no_data, "Headers only; no checksum is compared")->excludes(deep);
     command
@@ -307,7 +307,7 @@ void add_verify(CLI::App& program) {
         ->type_name("FILE");
     command->add_flag("--strict", options->strict, "Warnings count as errors");
     command->add_option("--threads", options->n_threads, "Threads (default: all cores)")
-        ->check(CLI::Range(1, 1024))
+        ->check(in_range(1, 1024))
         ->type_name("N");
     command->add_flag("--shard", options->only_shard, "Only this file of a split model");
     command->add_flag("--json", options->json, "JSON, in the stable form that README describes");

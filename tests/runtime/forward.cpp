@@ -1,53 +1,16 @@
 // The forward pass on a small model with random weights: what must not depend on how the work is cut.
 #include "runtime/forward.h"
 
-#include <cmath>
-#include <filesystem>
-#include <functional>
-
-#include <unistd.h>
-
 #include "format/error.h"
 #include "runtime/cpu/cpu_backend.h"
 #include "runtime/generate.h"
 #include "runtime/perplexity.h"
-#include "runtime/synthetic.h"
-#include "tests/catch.h"
+#include "tests/runtime/tiny_file.h"
 
 using namespace ingot;
 using namespace ingot::runtime;
 
 namespace {
-
-using Tensors = std::vector<TensorPlan>;
-
-/// A file of the tiny shape in the temporary folder, removed at the end.
-class TinyFile {
-  public:
-    explicit TinyFile(
-        TensorType type, const std::function<void(Tensors&)>& edit = [](Tensors&) {}) {
-        Tensors tensors = synthetic_tensors(*find_synthetic_shape("llama-tiny"));
-        for (TensorPlan& tensor : tensors) {
-            if (tensor.shape.size() > 1) tensor.type = type;
-        }
-        edit(tensors);
-        static int n_files = 0;
-        path_ = std::filesystem::temp_directory_path() /
-                fmt::format("ingot-test-{}-{}.gguf", ::getpid(), n_files++);
-        REQUIRE(write_synthetic(*find_synthetic_shape("llama-tiny"), tensors, 0, path_, true, 1));
-    }
-    ~TinyFile() { std::filesystem::remove(path_); }
-    const std::filesystem::path& path() const { return path_; }
-
-  private:
-    std::filesystem::path path_;
-};
-
-std::vector<Token> some_tokens(size_t n) {
-    std::vector<Token> tokens(n);
-    for (size_t i = 0; i < n; ++i) tokens[i] = Token(3 + i * 37 % 1000);
-    return tokens;
-}
 
 std::vector<float> all_logits(ForwardPass& forward, std::span<const Token> tokens, size_t n_at_once) {
     std::vector<float> logits;
@@ -58,18 +21,6 @@ std::vector<float> all_logits(ForwardPass& forward, std::span<const Token> token
         logits.insert(logits.end(), forward.logits().begin(), forward.logits().end());
     }
     return logits;
-}
-
-// Root mean square of the difference, in units of the logits' own.
-double difference(const std::vector<float>& a, const std::vector<float>& b) {
-    REQUIRE(a.size() == b.size());
-    double differences = 0, squares = 0;
-    for (size_t i = 0; i < a.size(); ++i) {
-        REQUIRE(std::isfinite(a[i]));
-        differences += (double(a[i]) - double(b[i])) * (double(a[i]) - double(b[i]));
-        squares += double(a[i]) * double(a[i]);
-    }
-    return std::sqrt(differences / squares);
 }
 
 // Rounding of float sums is all that may differ; where activations are rounded to 8 bits, one that falls to
