@@ -53,6 +53,15 @@ INGOT_INLINE V load(const float* source) {
     return lanes;
 }
 
+/// Two floats, again and again.
+template <class V>
+INGOT_INLINE V load_pair(const float* source) {
+    typedef int64_t Pairs __attribute__((vector_size(sizeof(V))));
+    int64_t pair;
+    std::memcpy(&pair, source, sizeof pair);
+    return V(Pairs{} + pair);
+}
+
 template <class V>
 INGOT_INLINE void store(float* destination, V lanes) {
     std::memcpy(destination, &lanes, sizeof lanes);
@@ -69,6 +78,24 @@ INGOT_INLINE V larger(V a, V b) {
 template <class V>
 INGOT_INLINE V magnitude(V v) {
     return V(Integers<V>(v) & 0x7fffffff);
+}
+
+/// Each lane beside itself: 0 0 1 1 ... in one vector of sixteen or two of eight.
+INGOT_INLINE void each_twice(Lanes v, WideLanes (&twice)[1]) {
+    twice[0] = __builtin_shufflevector(v, v, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+}
+INGOT_INLINE void each_twice(Lanes v, Lanes (&twice)[2]) {
+    twice[0] = __builtin_shufflevector(v, v, 0, 0, 1, 1, 2, 2, 3, 3);
+    twice[1] = __builtin_shufflevector(v, v, 4, 4, 5, 5, 6, 6, 7, 7);
+}
+/// The other way: sums of neighbours.
+INGOT_INLINE Lanes sums_of_pairs(const WideLanes (&v)[1]) {
+    return __builtin_shufflevector(v[0], v[0], 0, 2, 4, 6, 8, 10, 12, 14) +
+           __builtin_shufflevector(v[0], v[0], 1, 3, 5, 7, 9, 11, 13, 15);
+}
+INGOT_INLINE Lanes sums_of_pairs(const Lanes (&v)[2]) {
+    return __builtin_shufflevector(v[0], v[1], 0, 2, 4, 6, 8, 10, 12, 14) +
+           __builtin_shufflevector(v[0], v[1], 1, 3, 5, 7, 9, 11, 13, 15);
 }
 
 /// Of integers. Lane by lane: where these are inlined, the compiler finds the instruction that does it; from
@@ -114,9 +141,10 @@ INGOT_INLINE float sum(Lanes v) {
 }
 
 INGOT_INLINE float largest(Lanes v) {
-    float result = v[0];
-    for (int i = 1; i < kLanes; ++i) result = v[i] > result ? v[i] : result;
-    return result;
+    v = larger(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3));
+    v = larger(v, __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5));
+    v = larger(v, __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6));
+    return v[0];
 }
 
 INGOT_INLINE float smallest(Lanes v) {

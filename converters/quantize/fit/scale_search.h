@@ -93,6 +93,26 @@ INGOT_INLINE Candidates<n> scale_errors(const Group<kElements>& group, const Can
     return errors;
 }
 
+/// scale_errors() for eight candidates: each has two lanes, one for the even elements and one for the odd
+/// ones. The scales are such that no level is beyond the grid's end.
+template <class V, int kElements>
+INGOT_INLINE Lanes scale_errors_in_pairs(const Group<kElements>& group, Lanes scales) {
+    constexpr int kVectors = 2 * kLanes * sizeof(float) / sizeof(V);
+    V inverse[kVectors], error[kVectors];
+    each_twice(inverse_or_zero(scales), inverse);
+    for (int k = 0; k < kVectors; ++k) error[k] = V{};
+    for (int i = 0; i < kElements; i += 2) {
+        const V x = load_pair<V>(group.x + i), w = load_pair<V>(group.w + i);
+        for (int k = 0; k < kVectors; ++k) {
+            const V scaled = x * inverse[k];
+            const V miss = scaled - ((scaled + kRound) - kRound);
+            error[k] += (w * miss) * miss;
+        }
+    }
+    const Lanes errors = sums_of_pairs(error) * (scales * scales);
+    return scales != 0.0f ? errors : all(squares(group));
+}
+
 /// The quants for a scale.
 template <class Grid, int kElements>
 INGOT_INLINE void store_codes(const Group<kElements>& group, float scale, uint8_t* codes) {
