@@ -20,11 +20,12 @@ import llama
 from checks import CHECKPOINT, TYPES, Ingot
 
 PLAIN = ("F32", "F16", "BF16")
+N_SAMPLES = 160  # of the calibration text
 # Types whose mix has exceptions in this model, and one of each mix's kinds.
 PURE = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "IQ4_XS", "Q2_K", "Q3_K_S", "Q4_K_S", "Q5_K_S"]
 
 
-def save(mixed, pure, missed, reference, text, sample_bytes):
+def save(mixed, pure, plain, missed, reference, text, sample_bytes):
     """After each row, so that a run that is cut short leaves what it has."""
     header = ["type", "bytes, ours", "bytes, llama.cpp", "perplexity, ours", "perplexity, llama.cpp's", "difference", "KL, ours",
               "KL, llama.cpp's", "KL"]
@@ -37,7 +38,8 @@ def save(mixed, pure, missed, reference, text, sample_bytes):
         f"error that a text of this length leaves in it; the F32 model's perplexity is {reference.perplexity:.3f}.\n\n"
         + (f"Divergence above llama.cpp's: {', '.join(missed)}.\n" if missed else "No divergence is above llama.cpp's.\n"),
         "## Mixed\n\nThe same type for each tensor in both files.\n", report.table(header, mixed),
-        "\n## Pure\n\n`--pure`: one type for all matrices.\n", report.table(header, pure), quiet=True)
+        "\n## Pure\n\n`--pure`: one type for all matrices.\n", report.table(header, pure),
+        "\n## Pure, without importance\n", report.table(header, plain), quiet=True)
 
 
 def main():
@@ -55,16 +57,23 @@ def main():
         source, sample, importance = folder / "F32.gguf", folder / "sample.txt", folder / "imatrix.gguf"
         ours, theirs = folder / "ours.gguf", folder / "theirs.gguf"
         ingot.run("convert", CHECKPOINT, "-t", "F32", "-o", source)
-        write_sample(ingot, source, sample)
+        write_sample(ingot, source, sample, N_SAMPLES)
         ingot.run("imatrix", source, "-f", sample, "--context", CONTEXT, "-o", importance)
         columns = llama.read_importance(importance)
         reference = Quality(source, text, keep=True)
 
-        mixed, pure = [], []
-        for rows, kinds, more in (mixed, options.types, []), (pure, options.pure, ["--pure"]):
+        mixed, pure, plain = [], [], []
+        for rows, kinds, is_pure, is_weighted in ((mixed, options.types, False, True), (pure, options.pure, True, True),
+                                                  (plain, options.pure, True, False)):
             for kind in filter(None, kinds.split(",")):
-                ingot.run("quantize", source, "-t", kind, "--imatrix", importance, *more, "--force", "-o", ours)
-                llama.quantize_with_llama(source, theirs, kind, columns, bool(more))
+                label = f"{kind}{' pure' if is_pure else ''}{'' if is_weighted else ' without importance'}"
+                ingot.run("quantize", source, "-t", kind, *(["--imatrix", importance] if is_weighted else []),
+                          *(["--pure"] if is_pure else []), "--force", "-o", ours)
+                try:
+                    llama.quantize_with_llama(source, theirs, kind, columns if is_weighted else None, is_pure)
+                except RuntimeError:  # it wants importance for its smallest types
+                    rows.append([f"{kind}: refused by llama.cpp"] + [""] * 8)
+                    continue
                 a, b = (Quality(file, text, reference) for file in (ours, theirs))
                 change = percent(a.divergence, b.divergence)
                 noise = 100 * float((a.losses - b.losses).std() / len(a.losses) ** 0.5)
@@ -72,9 +81,9 @@ def main():
                              f"{b.perplexity:.3f}", f"{percent(a.perplexity, b.perplexity):+.2f} % ± {noise:.2f}",
                              f"{a.divergence:.6f}", f"{b.divergence:.6f}", f"{change:+.1f} %"])
                 if change > 0:
-                    missed.append(f"{kind}{' pure' if more else ''} ({change:+.1f} %)")
-                print(*rows[-1], *more, sep="  ", file=sys.stderr, flush=True)
-                save(mixed, pure, missed, reference, options.text, sample.stat().st_size)
+                    missed.append(f"{label} ({change:+.1f} %)")
+                print(label, *rows[-1], sep="  ", file=sys.stderr, flush=True)
+                save(mixed, pure, plain, missed, reference, options.text, sample.stat().st_size)
         print((report.RESULTS / "imatrix.md").read_text())
     sys.exit(3 if missed else 0)
 
