@@ -21,6 +21,17 @@ int64_t first_seen(const HeadGeometry& heads, int64_t end) {
     return std::max<int64_t>(0, end - heads.window);
 }
 
+// What the kernels of one token and of many tokens are told about the query heads from `first` on.
+template <typename Arguments>
+void describe_heads(const HeadGeometry& heads, int64_t first, Arguments& arguments) {
+    arguments.key_dim = heads.key_dim;
+    arguments.value_dim = heads.value_dim;
+    arguments.scale = heads.scale;
+    arguments.soft_cap = heads.soft_cap;
+    arguments.slopes = heads.slopes != nullptr ? data(*heads.slopes) + first : nullptr;
+    arguments.sinks = heads.sinks != nullptr ? data(*heads.sinks) + first : nullptr;
+}
+
 // x (n) to the nearest of scale * -127 … 127, the scale being a half; n a multiple of 32.
 void quantize(const float* x, int64_t n, BlockQ8_0* blocks) {
     for (; n > 0; n -= 32, x += 32, ++blocks) {
@@ -167,12 +178,7 @@ void CpuBackend::attend_blocks(const Buffer& q, const KvLayer& cache, std::span<
         arguments.cache = cache.type;
         arguments.key_stride = cache.key_stride;
         arguments.value_stride = cache.value_stride;
-        arguments.key_dim = heads.key_dim;
-        arguments.value_dim = heads.value_dim;
-        arguments.scale = heads.scale;
-        arguments.soft_cap = heads.soft_cap;
-        arguments.slopes = heads.slopes != nullptr ? data(*heads.slopes) + head : nullptr;
-        arguments.sinks = heads.sinks != nullptr ? data(*heads.sinks) + head : nullptr;
+        describe_heads(heads, head, arguments);
         arguments.scratch = scratch.data();
         arguments.output = data(y) + (token * heads.n_heads + head) * heads.value_dim;
         arguments.output_stride = heads.n_heads * heads.value_dim;
@@ -229,12 +235,7 @@ void CpuBackend::attend_tokens(const Buffer& q, const KvLayer& cache, std::span<
             arguments.value_stride = heads.value_dim;
         }
         arguments.n_positions = end - begin;
-        arguments.key_dim = heads.key_dim;
-        arguments.value_dim = heads.value_dim;
-        arguments.scale = heads.scale;
-        arguments.soft_cap = heads.soft_cap;
-        arguments.slopes = heads.slopes != nullptr ? data(*heads.slopes) + head : nullptr;
-        arguments.sinks = heads.sinks != nullptr ? data(*heads.sinks) + head : nullptr;
+        describe_heads(heads, head, arguments);
         arguments.scores = scores.data();
         arguments.output = data(y) + query * heads.value_dim;
         kernels_.attention(arguments);

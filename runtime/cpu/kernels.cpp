@@ -8,6 +8,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
 #endif
 
 namespace ingot::runtime::cpu {
@@ -17,6 +21,9 @@ constexpr const Kernels* kTables[] = {
 #if defined(__x86_64__)
     &kAvx512Kernels,
     &kAvx2Kernels,
+#elif defined(__aarch64__)
+    &kI8mmKernels,
+    &kNeonKernels,
 #endif
     &kScalarKernels,
 };
@@ -63,6 +70,27 @@ bool avx512_supported() {
     return avx2_supported() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512vnni");
+}
+#elif defined(__aarch64__) && defined(__APPLE__)
+static bool has(const char* feature) {
+    int value = 0;
+    size_t size = sizeof value;
+    return sysctlbyname(feature, &value, &size, nullptr, 0) == 0 && value != 0;
+}
+bool neon_supported() {
+    return has("hw.optional.arm.FEAT_DotProd");
+}
+bool i8mm_supported() {
+    return neon_supported() && has("hw.optional.arm.FEAT_I8MM");
+}
+#elif defined(__aarch64__)
+bool neon_supported() {
+    constexpr unsigned long kDotProducts = 1ul << 20;  // HWCAP_ASIMDDP of Linux
+    return (getauxval(AT_HWCAP) & kDotProducts) != 0;
+}
+bool i8mm_supported() {
+    constexpr unsigned long kMatrixProducts = 1ul << 13;  // HWCAP2_I8MM of Linux
+    return neon_supported() && (getauxval(AT_HWCAP2) & kMatrixProducts) != 0;
 }
 #endif
 

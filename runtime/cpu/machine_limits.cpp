@@ -58,7 +58,8 @@ void MachineLimits::measure() {
     const LimitLoops& loops = limit_loops();
     const auto raise = [](double& best, double rate) { best = std::max(best, rate); };
     raise(rates_.int8_operations, operations_per_second(pool_, loops.multiply_int8, loops.int8_operations));
-    raise(rates_.float_operations, operations_per_second(pool_, loops.multiply_float, loops.float_operations));
+    raise(rates_.float_operations,
+          operations_per_second(pool_, loops.multiply_float, loops.float_operations));
     if (bytes_.size() < kLeastBytes) return;
 
     // Small models are read often enough to be timed, and from the cache, as their products read them.

@@ -1,11 +1,14 @@
 # Sources with raised flags must not define weak symbols: the linker keeps one copy of an inline function for
 # the whole program, and that copy may then hold instructions which the processor at hand does not have.
-#   cmake -DOBJECTS="a.o|b.o" -DNM=nm -P isa_symbols.cmake
+#   cmake -DOBJECTS="a.o|b.o" -DNM=nm [-DLEAST=10] -P isa_symbols.cmake
+if(NOT DEFINED LEAST)
+    set(LEAST 10)  # objects that there are at least
+endif()
 string(REPLACE "|" ";" OBJECTS "${OBJECTS}")
 set(wrong "")
 set(n_checked 0)
 foreach(object ${OBJECTS})
-    if(NOT object MATCHES "/cpu/(avx2|avx512)/[^/]*$")
+    if(NOT object MATCHES "/cpu/(avx2|avxvnni|avx512|neon|i8mm)/[^/]*$")
         continue()
     endif()
     math(EXPR n_checked "${n_checked} + 1")
@@ -21,7 +24,7 @@ foreach(object ${OBJECTS})
         string(APPEND wrong "\n  ${object}: ${symbol}")
     endforeach()
 endforeach()
-if(n_checked LESS 10)
+if(n_checked LESS LEAST)
     message(FATAL_ERROR "only ${n_checked} objects of instruction sets found: this check is looking in the wrong place")
 endif()
 if(wrong)

@@ -174,7 +174,8 @@ template <typename Layout>
 
 template <typename Layout>
 struct Panel {
-    static constexpr int64_t kTokens = kTileTokens;
+    using Sums = TileSums<kTileTokens>;
+    static constexpr int64_t kRows = kPanelRows, kTokens = kTileTokens;
     static constexpr int64_t kInputs = kInt8PanelInputs;
     PanelBlocks<Layout> blocks[kPanelBlocks];
 
@@ -201,6 +202,9 @@ struct Panel {
                 }
             }
         }
+    }
+    INGOT_INLINE void store(const MatmulArguments& m, int64_t row, int64_t token, const Sums& sums) {
+        store_tile(m, row, token, sums);
     }
 };
 

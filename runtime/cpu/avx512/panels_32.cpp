@@ -96,7 +96,8 @@ template <bool kHasMin>
 
 template <typename Layout>
 struct Panel {
-    static constexpr int64_t kTokens = kTileTokens;
+    using Sums = TileSums<kTileTokens>;
+    static constexpr int64_t kRows = kPanelRows, kTokens = kTileTokens;
     static constexpr int64_t kInputs = kInt8PanelInputs;
     PanelBlock blocks[kPanelVectors][kPanelBlocks];
 
@@ -109,6 +110,9 @@ struct Panel {
                                bool is_first, TileSums<kTileTokens>& sums) {
         avx512::multiply<Layout::kHasMin>(panel.blocks, reinterpret_cast<const TileBlock*>(tile) + input / 32,
                                           n / 32, is_first, sums);
+    }
+    INGOT_INLINE void store(const MatmulArguments& m, int64_t row, int64_t token, const Sums& sums) {
+        store_tile(m, row, token, sums);
     }
 };
 

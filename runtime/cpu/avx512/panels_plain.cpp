@@ -39,7 +39,8 @@ struct PanelInput {  // one input of the rows
 
 template <typename Layout>
 struct Panel {
-    static constexpr int64_t kTokens = kTileTokens;
+    using Sums = TileSums<kTileTokens>;
+    static constexpr int64_t kRows = kPanelRows, kTokens = kTileTokens;
     static constexpr int64_t kInputs = 128;  // 16 KiB: what fits into the first-level cache beside a tile
     PanelInput inputs[kInputs];
 
@@ -62,6 +63,9 @@ struct Panel {
     INGOT_INLINE void multiply(const Panel& panel, const uint8_t* tile, int64_t input, int64_t n,
                                bool is_first, Sums& sums) {
         avx512::multiply(panel.inputs, reinterpret_cast<const TileInput*>(tile) + input, n, is_first, sums);
+    }
+    INGOT_INLINE void store(const MatmulArguments& m, int64_t row, int64_t token, const Sums& sums) {
+        store_tile(m, row, token, sums);
     }
 };
 
