@@ -1,6 +1,8 @@
 # The container of SPEC.md, section 1, for Kaitai Struct (https://kaitai.io): kaitai-struct-compiler makes readers in
 # a dozen languages of it. Tensor data is not read: it begins at the first multiple of the alignment that is not before
 # the end of what is read here (general.alignment; 32 where there is no such key).
+# tests/interop/kaitai.py compares the compiled reader with Ingot's. It has been run with the compiler of June 2017 (0.8), which
+# knows all that is used here but `valid`, of 0.9: those two limits were left out for it.
 meta:
   id: gguf
   title: GGUF model file
@@ -43,14 +45,6 @@ types:
         type: u4
         enum: value_type
       - id: value
-        type: value(type)
-  value:
-    params:
-      - id: type
-        type: u4
-        enum: value_type
-    seq:
-      - id: content
         type:
           switch-on: type
           cases:
@@ -76,9 +70,24 @@ types:
       - id: n_elements
         type: u8
       - id: elements
-        type: value(type)
         repeat: expr
         repeat-expr: n_elements
+        type:
+          switch-on: type
+          cases:
+            'value_type::uint8': u1
+            'value_type::int8': s1
+            'value_type::uint16': u2
+            'value_type::int16': s2
+            'value_type::uint32': u4
+            'value_type::int32': s4
+            'value_type::float32': f4
+            'value_type::bool': u1
+            'value_type::string': text
+            'value_type::array': array
+            'value_type::uint64': u8
+            'value_type::int64': s8
+            'value_type::float64': f8
   tensor:
     seq:
       - id: name
