@@ -99,10 +99,8 @@ void run_edit(const Options& options) {
     const GgufHeader after = GgufHeader::parse(edited.bytes, edited.bytes.size() + data_bytes);
     if (!options.force) check_sense(file.header(), after);
 
-    inspect::DiffOptions keys;
-    keys.ignore_keys.emplace("^ingot\\.spare$");
     uint64_t n_same = 0;
-    const auto changed = inspect::diff_metadata(file.header(), after, keys, n_same);
+    const auto changed = inspect::diff_metadata(file.header(), after, {}, n_same);
     const Painter paint(stdout);
     const std::string path = file.path().string();
     std::string text = key_changes_view(changed, n_same, paint, terminal_columns(stdout));

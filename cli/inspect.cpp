@@ -13,6 +13,7 @@
 #include "cli/signals.h"
 #include "format/gguf_model.h"
 #include "format/output_file.h"
+#include "format/packed_file.h"
 #include "inspect/html/html_page.h"
 #include "inspect/report_json.h"
 #include "inspect/statistics.h"
@@ -120,7 +121,21 @@ std::string title_text(const Summary& summary, const std::string& file_name) {
     return title;
 }
 
-std::string facts_text(const Summary& summary, const Painter& paint) {
+/// Of packed files: their size, and who can unpack them. Empty for others.
+std::string packed_text(const GgufModel& model) {
+    uint64_t n_bytes = 0;
+    bool only_ingot = false;
+    for (const GgufFile& file : model.files()) {
+        const auto* packed = dynamic_cast<const PackedFile*>(file.file().lazy().get());
+        if (!packed) return "";
+        n_bytes += packed->packed_bytes();
+        only_ingot = only_ingot || packed->has_header();
+    }
+    return fmt::format("{}, zstd frames{}", human_bytes(n_bytes),
+                       only_ingot ? " of byte planes: only `ingot unpack` restores the file" : "");
+}
+
+std::string facts_text(const Summary& summary, const std::string& packed, const Painter& paint) {
     Table facts({{"", Table::kLeft, Tone::Key}, {""}});
     if (summary.n_tensors > 0) {
         facts.add({"parameters", fmt::format("{} in {}", grouped(summary.n_parameters),
@@ -132,6 +147,7 @@ std::string facts_text(const Summary& summary, const Painter& paint) {
         {"file size", fmt::format("{} ({} bytes{})", human_bytes(summary.file_size_bytes),
                                   grouped(summary.file_size_bytes),
                                   is_whole_split ? fmt::format(" in {} shards", *summary.n_shards) : "")});
+    if (!packed.empty()) facts.add({"packed", packed});
     if (summary.shard) {
         facts.add({"shard", fmt::format("{} of {}; the figures here are this shard's", *summary.shard + 1,
                                         *summary.n_shards)});
@@ -204,7 +220,7 @@ std::string report_text(const GgufModel& model, const Options& options) {
     };
     if (everything) {
         text += paint(Tone::Heading, title_text(summary, escaped(model.path().filename().string()))) + "\n\n";
-        text += facts_text(summary, paint);
+        text += facts_text(summary, packed_text(model), paint);
         if (!summary.types.empty()) {
             heading("Bytes by tensor type");
             text += types_view(summary.types, paint, columns);

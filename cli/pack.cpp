@@ -1,6 +1,8 @@
 // ingot pack and ingot unpack: a model as zstd frames, and back.
 #include "inspect/pack.h"
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <memory>
 
@@ -17,7 +19,8 @@ using inspect::PackRequest;
 using inspect::PackResult;
 
 constexpr int kInterrupted = 130;
-constexpr std::string_view kExtension = ".zst";
+// Of what zstd unpacks too; of what only Ingot does; of what needs another file besides.
+constexpr std::string_view kZstd = ".zst", kPlanes = ".ingot", kPatch = ".patch";
 
 struct Options {
     std::string input, output, frame_size;
@@ -26,10 +29,10 @@ struct Options {
 
 /// Runs `work(progress)` with a bar and says what came of it.
 template <typename Work>
-void report(const char* label, const std::string& output, uint64_t total_bytes, const Work& work) {
+void report(const char* label, const std::string& output, const Work& work) {
     const auto start = std::chrono::steady_clock::now();
     ProgressBar bar(label);
-    const PackResult result = work([&](uint64_t done) { bar.update(done, total_bytes); });
+    const PackResult result = work([&](uint64_t done, uint64_t total) { bar.update(done, total); });
     bar.clear();
     if (result.stopped) throw Exit{kInterrupted};
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -42,23 +45,40 @@ void report(const char* label, const std::string& output, uint64_t total_bytes, 
 
 void run_pack(Options options) {
     const GgufFile file{std::filesystem::path(options.input)};
-    if (options.output.empty()) options.output = options.input + std::string(kExtension);
-    if (!options.frame_size.empty()) options.request.frame_bytes = parse_size(options.frame_size);
-    report("packing", options.output, file.bytes().size(), [&](const auto& progress) {
-        return inspect::pack(file, options.output, options.request, progress, &interrupted);
+    PackRequest& request = options.request;
+    if (options.output.empty()) {
+        const std::string_view extension = !request.base.empty() ? kPatch : request.planes ? kPlanes : kZstd;
+        options.output = options.input + std::string(extension);
+    }
+    if (!options.frame_size.empty()) request.frame_bytes = parse_size(options.frame_size);
+    report("packing", options.output, [&](const auto& progress) {
+        return inspect::pack(file, options.output, request, progress, &interrupted);
     });
+    const Painter paint(stdout);
+    if (!request.base.empty()) {
+        print_out(fmt::format("{}  a patch: `ingot unpack --from {} {}` needs both files\n",
+                              paint(Tone::Warning, "note"), request.base, options.output));
+    } else if (request.planes) {
+        print_out(fmt::format("{}  floats are in planes of bytes: only Ingot unpacks it, zstd does not\n",
+                              paint(Tone::Warning, "note")));
+    }
 }
 
 void run_unpack(Options options) {
     if (options.output.empty()) {
-        if (!options.input.ends_with(kExtension))
-            fail("{}: does not end with {}; name the output with -o", options.input, kExtension);
-        options.output = options.input.substr(0, options.input.size() - kExtension.size());
+        const std::array extensions = {kZstd, kPlanes, kPatch};
+        const auto* extension = std::ranges::find_if(
+            extensions, [&](std::string_view candidate) { return options.input.ends_with(candidate); });
+        if (extension == extensions.end()) {
+            fail("{}: ends neither with {}, {} nor {}; name the output with -o", options.input, kZstd,
+                 kPlanes, kPatch);
+        }
+        options.output = options.input.substr(0, options.input.size() - extension->size());
     }
-    const uint64_t total = GgufFile(std::filesystem::path(options.input)).bytes().size();
-    report("unpacking", options.output, total, [&](const auto& progress) {
-        return inspect::unpack(options.input, options.output, options.request.overwrite,
-                               options.request.n_threads, progress, &interrupted);
+    const PackRequest& request = options.request;
+    report("unpacking", options.output, [&](const auto& progress) {
+        return inspect::unpack(options.input, options.output,
+                               {request.base, request.overwrite, request.n_threads}, progress, &interrupted);
     });
 }
 
@@ -76,20 +96,31 @@ void add_pack(Command& program) {
     auto options = std::make_shared<Options>();
     Command* command = program.add_command("pack", "Pack a file with zstd so that it can be used as it is");
     command->add_option("FILE", options->input, "GGUF file")->required();
-    add_common(*command, *options, "The packed file (default: FILE.zst)");
+    add_common(*command, *options, "The packed file (default: FILE.zst, FILE.ingot or FILE.patch)");
     command->add_option("-l,--level", options->request.level, "zstd's level (default: 3)")
         ->check(in_range(1, 22))
         ->type_name("N");
     command->add_flag("--long", options->request.far, "Look for matches across whole frames");
-    command->add_option("--frame-size", options->frame_size, "Most bytes of a frame (default: 8MiB)")
+    Option* planes = command->add_flag("--planes", options->request.planes,
+                                       "Floats as planes of bytes: smaller, but zstd does not unpack it");
+    command->add_option("--from", options->request.base, "A patch: only what differs from BASE, a GGUF file")
+        ->type_name("BASE")
+        ->excludes(planes);
+    command
+        ->add_option("--frame-size", options->frame_size,
+                     "Most bytes of a frame (default: 8MiB, at most 64MiB)")
         ->check(parsed_by(parse_size))
         ->type_name("SIZE");
     command->footer(
-        "`zstd -d` restores the file byte for byte, and every command of Ingot reads the packed one: frames "
-        "begin with\n"
-        "tensors, and a seek table at the end says where.\n\n"
-        "Example:\n"
-        "  ingot pack model-BF16.gguf && ingot inspect model-BF16.gguf.zst");
+        "`zstd -d` restores FILE from FILE.zst byte for byte, and every command of Ingot reads it as it is:\n"
+        "frames begin with tensors, and a seek table at the end says where. FILE.ingot (--planes) is read "
+        "and\n"
+        "unpacked by Ingot only; FILE.patch (--from) gives FILE again together with BASE, by `ingot "
+        "unpack`.\n\n"
+        "Examples:\n"
+        "  ingot pack model-BF16.gguf && ingot inspect model-BF16.gguf.zst\n"
+        "  ingot pack tuned-BF16.gguf --from model-BF16.gguf\n"
+        "  ingot unpack tuned-BF16.gguf.patch --from model-BF16.gguf");
     command->callback([options] { run_pack(*options); });
 }
 
@@ -97,7 +128,9 @@ void add_unpack(Command& program) {
     auto options = std::make_shared<Options>();
     Command* command = program.add_command("unpack", "Write the file that a packed one holds");
     command->add_option("FILE", options->input, "Packed file")->required();
-    add_common(*command, *options, "The file (default: FILE without .zst)");
+    add_common(*command, *options, "The file (default: FILE without .zst, .ingot or .patch)");
+    command->add_option("--from", options->request.base, "Of a patch: the file that it was made against")
+        ->type_name("BASE");
     command->callback([options] { run_unpack(*options); });
 }
 

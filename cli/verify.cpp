@@ -39,7 +39,7 @@ struct Options {
     int n_threads = 0;
     bool json = false;
     bool only_shard = false;
-    bool deep = false;     // decode all values
+    bool deep = false;     // look at all values
     bool no_data = false;  // headers only
     bool strict = false;   // warnings count as errors
     std::string manifest;  // of gguf-hash or `ingot hash`; empty: none
@@ -52,6 +52,7 @@ constexpr int kVerifyVersion = 1;
 struct Report {
     Verification bytes;
     std::vector<Finding> findings;
+    bool has_odd_values = false;  // of which findings tell
     TokenizerSelfTest tokenizer;
     std::optional<ManifestCheck> manifest;
     double seconds = 0;
@@ -174,15 +175,10 @@ Report check(const GgufModel& model, const Options& options) {
     };
     if (!options.no_data) {
         report.bytes = with_progress("verifying", data_bytes, [&](const auto& progress) {
-            return inspect::verify(model, options.n_threads, progress, &interrupted);
+            return inspect::verify(model, {options.deep, options.n_threads}, progress, &interrupted);
         });
-        stop_if_interrupted();
-    }
-    if (options.deep) {
-        std::vector<Finding> more = with_progress("decoding", data_bytes, [&](const auto& progress) {
-            return inspect::lint_values(model, options.n_threads, progress, &interrupted);
-        });
-        report.findings.insert(report.findings.end(), more.begin(), more.end());
+        report.has_odd_values = !report.bytes.findings.empty();
+        std::ranges::move(report.bytes.findings, std::back_inserter(report.findings));
         stop_if_interrupted();
     }
     if (!options.manifest.empty()) {
@@ -284,6 +280,10 @@ void run_verify(const Options& options) {
     print_findings(report.findings, Painter(stdout));
     report_tokenizer(report.tokenizer, options.file);
     report_bytes(model, report, options);
+    if (options.deep && !report.has_odd_values) {
+        print_out(fmt::format("{}  {}: nothing odd about the values\n", Painter(stdout)(Tone::Good, "ok"),
+                              options.file));
+    }
     if (report.manifest) report_manifest(*report.manifest, options);
     if (report.ok(options.strict)) return;
     fail("{}: {} and {}{}", options.file, plural(report.count(Severity::Error), "error"),
@@ -299,7 +299,7 @@ void add_verify(Command& program) {
         "verify", "Check a file: keys, extents, checksums, tokenizer, chat template, values");
     command->add_option("FILE", options->file, "GGUF file, or any shard")->required();
     Option* deep = command->add_flag(
-        "--deep", options->deep, "Decode all values too: NaN, infinities, zeros, absurd scales, duplicates");
+        "--deep", options->deep, "Look at all values too: NaN, infinities, zeros, absurd scales, duplicates");
     command->add_flag("--no-data", options->no_data, "Headers only; no checksum is compared")->excludes(deep);
     command
         ->add_option("--manifest", options->manifest,

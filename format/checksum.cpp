@@ -1,7 +1,11 @@
 #include "format/checksum.h"
 
 #include <fmt/format.h>
+#if defined(INGOT_XXHASH_DISPATCH)
+#include <xxh_x86dispatch.h>  // the functions of xxhash.h, under their names
+#else
 #include <xxhash.h>
+#endif
 
 #include "format/error.h"
 
@@ -16,6 +20,10 @@ std::string hex_of(XXH128_hash_t hash) {
 
 std::string xxh3_128_hex(std::span<const std::byte> bytes) {
     return hex_of(XXH3_128bits(bytes.data(), bytes.size()));
+}
+
+uint64_t xxh3_64(std::span<const std::byte> bytes) {
+    return XXH3_64bits(bytes.data(), bytes.size());
 }
 
 struct StreamingChecksum::State {

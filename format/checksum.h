@@ -1,5 +1,6 @@
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -9,7 +10,9 @@ namespace ingot {
 /// XXH3-128 as 32 lower-case hex digits (high 64 bits first): the form of `ingot.checksum.xxh3_128`.
 std::string xxh3_128_hex(std::span<const std::byte> bytes);
 
-/// The same over bytes that arrive in pieces, in order. Not thread-safe.
+uint64_t xxh3_64(std::span<const std::byte> bytes);
+
+/// XXH3-128 over bytes that arrive in pieces, in order. Not thread-safe.
 class StreamingChecksum {
   public:
     StreamingChecksum();

@@ -14,12 +14,14 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::string_view kExtension = ".gguf", kPackedExtension = ".zst";
+constexpr std::string_view kExtension = ".gguf";
+constexpr std::string_view kPackedExtensions[] = {".zst", ".ingot"};
 
-/// Without ".zst", which packed files have.
+/// Without ".zst" or ".ingot", which packed files have.
 std::string unpacked_name(const fs::path& path) {
     std::string name = path.filename().string();
-    if (name.ends_with(kPackedExtension)) name.resize(name.size() - kPackedExtension.size());
+    for (const std::string_view extension : kPackedExtensions)
+        if (name.ends_with(extension)) name.resize(name.size() - extension.size());
     return name;
 }
 
@@ -85,8 +87,14 @@ std::vector<fs::path> shard_paths(const GgufFile& file, const ShardKeys& keys, s
         paths.push_back(file.path().parent_path() / name);
         std::error_code error;
         if (is_remote(file.path().string()) || fs::exists(paths.back(), error)) continue;
-        paths.back() += kPackedExtension;
-        if (!fs::exists(paths.back(), error)) missing.push_back(name);
+        const auto* packed = std::ranges::find_if(kPackedExtensions, [&](std::string_view extension) {
+            return fs::exists(fs::path(paths.back()) += extension, error);
+        });
+        if (packed == std::end(kPackedExtensions)) {
+            missing.push_back(name);
+        } else {
+            paths.back() += *packed;
+        }
     }
     if (missing.empty()) return paths;
     fail("{}: is shard {} of {} of a split model; missing beside it: {}; fetch all shards into one folder",

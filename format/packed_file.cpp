@@ -3,9 +3,11 @@
 #include <zstd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <string>
 
+#include "format/checksum.h"
 #include "format/error.h"
 
 namespace ingot {
@@ -19,6 +21,7 @@ constexpr size_t kSkippableHeader = 8;  // magic, size
 constexpr size_t kFooterBytes = 9;      // number of frames, descriptor, magic
 constexpr size_t kEntryBytes = 8;       // packed size, size
 constexpr uint64_t kMaxFrameBytes = uint64_t(1) << 30;
+constexpr int kLeastWindowBits = 10, kMostWindowBits = 28;  // zstd's least; base and frame of the largest
 // No model packs as well as this; what does is made to fill memory.
 constexpr uint64_t kSuspiciousBytes = 64 << 20, kSuspiciousRatio = 1000;
 
@@ -43,13 +46,17 @@ void check_ratio(const PackedFrame& frame) {
 
 bool is_packed(std::span<const std::byte> bytes) {
     if (bytes.size() < sizeof(uint32_t)) return false;
+    if (has_packed_header(bytes)) return true;
     const uint32_t magic = u32_at(bytes, 0);
     return magic == ZSTD_MAGICNUMBER || (magic & ZSTD_MAGIC_SKIPPABLE_MASK) == ZSTD_MAGIC_SKIPPABLE_START;
 }
 
-PackedFile::PackedFile(MappedFile file) : file_(std::move(file)) {
+PackedFile::PackedFile(MappedFile file, const MappedFile* base) : file_(std::move(file)), base_(base) {
     try {
+        if (has_packed_header(file_.bytes())) read_header();
+        check_base();
         read_seek_table();
+        if (has_header()) check_recipes();
         if (frames_.empty()) walk_frames();
     } catch (const Error& error) {
         fail("{}: {}", file_.path().string(), error.what());
@@ -59,6 +66,50 @@ PackedFile::PackedFile(MappedFile file) : file_(std::move(file)) {
 
 std::optional<uint64_t> PackedFile::size_bytes() const {
     return frames_.empty() ? 0 : frames_.back().offset + frames_.back().size_bytes;
+}
+
+void PackedFile::read_header() {
+    header_ = parse_packed_header(file_.bytes(), header_bytes_);
+}
+
+void PackedFile::check_base() const {
+    if (!header_.is_patch()) {
+        if (base_) fail("is no patch; it is unpacked without another file");
+        return;
+    }
+    const std::string name =
+        header_.base_name.empty() ? "the file that it was made against" : printable(header_.base_name);
+    if (!base_) {
+        fail(
+            "is a patch, which has only what differs from {} ({} bytes, XXH3-128 {}); `ingot unpack --from "
+            "{} {}` makes a file of both",
+            name, grouped(header_.base_size_bytes), header_.base_checksum,
+            header_.base_name.empty() ? "BASE" : name, file_.path().string());
+    }
+    const std::string found = xxh3_128_hex(base_->bytes());
+    if (base_->bytes().size() == header_.base_size_bytes && found == header_.base_checksum) return;
+    fail("is a patch against {}: {} bytes, XXH3-128 {}; {} has {} bytes, XXH3-128 {}, and is another file",
+         name, grouped(header_.base_size_bytes), header_.base_checksum, base_->path().string(),
+         grouped(base_->bytes().size()), found);
+}
+
+/// The header's frames are those of the seek table, behind it.
+void PackedFile::check_recipes() const {
+    if (frames_.empty()) fail("its seek table is missing: it was cut short");
+    if (frames_.front().packed_offset != header_bytes_) {
+        fail("its first frame begins at byte {}, its header ends at {}",
+             grouped(frames_.front().packed_offset), grouped(header_bytes_));
+    }
+    if (frames_.size() != header_.frames.size() || size_bytes() != header_.size_bytes) {
+        fail("its seek table has {} frames of {} bytes, its header {} of {}", grouped(frames_.size()),
+             grouped(*size_bytes()), grouped(header_.frames.size()), grouped(header_.size_bytes));
+    }
+    for (size_t i = 0; i < frames_.size(); ++i) {
+        const FrameRecipe& recipe = header_.frames[i];
+        if (recipe.transform == FrameTransform::Difference && recipe.base_bytes != frames_[i].size_bytes)
+            fail("its frame {} of {} bytes is a difference from {}", i, grouped(frames_[i].size_bytes),
+                 grouped(recipe.base_bytes));
+    }
 }
 
 /// Leaves frames_ empty when the file has no seek table.
@@ -141,24 +192,46 @@ void PackedFile::load_frame(std::byte* memory, size_t frame) {
     };
     const PackedFrame& place = frames_[frame];
     try {
-        unpack_frame(file_.bytes().subspan(place.packed_offset, place.packed_bytes),
-                     {memory + place.offset, size_t(place.size_bytes)});
-    } catch (const Error& error) {
+        unpack(frame, {memory + place.offset, size_t(place.size_bytes)});
+    } catch (...) {
         leave(State::Packed);
-        fail("{}: frame {} at byte {}: {}", file_.path().string(), frame, grouped(place.packed_offset),
-             error.what());
+        throw;
     }
     leave(State::Done);
 }
 
+void PackedFile::unpack(size_t frame, std::span<std::byte> target) const try {
+    const PackedFrame& place = frames_[frame];
+    const auto packed = file_.bytes().subspan(place.packed_offset, place.packed_bytes);
+    if (!has_header()) return unpack_frame(packed, target);
+    const FrameRecipe& recipe = header_.frames[frame];
+    const auto base = recipe.base_bytes == 0 ? std::span<const std::byte>()
+                                             : base_->bytes().subspan(recipe.base_offset, recipe.base_bytes);
+    if (recipe.transform == FrameTransform::None) {
+        unpack_frame(packed, target, base);
+    } else {
+        std::vector<std::byte> transformed(target.size());
+        unpack_frame(packed, transformed);
+        restore_frame(recipe.transform, recipe.element_bytes, transformed, base, target);
+    }
+    if (xxh3_64(target) != recipe.checksum)
+        fail("does not unpack to the bytes that were packed: it is damaged{}",
+             base.empty() ? "" : ", or the base has changed");
+} catch (const Error& error) {
+    fail("{}: frame {} at byte {}: {}", file_.path().string(), frame, grouped(frames_[frame].packed_offset),
+         error.what());
+}
+
 std::vector<std::byte> encode_seek_table(std::span<const PackedFrame> frames) {
-    std::vector<std::byte> bytes;
+    const size_t table_bytes = frames.size() * kEntryBytes + kFooterBytes;
+    std::vector<std::byte> bytes(kSkippableHeader + table_bytes);
+    std::byte* next = bytes.data();
     const auto add = [&](const auto& number) {
-        const auto* begin = reinterpret_cast<const std::byte*>(&number);
-        bytes.insert(bytes.end(), begin, begin + sizeof number);
+        std::memcpy(next, &number, sizeof number);
+        next += sizeof number;
     };
     add(kSkippable);
-    add(uint32_t(frames.size() * kEntryBytes + kFooterBytes));
+    add(uint32_t(table_bytes));
     for (const PackedFrame& frame : frames) {
         add(uint32_t(frame.packed_bytes));
         add(uint32_t(frame.size_bytes));
@@ -169,17 +242,26 @@ std::vector<std::byte> encode_seek_table(std::span<const PackedFrame> frames) {
     return bytes;
 }
 
-std::vector<std::byte> pack_frame(std::span<const std::byte> bytes, int level, bool far) {
+std::vector<std::byte> pack_frame(std::span<const std::byte> bytes, int level, bool far,
+                                  std::span<const std::byte> base) {
     const std::unique_ptr<ZSTD_CCtx, decltype(&ZSTD_freeCCtx)> context(ZSTD_createCCtx(), ZSTD_freeCCtx);
     if (!context) throw std::bad_alloc();
+    const auto check = [](size_t code) {
+        if (ZSTD_isError(code)) fail("zstd refuses a setting: {}", reason(code));
+    };
     const auto set = [&](ZSTD_cParameter parameter, int value) {
-        if (const size_t code = ZSTD_CCtx_setParameter(context.get(), parameter, value); ZSTD_isError(code))
-            fail("zstd refuses a setting: {}", reason(code));
+        check(ZSTD_CCtx_setParameter(context.get(), parameter, value));
     };
     set(ZSTD_c_compressionLevel, level);
     set(ZSTD_c_checksumFlag, 1);
     set(ZSTD_c_contentSizeFlag, 1);
-    if (far) set(ZSTD_c_enableLongDistanceMatching, 1);
+    if (far || !base.empty()) set(ZSTD_c_enableLongDistanceMatching, 1);
+    if (!base.empty()) {
+        // A window over all of both; of a base it would otherwise see the end.
+        const int bits = std::bit_width(base.size() + bytes.size());
+        set(ZSTD_c_windowLog, std::clamp(bits, kLeastWindowBits, kMostWindowBits));
+        check(ZSTD_CCtx_refPrefix(context.get(), base.data(), base.size()));
+    }
     std::vector<std::byte> packed(ZSTD_compressBound(bytes.size()));
     const size_t n = ZSTD_compress2(context.get(), packed.data(), packed.size(), bytes.data(), bytes.size());
     if (ZSTD_isError(n)) fail("zstd cannot pack {} bytes: {}", grouped(bytes.size()), reason(n));
@@ -187,8 +269,16 @@ std::vector<std::byte> pack_frame(std::span<const std::byte> bytes, int level, b
     return packed;
 }
 
-void unpack_frame(std::span<const std::byte> frame, std::span<std::byte> target) {
-    const size_t n = ZSTD_decompress(target.data(), target.size(), frame.data(), frame.size());
+void unpack_frame(std::span<const std::byte> frame, std::span<std::byte> target,
+                  std::span<const std::byte> base) {
+    const std::unique_ptr<ZSTD_DCtx, decltype(&ZSTD_freeDCtx)> context(ZSTD_createDCtx(), ZSTD_freeDCtx);
+    if (!context) throw std::bad_alloc();
+    if (!base.empty()) {
+        const size_t code = ZSTD_DCtx_refPrefix(context.get(), base.data(), base.size());
+        if (ZSTD_isError(code)) fail("zstd refuses the base: {}", reason(code));
+    }
+    const size_t n =
+        ZSTD_decompressDCtx(context.get(), target.data(), target.size(), frame.data(), frame.size());
     if (ZSTD_isError(n)) fail("is damaged: {}", reason(n));
     if (n != target.size()) fail("unpacks to {} bytes; {} were expected", grouped(n), grouped(target.size()));
 }

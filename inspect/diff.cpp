@@ -43,6 +43,7 @@ std::vector<KeyDifference> diff_metadata(const GgufHeader& a, const GgufHeader& 
     std::vector<KeyDifference> differences;
     n_same = 0;
     const auto counts = [&](std::string_view key) {
+        if (key == keys::kSpare) return false;  // room for edits, no fact about the model
         if (options.match && !options.match->matches(key)) return false;
         return !(options.ignore_keys && options.ignore_keys->matches(key));
     };

@@ -50,7 +50,7 @@ struct Difference {
 };
 
 /// Compares the models, shards joined. Tensors are the same when their type, shape and bytes are; others are
-/// decoded and measured. What a tensor's place in the file is, and padding, does not count. `progress`
+/// decoded and measured. What a tensor's place in the file is, padding and spare bytes do not count. `progress`
 /// receives the elements of A that are done, from several threads. With by_checksum: throws Error when a file
 /// has none.
 Difference diff(const GgufModel& a, const GgufModel& b, const DiffOptions& options,

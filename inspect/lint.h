@@ -1,8 +1,6 @@
 #pragma once
 // What is wrong or odd about a file that could be parsed.
-#include <atomic>
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,13 +24,6 @@ struct Finding {
 /// Everything that headers alone can tell: keys, tokenizer, chat template, tensor list, layout of the data.
 /// Cost: linear in the headers and, for padding, a few bytes of every tensor.
 std::vector<Finding> lint(const GgufModel& model);
-
-/// What the values can tell: NaN, infinities, tensors of nothing but zeros, blocks that are many times larger
-/// than the others, tensors with the same bytes. Reads and decodes everything. `progress` receives the bytes
-/// done so far, from several threads; what `stop` leaves out is not reported.
-std::vector<Finding> lint_values(const GgufModel& model, int n_threads = 0,
-                                 const std::function<void(uint64_t bytes)>& progress = {},
-                                 const std::atomic<bool>* stop = nullptr);
 
 /// Why a Jinja template cannot be parsed: delimiters, strings, brackets and the nesting of its blocks. Empty
 /// when nothing is wrong with these; names and filters are not looked at.

@@ -1,9 +1,12 @@
 #include "inspect/lint.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
+#include "format/decode.h"
+#include "inspect/verify.h"
 #include "tests/catch.h"
 #include "tests/inspect/small_file.h"
 
@@ -59,7 +62,7 @@ std::string matrix_file(const TemporaryFolder& folder, const std::vector<float>&
 
 std::vector<Finding> value_findings(const std::vector<float>& values) {
     const TemporaryFolder folder;
-    return lint_values(GgufModel(matrix_file(folder, values)), 1);
+    return verify(GgufModel(matrix_file(folder, values)), {.values = true, .n_threads = 1}).findings;
 }
 
 }  // namespace
@@ -190,14 +193,14 @@ TEST_CASE("values: a matrix of zeros; one block far beyond the others; the same 
     CHECK(findings[0].code == "all-zero");
 
     std::vector<float> values(32 * 32, 0.01f);
-    values[32 * 9] = 100;  // of one block: root mean square 17.7, 1768 times the others'
+    values[32 * 9] = 100;  // 10,000 times the others
     CHECK(value_findings(values).empty());
-    values[32 * 9] = 5000;  // 88,000 times
+    values[32 * 9] = 5000;  // 500,000 times
     findings = value_findings(values);
     REQUIRE(findings.size() == 1);
     CHECK(findings[0].code == "absurd-scale");
     CHECK_THAT(findings[0].message,
-               ContainsSubstring("1 of 32 blocks") && ContainsSubstring("row 9, column 0"));
+               ContainsSubstring("1 of 16 blocks") && ContainsSubstring("row 8, column 0"));
 
     const TemporaryFolder folder;
     std::vector<std::byte> bytes =
@@ -206,7 +209,7 @@ TEST_CASE("values: a matrix of zeros; one block far beyond the others; the same 
     std::copy_n(bytes.begin() + long(header.tensors()[0].offset), 4096,
                 bytes.begin() + long(header.tensors()[1].offset));
     write_bytes(folder / "twice.gguf", bytes);
-    findings = lint_values(GgufModel(folder / "twice.gguf"), 2);
+    findings = verify(GgufModel(folder / "twice.gguf"), {.values = true, .n_threads = 2}).findings;
     REQUIRE(findings.size() == 1);
     CHECK(findings[0].code == "duplicate-data");
     CHECK(findings[0].subject == "b");
@@ -222,8 +225,64 @@ TEST_CASE("values: a scale whose exponent was damaged is found in a quantized te
     }
     bytes[offset + 34 * 40 + 1] = std::byte{0x50};  // 2^5
     write_bytes(folder / "q.gguf", bytes);
-    const auto findings = lint_values(GgufModel(folder / "q.gguf"));
+    const auto findings = verify(GgufModel(folder / "q.gguf"), {.values = true}).findings;
     REQUIRE(findings.size() == 1);
     CHECK(findings[0].code == "absurd-scale");
     CHECK_THAT(findings[0].message, ContainsSubstring("row 40"));
+}
+
+TEST_CASE("values: what the scales tell is what decoding tells, for every layout") {
+    const TemporaryFolder folder;
+    uint32_t state = 1;
+    for (const TensorTypeInfo& type : tensor_types()) {
+        if (!type.decodable) continue;
+        CAPTURE(type.name);
+        constexpr uint64_t kRows = 4096 + 7;
+        const uint64_t n_columns = type.block_elements == 1 ? 3 : type.block_elements;
+        std::vector<std::byte> bytes = encode_file({}, {{"t", type.type, {n_columns, kRows}}});
+        const TensorInfo tensor = GgufHeader::parse(bytes).tensors()[0];
+        // Any bits at all: NaN and infinity are among them wherever the layout has them.
+        for (uint64_t i = 0; i < tensor.size_bytes; ++i) {
+            state = state * 1664525 + 1013904223;
+            bytes[tensor.offset + i] = std::byte(state >> 24);
+        }
+        write_bytes(folder / "t.gguf", bytes);
+        std::vector<float> values(tensor.n_elements);
+        decode_row(type.type, bytes.data() + tensor.offset, values.data(), values.size());
+        const uint64_t n_nan = uint64_t(std::ranges::count_if(values, [](float x) { return std::isnan(x); }));
+        const uint64_t n_infinite =
+            uint64_t(std::ranges::count_if(values, [](float x) { return std::isinf(x); }));
+        const auto first =
+            std::ranges::find_if(values, [](float x) { return !std::isfinite(x); }) - values.begin();
+        const auto findings = verify(GgufModel(folder / "t.gguf"), {.values = true}).findings;
+        const auto odd = std::ranges::find_if(findings, [](const Finding& finding) {
+            return finding.code == "nan" || finding.code == "infinity";
+        });
+        REQUIRE((odd != findings.end()) == (n_nan + n_infinite > 0));
+        if (odd == findings.end()) continue;
+        CHECK((odd->code == "nan") == (n_nan > 0));
+        CHECK_THAT(odd->message,
+                   ContainsSubstring(
+                       fmt::format("{} of {} values are NaN and {} infinite, the first at row {}, column {}",
+                                   grouped(n_nan), grouped(values.size()), grouped(n_infinite),
+                                   grouped(uint64_t(first) / n_columns), uint64_t(first) % n_columns)));
+    }
+}
+
+TEST_CASE("values: scales that are not zero, and codes that are") {
+    const TemporaryFolder folder;
+    std::vector<std::byte> bytes = encode_file({}, {{"q", TensorType::Q8_0, {32, 64}}});
+    const uint64_t offset = GgufHeader::parse(bytes).tensors()[0].offset;
+    const auto codes = [&] {
+        write_bytes(folder / "q.gguf", bytes);
+        std::vector<std::string> result;
+        for (const Finding& finding : verify(GgufModel(folder / "q.gguf"), {.values = true}).findings)
+            result.emplace_back(finding.code);
+        return result;
+    };
+    std::fill_n(bytes.begin() + long(offset), 64 * 34, std::byte{0});
+    for (int block = 0; block < 64; ++block) bytes[offset + 34 * block + 1] = std::byte{0x10};
+    CHECK(codes() == Codes{"all-zero"});
+    bytes[offset + 34 * 63 + 33] = std::byte{1};
+    CHECK(codes().empty());
 }

@@ -32,7 +32,7 @@ struct Files {
 TEST_CASE_METHOD(Files, "verify: every tensor as written, on any number of threads") {
     const GgufModel file = write(encode_file_with_checksums({}, plans()));
     for (const int n_threads : {0, 1, 2, 7}) {
-        const Verification result = verify(file, n_threads);
+        const Verification result = verify(file, {.n_threads = n_threads});
         CHECK(result.ok());
         CHECK(result.has_checksums);
         CHECK(result.n_checked == 4);
@@ -47,7 +47,7 @@ TEST_CASE_METHOD(Files, "verify: one flipped bit names its tensor, with both che
         auto damaged = bytes;
         const TensorInfo& tensor = *header.find_tensor(name);
         damaged[tensor.offset + tensor.size_bytes - 1] ^= std::byte(0x10);
-        const Verification result = verify(write(damaged), 2);
+        const Verification result = verify(write(damaged), {.n_threads = 2});
         REQUIRE(result.damaged.size() == 1);
         CHECK(result.damaged[0].offset == tensor.offset);
         CHECK(result.damaged[0].name == name);
@@ -107,7 +107,7 @@ TEST_CASE_METHOD(Files, "verify: a list of checksums that does not fit the tenso
 TEST_CASE_METHOD(Files, "verify: stops when asked to, and then is not ok") {
     const GgufModel file = write(encode_file_with_checksums({}, plans()));
     const std::atomic<bool> stop = true;
-    const Verification result = verify(file, 2, {}, &stop);
+    const Verification result = verify(file, {.n_threads = 2}, {}, &stop);
     CHECK(result.stopped);
     CHECK_FALSE(result.ok());
     CHECK(result.damaged.empty());
@@ -116,6 +116,6 @@ TEST_CASE_METHOD(Files, "verify: stops when asked to, and then is not ok") {
 TEST_CASE_METHOD(Files, "verify: progress ends at the bytes of all tensors") {
     const GgufModel file = write(encode_file_with_checksums({}, plans()));
     std::atomic<uint64_t> highest = 0;
-    verify(file, 1, [&](uint64_t bytes) { highest = std::max(highest.load(), bytes); });
+    verify(file, {.n_threads = 1}, [&](uint64_t bytes) { highest = std::max(highest.load(), bytes); });
     CHECK(highest == 33 * 144 + 28 + 10000);
 }
