@@ -127,6 +127,7 @@ std::span<const std::byte> bytes_to_read(const runtime::Model& model) {
 }
 
 BenchReport measure(const Options& options, const std::filesystem::path& path) {
+    const std::string device_name = device_of(options.device);
     const auto device = open_device(options.device);
     runtime::ProfiledBackend backend(*device);
     const auto start = std::chrono::steady_clock::now();
@@ -147,11 +148,14 @@ BenchReport measure(const Options& options, const std::filesystem::path& path) {
     how.cache_type = options.cache_type;
     how.n_repetitions = options.n_repetitions;
     how.cancel = &interrupted;
-    how.between_runs = [&] { limits.measure(); };
+    if (device_name == "cpu") how.between_runs = [&] { limits.measure(); };
     auto results = runtime::run_benchmark(model, backend, tests_of(options, model), how);
     if (!results) throw Exit{kInterrupted};
     report.results = std::move(*results);
-    report.limits = limits.rates();
+    // What a GPU in software could do at best is of no interest.
+    if (device_name == "cpu") report.limits = limits.rates();
+    if (device_name != "cpu" && device_name != "emulator")
+        report.limits.read_bytes = runtime::streaming_rate(*device);
     return report;
 }
 

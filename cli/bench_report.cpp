@@ -258,17 +258,17 @@ std::string bench_markdown(const std::vector<BenchReport>& reports, bool with_pr
 std::string bench_csv(const std::vector<BenchReport>& reports) {
     std::string text =
         "file,architecture,type,size_bytes,parameters,device,test,tokens,depth,parallel,median,least,most,"
-        "limit,share_"
-        "of_limit\n";
+        "limit,share_of_limit,load_seconds\n";
     for (const BenchReport& report : reports) {
         for (const BenchmarkResult& result : report.results) {
             const auto share = runtime::share_of_limit(result, report.limits);
-            text += fmt::format(
-                "{},{},{},{},{},{},{},{},{},{},{:.3f},{:.3f},{:.3f},{},{}\n", csv_field(report.file),
-                report.architecture, report.type, report.size_bytes, report.n_parameters,
-                csv_field(report.device), part_name(result.test), result.test.n_tokens, result.test.depth,
-                result.test.n_sequences, result.median(), result.least(), result.most(),
-                share ? limit_name(share->limit) : "", share ? fmt::format("{:.4f}", share->share) : "");
+            text +=
+                fmt::format("{},{},{},{},{},{},{},{},{},{},{:.3f},{:.3f},{:.3f},{},{},{:.3f}\n",
+                            csv_field(report.file), report.architecture, report.type, report.size_bytes,
+                            report.n_parameters, csv_field(report.device), part_name(result.test),
+                            result.test.n_tokens, result.test.depth, result.test.n_sequences, result.median(),
+                            result.least(), result.most(), share ? limit_name(share->limit) : "",
+                            share ? fmt::format("{:.4f}", share->share) : "", report.load_seconds);
         }
     }
     return text;

@@ -23,6 +23,7 @@ void add_perplexity(Command& program);
 void add_imatrix(Command& program);
 void add_measure(Command& program);
 void add_bench(Command& program);
+void add_plan(Command& program);
 
 /// Thrown by a callback that wants an exit code without a message (130: interrupted).
 struct Exit {

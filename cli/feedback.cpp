@@ -54,7 +54,7 @@ struct Calibration::Running {
     TextInput input;
 
     Running(const std::string& path, const ConversionOptions& options)
-        : device(open_device({"auto", options.n_threads})),
+        : device(open_device({"auto", options.n_threads, {}})),
           backend(*device),
           model(path, backend),
           n_context(chunk_length(model, options.calibration_context)),

@@ -92,6 +92,7 @@ int run(int argc, char** argv) {
     add_imatrix(program);
     add_measure(program);
     add_bench(program);
+    add_plan(program);
     for (CLI::App* command : app.get_subcommands({})) command->fallthrough();  // --color after a command
     app.require_subcommand(0, 1);
 

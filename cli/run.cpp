@@ -18,7 +18,6 @@
 namespace ingot::cli {
 namespace {
 
-constexpr int64_t kDefaultContext = 4096;                    // tokens, when the model has more
 constexpr int64_t kDefaultParallel = runtime::kExactTokens;  // prompts at once, when there are more
 constexpr int kInterrupted = 130;
 
@@ -257,12 +256,17 @@ void run_model(const Options& options) {
     check_usage(options, texts.size());
 
     const auto start = std::chrono::steady_clock::now();
-    const auto backend = open_device(options.device);
+    const bool guesses = options.prompt_lookup || !options.draft.empty();
+    const runtime::RunShape shape{
+        .n_context = options.n_context,
+        .cache_type = options.cache_type,
+        .n_sequences =
+            std::min(options.n_parallel > 0 ? options.n_parallel : kDefaultParallel, int64_t(texts.size())),
+        .n_logits = guesses ? options.n_most_guesses + 1 : 1};
+    const auto backend = open_device(options.device, options.file, shape);
     const runtime::Model model(options.file, *backend, options.load);
     const auto tokenizer = load_tokenizer(model);
-    const int64_t n_context = options.n_context > 0
-                                  ? options.n_context
-                                  : std::min(model.hyperparameters().n_context, kDefaultContext);
+    const int64_t n_context = context_of(model.hyperparameters(), options.n_context);
     Run run{options, model, *tokenizer, options.sampler, n_context, seconds_since(start)};
     run.sampling.seed = options.seed ? *options.seed : std::random_device()();
 
@@ -340,6 +344,7 @@ void add_run(Command& program) {
     add_cache_option(*command, options->cache_type);
     add_load_options(*command, options->load);
     add_device_options(*command, options->device);
+    add_placement_options(*command, options->device.placement);
     command->footer(
         "Examples:\n"
         "  ingot run model.gguf -p \"The prince looked at her and\" -n 100\n"

@@ -29,7 +29,7 @@ constexpr int64_t kDefaultTokens = 4096;
 class ModelRunner {
   public:
     ModelRunner(const std::string& path, const TargetOptions& options, int n_threads)
-        : backend_(open_device({"auto", n_threads})) {
+        : backend_(open_device({"auto", n_threads, {}})) {
         runtime::DivergenceOptions measure;
         measure.n_tokens = options.n_tokens > 0 ? options.n_tokens : kDefaultTokens;
         measure.cancel = &interrupted;

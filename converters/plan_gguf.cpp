@@ -3,34 +3,13 @@
 
 #include "converters/metadata_file.h"
 #include "converters/planners.h"
+#include "converters/quantize/header_types.h"
 #include "format/error.h"
 #include "format/ingot_keys.h"
 
 namespace ingot::converters {
 
 namespace {
-
-/// A number that some architectures give per layer, as an array: its largest. 0 when it is absent.
-uint32_t largest_number(const GgufHeader& header, const std::string& key) {
-    const Value* value = header.find(key);
-    if (!value) return 0;
-    if (value->type() != ValueType::Array) return uint32_t(std::min<uint64_t>(value->as_uint(), UINT32_MAX));
-    const std::vector<int64_t> numbers = header.ints(key);
-    return numbers.empty() ? 0 : uint32_t(std::clamp<int64_t>(std::ranges::max(numbers), 0, UINT32_MAX));
-}
-
-ModelShape shape_of(const GgufHeader& header) {
-    ModelShape shape;
-    shape.architecture = header.get_string("general.architecture").value_or("");
-    const std::string prefix = shape.architecture + ".";
-    shape.n_layers = largest_number(header, prefix + "block_count");
-    shape.n_experts = largest_number(header, prefix + "expert_count");
-    shape.n_heads = largest_number(header, prefix + "attention.head_count");
-    shape.n_kv_heads = largest_number(header, prefix + "attention.head_count_kv");
-    if (shape.n_kv_heads == 0) shape.n_kv_heads = shape.n_heads;
-    shape.tied_output = header.find_tensor("output.weight") == nullptr;
-    return shape;
-}
 
 /// All metadata but what is about to change: the encoding, the checksums, which file it came from.
 Metadata copied_metadata(const GgufHeader& header) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "format/tensor_type.h"
 #include "runtime/activation.h"
@@ -36,6 +37,8 @@ class Weight {
     TensorType type() const { return type_; }
     int64_t n_in() const { return n_in_; }    // elements of a row
     int64_t n_out() const { return n_out_; }  // rows
+    /// What it takes on its device, or in the mapped file.
+    virtual uint64_t size_bytes() const { return row_bytes(type_, uint64_t(n_in_)) * uint64_t(n_out_); }
 
   protected:
     Weight(TensorType type, int64_t n_in, int64_t n_out) : type_(type), n_in_(n_in), n_out_(n_out) {}
@@ -174,6 +177,9 @@ class Backend {
 
     // --- memory ---
 
+    /// Weights and buffers from now on are this tensor's, or no tensor's where the name is empty: for back
+    /// ends of several devices. A layer's cache counts as "blk.7.cache".
+    virtual void begin_tensor(std::string_view) {}
     /// `bytes` stay valid and unchanged while the weight lives (they are the mapped file). Throws Error when
     /// the device cannot use the type.
     virtual std::unique_ptr<Weight> load_weight(TensorType type, int64_t n_in, int64_t n_out,

@@ -103,6 +103,23 @@ std::optional<LimitShare> share_of_limit(const BenchmarkResult& result, const cp
     return LimitShare{limit, least / taken};
 }
 
+double streaming_rate(Backend& backend) {
+    constexpr int64_t kFloats = int64_t(64) << 20;
+    constexpr int kPasses = 8, kRepetitions = 5;
+    const auto memory = backend.allocate(size_t(kFloats) * sizeof(float));
+    float last = 0;  // what is downloaded says that the work is done
+    double best = 0;
+    for (int i = 0; i < kRepetitions; ++i) {
+        const auto start = std::chrono::steady_clock::now();
+        for (int pass = 0; pass < kPasses; ++pass) backend.map(Elementwise::Scale, 1, kFloats, *memory);
+        backend.download(*memory, std::as_writable_bytes(std::span(&last, 1)));
+        const double seconds =
+            std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        best = std::max(best, 2.0 * kPasses * double(kFloats) * sizeof(float) / seconds);
+    }
+    return best;
+}
+
 std::optional<std::vector<BenchmarkResult>> run_benchmark(const Model& model, ProfiledBackend& backend,
                                                           std::span<const BenchmarkTest> tests,
                                                           const BenchmarkOptions& options) {

@@ -61,4 +61,8 @@ std::optional<std::vector<BenchmarkResult>> run_benchmark(const Model& model, Pr
                                                           std::span<const BenchmarkTest> tests,
                                                           const BenchmarkOptions& options);
 
+/// Bytes that a GPU reads and writes in a second when it does nothing else: the best of some passes over more
+/// memory than its caches hold. Throws Error when it has not enough.
+double streaming_rate(Backend& backend);
+
 }  // namespace ingot::runtime

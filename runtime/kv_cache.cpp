@@ -1,5 +1,7 @@
 #include "runtime/kv_cache.h"
 
+#include <algorithm>
+
 #include "format/error.h"
 
 namespace ingot::runtime {
@@ -18,13 +20,21 @@ int64_t value_width(const LayerGeometry& layer) {
     return layer.mixer == Mixer::LatentAttention ? 0 : layer.v_width();  // else inside the keys
 }
 
+// What begin_tensor() takes it for.
+std::string cache_name(size_t layer) {
+    return fmt::format("blk.{}.cache", layer);
+}
+
 // Heads are looked at one by one: each has to be whole blocks.
+bool fits_heads(const LayerGeometry& layer, CacheType type) {
+    if (type != CacheType::Q8_0 || layer.mixer == Mixer::DeltaNet) return true;
+    return layer.key_dim % 32 == 0 && layer.value_dim % 32 == 0;
+}
+
 void check_heads(const Hyperparameters& model, CacheType type) {
-    if (type != CacheType::Q8_0) return;
     for (size_t i = 0; i < model.layers.size(); ++i) {
         const LayerGeometry& layer = model.layers[i];
-        if (layer.mixer == Mixer::DeltaNet) continue;
-        if (layer.key_dim % 32 == 0 && layer.value_dim % 32 == 0) continue;
+        if (fits_heads(layer, type)) continue;
         fail(
             "keys and values as Q8_0 need heads of 32, 64, 96 … elements; layer {} has {} and {}: keep them "
             "as F16",
@@ -33,6 +43,10 @@ void check_heads(const Hyperparameters& model, CacheType type) {
 }
 
 }  // namespace
+
+bool KvCache::fits_type(const Hyperparameters& model, CacheType type) {
+    return std::ranges::all_of(model.layers, [&](const auto& layer) { return fits_heads(layer, type); });
+}
 
 uint64_t KvCache::size_bytes(const Hyperparameters& model, int64_t n_context, CacheType type) {
     const DeltaGeometry& delta = model.delta;
@@ -69,6 +83,7 @@ KvCache::KvCache(Backend& backend, const Hyperparameters& model, int64_t n_conte
     };
     try {
         for (const LayerGeometry& geometry : model.layers) {
+            backend.begin_tensor(cache_name(layers_.size()));
             Layer& layer = layers_.emplace_back();
             layer.source = geometry.kv_layer;
             if (layer.source + 1 != int64_t(layers_.size())) continue;
@@ -88,6 +103,7 @@ KvCache::KvCache(Backend& backend, const Hyperparameters& model, int64_t n_conte
         fail("the KV cache of {} positions takes {:.1f} MiB: {}; choose a smaller context", n_context,
              double(all_bytes) / (1 << 20), error.what());
     }
+    backend.begin_tensor({});
 }
 
 void KvCache::copy(const Buffer& from, int64_t n, Buffer& to) {
@@ -97,13 +113,15 @@ void KvCache::copy(const Buffer& from, int64_t n, Buffer& to) {
 void KvCache::keep_states() {
     n_kept_ = n_used_;
     if (!has_states_) return;
-    for (Layer& layer : layers_) {
-        for (State* state : {&layer.convolution, &layer.delta}) {
+    for (size_t i = 0; i < layers_.size(); ++i) {
+        backend_.begin_tensor(cache_name(i));
+        for (State* state : {&layers_[i].convolution, &layers_[i].delta}) {
             if (!state->now) continue;
             if (!state->kept) state->kept = backend_.allocate(state->now->size_bytes());
             copy(*state->now, state->n, *state->kept);
         }
     }
+    backend_.begin_tensor({});
 }
 
 std::vector<KvCache::Content> KvCache::contents(int64_t n_positions) const {

@@ -51,6 +51,8 @@ class KvCache {
     CacheType type() const { return type_; }
     bool has_states() const { return has_states_; }
 
+    /// Whether the model's heads can be kept so.
+    static bool fits_type(const Hyperparameters& model, CacheType type);
     /// All of it: keys, values and states.
     static uint64_t size_bytes(const Hyperparameters& model, int64_t n_context,
                                CacheType type = CacheType::F16);

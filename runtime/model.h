@@ -20,9 +20,13 @@ class Model {
         : Model(path, backend, nullptr, load) {}
     /// With one tensor in another type than the file's.
     Model(const std::filesystem::path& path, Backend& backend, const Replacement* replacement,
-          const LoadOptions& load = {});
+          const LoadOptions& load = {})
+        : Model(std::make_shared<GgufModel>(path), backend, replacement, load) {}
+    /// Of a file that is open already.
+    Model(std::shared_ptr<const GgufModel> file, Backend& backend, const Replacement* replacement,
+          const LoadOptions& load);
 
-    const GgufModel& file() const { return file_; }
+    const GgufModel& file() const { return *file_; }
     const Hyperparameters& hyperparameters() const { return hyperparameters_; }
     const Weights& weights() const { return weights_; }
     Backend& backend() const { return backend_; }
@@ -31,9 +35,11 @@ class Model {
         return memory_->bytes_of(tensor);
     }
 
-    /// Parts of a model, in the order in which a pass uses them.
-    static constexpr int64_t kBeginning = -1;  // embeddings
-    static constexpr int64_t kEnd = -2;        // what makes logits
+    /// Parts of a model: its layers, and in the order in which a pass uses them …
+    static constexpr int64_t kBeginning = -1;  // … embeddings
+    static constexpr int64_t kEnd = -2;        // … what makes logits
+    /// The part that a tensor of this name belongs to.
+    static int64_t part_of(std::string_view tensor);
     /// Returns when the bytes of a layer, or of one of these, are there. Free when everything is.
     void wait_for(int64_t part) const {
         if (!memory_->is_complete()) wait_for_part(part);
@@ -44,7 +50,7 @@ class Model {
   private:
     void wait_for_part(int64_t part) const;
 
-    GgufModel file_;
+    std::shared_ptr<const GgufModel> file_;
     std::unique_ptr<WeightMemory> memory_;
     Backend& backend_;
     Hyperparameters hyperparameters_;

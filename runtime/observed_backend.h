@@ -57,6 +57,7 @@ class ObservedBackend final : public Backend {
                         std::span<const Projection> projections) override;
 
     // clang-format off
+    void begin_tensor(std::string_view name) override { inner_.begin_tensor(name); }
     std::unique_ptr<Buffer> allocate(size_t size_bytes) override { return inner_.allocate(size_bytes); }
     std::unique_ptr<Buffer> view(Buffer& buffer, size_t offset_bytes, size_t size_bytes) override { return inner_.view(buffer, offset_bytes, size_bytes); }
     void upload(std::span<const std::byte> source, Buffer& destination) override { inner_.upload(source, destination); }

@@ -44,6 +44,7 @@ class ProfiledBackend final : public Backend {
     Profile stop();
 
     std::string description() const override { return inner_.description(); }
+    void begin_tensor(std::string_view name) override { inner_.begin_tensor(name); }
     bool computes_in_place() const override { return inner_.computes_in_place(); }
     bool has_cache_type(CacheType type) const override { return inner_.has_cache_type(type); }
     std::unique_ptr<Weight> load_weight(TensorType type, int64_t n_in, int64_t n_out,

@@ -55,6 +55,7 @@ int64_t TensorLoader::rows(const std::string& name) const {
 std::unique_ptr<Weight> TensorLoader::matrix(const std::string& name, int64_t n_out, int64_t n_in,
                                              Slice slice) {
     const TensorInfo& tensor = require(name);
+    backend_.begin_tensor(name);
     const int64_t n_rows = slice.n_all != 0 ? slice.n_all : n_out;
     if (tensor.shape != std::array<uint64_t, 4>{uint64_t(n_in), uint64_t(n_rows), 1, 1}) {
         fail("tensor {}: shape is {}; expected [{}, {}]", name, shape_of(tensor), n_in, n_rows);
@@ -75,6 +76,7 @@ std::unique_ptr<Weight> TensorLoader::row(const std::string& name, int64_t n) {
 std::unique_ptr<Weight> TensorLoader::matrices(const std::string& name, int64_t n_matrices, int64_t n_out,
                                                int64_t n_in) {
     const TensorInfo& tensor = require(name);
+    backend_.begin_tensor(name);
     if (tensor.shape != std::array<uint64_t, 4>{uint64_t(n_in), uint64_t(n_out), uint64_t(n_matrices), 1}) {
         fail("tensor {}: shape is {}; expected [{}, {}, {}]", name, shape_of(tensor), n_in, n_out,
              n_matrices);
@@ -107,6 +109,7 @@ NormWeights TensorLoader::norm(const std::string& name, NormKind kind, int64_t n
 
 std::vector<float> TensorLoader::floats(const std::string& name, int64_t n, int64_t n_rows) {
     const TensorInfo& tensor = require(name);
+    backend_.begin_tensor(name);
     if (tensor.shape != std::array<uint64_t, 4>{uint64_t(n), uint64_t(n_rows), 1, 1}) {
         fail("tensor {}: shape is {}; expected [{}{}]", name, shape_of(tensor), n,
              n_rows == 1 ? "" : fmt::format(", {}", n_rows));
@@ -114,7 +117,8 @@ std::vector<float> TensorLoader::floats(const std::string& name, int64_t n, int6
     if (!info(tensor.type).decodable) {
         fail("tensor {}: type {} cannot be decoded by this version", name, ingot::name(tensor.type));
     }
-    std::vector<float> values(static_cast<size_t>(n * n_rows));
+    std::vector<float> values(static_cast<size_t>(n * n_rows), 1.0F);
+    if (memory_ != nullptr && !memory_->has_bytes()) return values;
     const uint64_t row = row_bytes(tensor.type, uint64_t(n));
     for (int64_t i = 0; i < n_rows; ++i) {
         decode_row(tensor.type, bytes_of(tensor).data() + size_t(i) * row, values.data() + i * n,

@@ -36,6 +36,7 @@ struct WeightMemory::File {
 
 WeightMemory::WeightMemory(const GgufModel& model, const LoadOptions& options)
     : model_(model), mode_(options.mode) {
+    if (!has_bytes()) return;
     // What is unpacked is in memory already: it is taken from there, whatever was asked for.
     if (!std::ranges::all_of(model.files(), &GgufFile::is_plain)) mode_ = LoadMode::Map;
     size_t n_bytes = 0, n_pieces = 0;
@@ -88,6 +89,8 @@ WeightMemory::~WeightMemory() {
 }
 
 std::span<const std::byte> WeightMemory::bytes_of(const TensorInfo& tensor) const {
+    if (!has_bytes())
+        return model_.file_of(tensor).bytes().subspan(size_t(tensor.offset), size_t(tensor.size_bytes));
     const File& file = *files_[tensor.shard];
     if (mode_ == LoadMode::Map) return file.file->tensor_bytes(tensor);
     return file.memory.bytes().subspan(size_t(tensor.offset), size_t(tensor.size_bytes));

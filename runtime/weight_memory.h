@@ -19,6 +19,7 @@ enum class LoadMode : uint8_t {
     Map,     // the mapped file: nothing is copied, other programs share it; read as it is touched, and ahead
     Read,    // memory of its own in large pages, filled through the system's cache
     Direct,  // the same, past the cache
+    Header,  // nowhere: nothing but the header is read, vectors hold ones; for back ends that only count
 };
 
 struct LoadOptions {
@@ -37,6 +38,8 @@ class WeightMemory {
     WeightMemory(const WeightMemory&) = delete;
     WeightMemory& operator=(const WeightMemory&) = delete;
 
+    /// Whether there will be any bytes to look at.
+    bool has_bytes() const { return mode_ != LoadMode::Header; }
     /// Where the tensor's bytes are, or will be. O(1).
     std::span<const std::byte> bytes_of(const TensorInfo& tensor) const;
     /// Returns when they are there. Throws Error, with the path, when they could not be read.

@@ -304,7 +304,7 @@ std::vector<float> slopes_of_heads(const Hyperparameters& model, int64_t n_heads
 
 Weights Weights::load(const GgufModel& file, const Hyperparameters& model, Backend& backend,
                       const Replacement* replacement, const WeightMemory* memory) {
-    unpack_all(file);
+    if (memory == nullptr || memory->has_bytes()) unpack_all(file);
     TensorLoader loader(file, backend, replacement, memory);
     const ModelFamily& family = *model.family;
     Weights weights;
@@ -327,6 +327,7 @@ Weights Weights::load(const GgufModel& file, const Hyperparameters& model, Backe
     if (loader.has("output.weight")) {
         weights.output = loader.linear("output", model.n_vocab, model.n_embd, false);
     }
+    backend.begin_tensor("rope");
     if (family.position == Position::Rope) load_ropes(loader, model, weights);
     if (model.max_alibi_bias > 0) {
         const int64_t n_heads = model.widest([](const LayerGeometry& layer) { return layer.n_heads; });
@@ -337,6 +338,7 @@ Weights Weights::load(const GgufModel& file, const Hyperparameters& model, Backe
         }
         weights.alibi_slopes = loader.upload(slopes_of_heads(model, n_heads));
     }
+    backend.begin_tensor({});
     return weights;
 }
 

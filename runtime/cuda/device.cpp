@@ -60,8 +60,9 @@ class CudaDevice final : public Device {
         if (error == cudaErrorMemoryAllocation) {
             cudaGetLastError();  // it has been seen
             const DeviceProperties now = properties();
-            fail("out of memory: {} bytes were asked for, {} of {} are free on {}", grouped(size_bytes),
-                 grouped(now.free_bytes), grouped(now.memory_bytes), now.name);
+            throw OutOfMemory(fmt::format("out of memory: {} bytes were asked for, {} of {} are free on {}",
+                                          grouped(size_bytes), grouped(now.free_bytes),
+                                          grouped(now.memory_bytes), now.name));
         }
         check(error, "cudaMalloc");
         return reinterpret_cast<Address>(memory);

@@ -9,6 +9,7 @@
 #include <string>
 #include <type_traits>
 
+#include "format/error.h"
 #include "runtime/gpu/kernels/table.h"
 
 namespace ingot::runtime::gpu {
@@ -26,6 +27,12 @@ struct DeviceProperties {
     uint64_t free_bytes = 0;    // that could be allocated now, as far as the device knows
     uint32_t n_processors = 1;  // groups run on so many at once
     uint32_t group_memory = 0;  // bytes that a group may share
+};
+
+/// Thrown by Device::allocate() when there is no room.
+class OutOfMemory : public Error {
+  public:
+    using Error::Error;
 };
 
 /// Groups of a launch, and the threads of each, a multiple of kLanes.
@@ -49,8 +56,9 @@ class Device {
     /// A device without memory only counts (placement.h): uploads to it may be left out.
     virtual bool has_memory() const { return true; }
 
-    /// Aligned to kAlignment bytes; contents undefined. Throws Error with the numbers when there is no room.
+    /// Aligned to kAlignment bytes; contents undefined. Throws OutOfMemory with the numbers.
     virtual Address allocate(size_t size_bytes, Access access) = 0;
+    /// Never throws: what a lost device had is gone.
     virtual void free(Address address) = 0;
     /// `source` may be changed as soon as the call returns.
     virtual void upload(std::span<const std::byte> source, Address destination) = 0;

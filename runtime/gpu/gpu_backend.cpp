@@ -49,14 +49,24 @@ std::string GpuBackend::description() const {
 // --- memory ---
 
 Address GpuBackend::allocate_bytes(size_t size_bytes, Access access) {
-    const Address address = device_->allocate(size_bytes, access);
+    Address address = 0;
+    try {
+        address = device_->allocate(size_bytes, access);
+    } catch (const OutOfMemory& error) {
+        fail(
+            "{}; --device-memory or --gpu-layers leave layers to the CPU, a smaller --context and another "
+            "--kv-type make the cache smaller",
+            error.what());
+    }
     allocated_ += size_bytes;
+    if (access == Access::Read) weights_ += size_bytes;
     return address;
 }
 
-void GpuBackend::free_bytes(Address address, size_t size_bytes) {
+void GpuBackend::free_bytes(Address address, size_t size_bytes, Access access) {
     device_->free(address);
     allocated_ -= size_bytes;
+    if (access == Access::Read) weights_ -= size_bytes;
 }
 
 std::unique_ptr<Buffer> GpuBackend::allocate(size_t size_bytes) {
@@ -86,7 +96,7 @@ std::unique_ptr<Weight> GpuBackend::load_weight(TensorType type, int64_t n_in, i
             fail("type {} can be inspected but not computed with by this version", name(type));
         layout = find_layout(TensorType::F32);
     }
-    if (bytes.size() < file_row * uint64_t(n_out)) {
+    if (device_->has_memory() && bytes.size() < file_row * uint64_t(n_out)) {
         fail("has {} bytes; {} rows of {} elements take {}", bytes.size(), n_out, n_in,
              file_row * uint64_t(n_out));
     }
@@ -333,7 +343,8 @@ void GpuBackend::rope(const Rope& rope, std::span<const int32_t> positions, int6
 void GpuBackend::write_cache(const Buffer& x, std::span<const int32_t> positions, int64_t n, CacheType type,
                              Buffer& cache) {
     if (type != CacheType::F16 && type != CacheType::F32)
-        fail("the kernels of {} keep keys and values as F16 or F32 only: choose another --kv-type", description());
+        fail("the kernels of {} keep keys and values as F16 or F32 only: choose another --kv-type",
+             description());
     WriteCacheArguments a{};
     a.x = floats(x);
     a.positions = global<const int32_t>(indices(*positions_, positions));

@@ -19,6 +19,7 @@ class GpuBackend final : public Backend {
     std::string description() const override;
     /// Of weights, buffers and scratch.
     uint64_t allocated_bytes() const { return allocated_; }
+    uint64_t weight_bytes() const { return weights_; }
 
     std::unique_ptr<Weight> load_weight(TensorType type, int64_t n_in, int64_t n_out,
                                         std::span<const std::byte> bytes) override;
@@ -66,7 +67,7 @@ class GpuBackend final : public Backend {
     struct Indices;
 
     gpu::Address allocate_bytes(size_t size_bytes, gpu::Access access);
-    void free_bytes(gpu::Address address, size_t size_bytes);
+    void free_bytes(gpu::Address address, size_t size_bytes, gpu::Access access);
     gpu::Address scratch(Scratch& scratch, size_t size_bytes);
     gpu::Address indices(Indices& indices, std::span<const int32_t> values);
     void quantize(const Buffer& x, int64_t n_rows, int64_t n, uint32_t n_shared, Quantized& to);
@@ -79,7 +80,7 @@ class GpuBackend final : public Backend {
 
     std::unique_ptr<gpu::Device> device_;
     gpu::DeviceProperties properties_;
-    uint64_t allocated_ = 0;
+    uint64_t allocated_ = 0, weights_ = 0;         // bytes
     std::unique_ptr<Indices> tokens_, positions_;  // also rows
     std::unique_ptr<Quantized> by_32_, by_256_;    // activations in 8 bits, by how many share a scale
     std::unique_ptr<Scratch> partial_;             // of attention

@@ -12,18 +12,26 @@ namespace ingot::runtime {
 class GpuBuffer final : public Buffer {
   public:
     GpuBuffer(GpuBackend& backend, size_t size_bytes, gpu::Access access = gpu::Access::ReadAndWrite)
-        : Buffer(size_bytes), backend_(backend), address_(backend.allocate_bytes(size_bytes, access)) {}
+        : Buffer(size_bytes),
+          backend_(backend),
+          access_(access),
+          address_(backend.allocate_bytes(size_bytes, access)) {}
     /// A part of another one.
     GpuBuffer(GpuBackend& backend, gpu::Address address, size_t size_bytes)
-        : Buffer(size_bytes), backend_(backend), address_(address), is_view_(true) {}
+        : Buffer(size_bytes),
+          backend_(backend),
+          access_(gpu::Access::ReadAndWrite),
+          address_(address),
+          is_view_(true) {}
     ~GpuBuffer() override {
-        if (!is_view_) backend_.free_bytes(address_, size_bytes());
+        if (!is_view_) backend_.free_bytes(address_, size_bytes(), access_);
     }
     GpuBuffer(const GpuBuffer&) = delete;
     gpu::Address address() const { return address_; }
 
   private:
     GpuBackend& backend_;
+    gpu::Access access_;
     gpu::Address address_;
     bool is_view_ = false;
 };
@@ -39,6 +47,7 @@ class GpuWeight final : public Weight {
     const gpu::Layout& layout() const { return layout_; }
     size_t device_row() const { return device_row_; }  // bytes from row to row
     gpu::Address address() const { return memory_.address(); }
+    uint64_t size_bytes() const override { return memory_.size_bytes(); }
 
   private:
     const gpu::Layout& layout_;

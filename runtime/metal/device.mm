@@ -52,8 +52,9 @@ class MetalDevice final : public Device {
             buffer = [device_ newBufferWithLength:(size_bytes > 0 ? size_bytes : 1)
                                           options:MTLResourceStorageModeShared];
         if (buffer == nil) {
-            fail("out of memory: {} bytes were asked for, {} of {} are free on {}", grouped(size_bytes),
-                 grouped(now.free_bytes), grouped(now.memory_bytes), now.name);
+            throw OutOfMemory(fmt::format("out of memory: {} bytes were asked for, {} of {} are free on {}",
+                                          grouped(size_bytes), grouped(now.free_bytes),
+                                          grouped(now.memory_bytes), now.name));
         }
         finish();  // launches see the buffers that there were when their encoder was made
         const Address address = [buffer gpuAddress];

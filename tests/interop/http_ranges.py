@@ -5,8 +5,9 @@
 
   1. The report of a URL is the report of the file; no more than the header and 1 MiB is fetched.
   2. One tensor's values come by a range of their own.
-  3. Shards are found beside each other.
-  4. What a server can do wrong is one error: no such file, no ranges, a short answer, a file that changes, a redirection to another
+  3. `ingot plan` of a URL is that of the file, and looks at the header only.
+  4. Shards are found beside each other.
+  5. What a server can do wrong is one error: no such file, no ranges, a short answer, a file that changes, a redirection to another
      protocol.
 """
 import argparse
@@ -112,6 +113,12 @@ def main():
         check("a tensor's values come by their own range", {**ours, "file": ""} == {**theirs, "file": ""})
         size = next(t["size_bytes"] for t in local["tensors"] if t["name"] == name)
         check("and nothing else does", Server.sent <= header + 2**20 + size, Server.sent)
+
+        Server.sent = 0
+        limits = ("--device-memory", "8MiB", "--cpu-bandwidth", "10GB/s")
+        ours, theirs = ingot.json("plan", model, *limits), ingot.json("plan", f"{base}/model.gguf", *limits)
+        check("a URL's plan is the file's", {**ours, "file": ""} == {**theirs, "file": ""})
+        check("and takes the header only", Server.sent <= header + 2**20, Server.sent)
 
         ingot.run("split", model, Server.folder / "part", "--max-tensors", "20")
         shards = ingot.json("inspect", f"{base}/part-00002-of-00003.gguf")

@@ -5,6 +5,7 @@
 #include "runtime/forward.h"
 #include "runtime/gpu/gpu_backend.h"
 #include "tests/catch.h"
+#include "tests/runtime/gpu.h"
 #include "tests/runtime/small_model.h"
 
 using namespace ingot;
@@ -49,7 +50,7 @@ TEST_CASE("gpu: every family has the CPU's logits") {
         INFO(small.family);
         const SmallFile file(small);
         CpuBackend cpu(1, cpu::scalar_kernels());
-        GpuBackend gpu(gpu::open_device("emulator"));
+        GpuBackend gpu(gpu::open_device(tested_device()));
         CHECK(difference(logits(gpu, file), logits(cpu, file)) < 1e-5);
     }
 }

@@ -9,6 +9,7 @@
 #include "runtime/gpu/gpu_backend.h"
 #include "runtime/gpu/planes.h"
 #include "tests/catch.h"
+#include "tests/runtime/gpu.h"
 #include "tests/runtime/kernels.h"
 
 using namespace ingot;
@@ -20,7 +21,7 @@ namespace {
 /// The two devices, and how a test puts things on them.
 struct Devices {
     CpuBackend cpu{1, cpu::scalar_kernels()};
-    GpuBackend gpu{gpu::open_device("emulator")};
+    GpuBackend gpu{gpu::open_device(tested_device())};
 };
 
 template <typename T>

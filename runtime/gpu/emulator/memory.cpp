@@ -42,15 +42,15 @@ void Touch::note_write(const Now& now, uint64_t since, const char* what) {
 
 Address Memory::allocate(size_t size_bytes, Access access) {
     if (size_bytes > capacity_ - used_) {
-        fail("out of memory: {} bytes were asked for, {} of {} are in use", grouped(size_bytes),
-             grouped(used_), grouped(capacity_));
+        throw OutOfMemory(fmt::format("out of memory: {} bytes were asked for, {} of {} are in use",
+                                      grouped(size_bytes), grouped(used_), grouped(capacity_)));
     }
     if (allocations_.empty()) allocations_.emplace_back();
     Allocation allocation;
     try {
         allocation.bytes = std::make_unique_for_overwrite<std::byte[]>(size_bytes);
     } catch (const std::bad_alloc&) {
-        fail("out of memory: {} bytes could not be allocated", grouped(size_bytes));
+        throw OutOfMemory(fmt::format("out of memory: {} bytes could not be allocated", grouped(size_bytes)));
     }
     allocation.size = size_bytes;
     allocation.access = access;
