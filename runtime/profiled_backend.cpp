@@ -91,6 +91,18 @@ Profile ProfiledBackend::stop() {
     return std::exchange(profile_, {});
 }
 
+bool ProfiledBackend::begin_work(const char*) {
+    if (is_on_) begun_ = Clock::now();
+    return true;
+}
+
+void ProfiledBackend::end_work(const char* kind) {
+    if (!is_on_) return;
+    Cost& cost = profile_[kind];
+    cost.seconds += seconds_since(begun_);
+    ++cost.n_calls;
+}
+
 Cost& ProfiledBackend::products(std::span<const Projection> projections) {
     std::string kind;
     for (const Projection& projection : projections) {
@@ -139,7 +151,7 @@ void ProfiledBackend::matmul_experts(const Buffer& x, bool x_has_slots, int64_t 
 
 void ProfiledBackend::attention(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions,
                                 const HeadGeometry& heads, Buffer& y) {
-    timed("attention", [&] { inner_.attention(q, cache, positions, heads, y); });
+    WrappedBackend::attention(q, cache, positions, heads, y);
     if (!is_on_) return;
     const int64_t width = cache.key_stride + (cache.values != cache.keys ? cache.value_stride : 0);
     const uint64_t position_bytes = uint64_t(cache_bytes(cache.type, width));
