@@ -131,7 +131,7 @@ std::optional<std::vector<BenchmarkResult>> run_benchmark(const Model& model, Pr
     std::vector<int64_t> depths;
     for (const BenchmarkTest& test : tests) depths.push_back(test.depth);
     std::ranges::sort(depths);
-    depths.erase(std::ranges::unique(depths).begin(), depths.end());
+    depths.erase(std::unique(depths.begin(), depths.end()), depths.end());
     for (const int64_t depth : depths) {
         const auto each = [&](auto&& work) {
             for (BenchmarkResult& result : results) {

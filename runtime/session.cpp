@@ -20,7 +20,6 @@ constexpr std::string_view kSessionModel = "ingot.session.model_xxh3_128";
 constexpr std::string_view kSessionLongContext = "ingot.session.long_context";
 constexpr uint32_t kVersion = 1;         // of the layout
 constexpr size_t kIdentityBytes = 4096;  // of each tensor
-constexpr size_t kChunkBytes = size_t(4) << 20;
 
 // Whether positions of this pass are rotated as in contexts beyond the original: other keys than in short
 // ones.

@@ -20,6 +20,7 @@ namespace {
 constexpr const Kernels* kTables[] = {
 #if defined(__x86_64__)
     &kAvx512Kernels,
+    &kAvxVnniKernels,
     &kAvx2Kernels,
 #elif defined(__aarch64__)
     &kI8mmKernels,
@@ -65,6 +66,10 @@ bool avx2_supported() {
     unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
     return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & (1u << 29)) && __builtin_cpu_supports("avx2") &&
            __builtin_cpu_supports("fma");
+}
+bool avxvnni_supported() {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    return avx2_supported() && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & (1u << 4));
 }
 bool avx512_supported() {
     return avx2_supported() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

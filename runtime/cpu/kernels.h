@@ -114,7 +114,7 @@ struct AttentionBlockArguments {
 };
 
 struct Kernels {
-    std::string_view name;  // "scalar", "avx2", "avx512", "neon", "i8mm"
+    std::string_view name;  // "scalar", "avx2", "avxvnni", "avx512", "neon", "i8mm"
     bool (*supported)();    // by this processor and operating system
 
     struct Matmul {
@@ -152,7 +152,7 @@ std::span<const Kernels* const> all_kernels();
 /// The best table that this machine supports, or the one of that name. Throws Error naming what is supported
 /// when there is none of the name, or the machine cannot run it.
 const Kernels& choose_kernels(std::string_view forced);
-/// choose_kernels() as the environment asks: INGOT_ISA=scalar|avx2|avx512|neon|i8mm forces one. Throws Error
+/// choose_kernels() as the environment asks: INGOT_ISA=scalar|avx2|avxvnni|avx512|neon|i8mm forces one. Throws Error
 /// naming what is supported when the forced one is not. Decided at the first call.
 const Kernels& kernels();
 /// The table's entry for a layout, or the scalar one where the table has none; null when no kernel knows it.

@@ -21,6 +21,9 @@ struct LimitLoops {
 
 extern const LimitLoops kScalarLimits;
 extern const LimitLoops kAvx2Limits;
+extern const LimitLoops kAvxVnniLimits;
 extern const LimitLoops kAvx512Limits;
+extern const LimitLoops kNeonLimits;
+extern const LimitLoops kI8mmLimits;
 
 }  // namespace ingot::runtime::cpu

@@ -12,7 +12,11 @@ namespace {
 constexpr const LimitLoops* kLoops[] = {
 #if defined(__x86_64__)
     &kAvx512Limits,
+    &kAvxVnniLimits,
     &kAvx2Limits,
+#elif defined(__aarch64__)
+    &kI8mmLimits,
+    &kNeonLimits,
 #endif
     &kScalarLimits,
 };

@@ -17,16 +17,17 @@ namespace {
 template <typename Layout>
 INGOT_INLINE __m512 add_block(const Parts& parts, const ActivationBlock256& x, __m512 sum) {
     const __m256i sums = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x.sums));
-    __m256i minimums = _mm256_madd_epi16(Layout::kHasMin ? parts.minimums : parts.scales, sums);
+    const __m256i minimums = _mm256_madd_epi16(Layout::kHasMin ? parts.minimums : parts.scales, sums);
     __m512i products = _mm512_setzero_si512();
     if constexpr (Layout::kZero != 0) {
-        minimums =
-            _mm256_mullo_epi32(minimums, _mm256_set1_epi32(-Layout::kZero));  // a power of two: a shift
-        products = _mm512_zextsi256_si512(minimums);
+        constexpr int kZeroBits = __builtin_ctz(Layout::kZero);
+        static_assert(Layout::kZero == 1 << kZeroBits);
+        products = _mm512_zextsi256_si512(
+            _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(minimums, kZeroBits)));
     }
     for (int k = 0; k < 4; ++k) {
         const __m512i pairs = _mm512_maddubs_epi16(parts.quants[k], _mm512_loadu_si512(x.quants + 64 * k));
-        products = _mm512_dpwssd_epi32(products, pairs, scales_of_pairs(parts, k));
+        products = _mm512_dpwssd_epi32(products, pairs, scales_of_pairs<Layout>(parts, k));
     }
     __m512 value = _mm512_mul_ps(_mm512_cvtepi32_ps(products), parts.d);
     if constexpr (Layout::kHasMin) {
@@ -49,7 +50,8 @@ static void tile(const MatmulArguments& m, int64_t row, int64_t spacing, int64_t
         for (int t = 0; t < T; ++t) sums[r][t] = _mm512_setzero_ps();
     }
     for (int64_t b = 0; b < m.n_in / 256; ++b) {
-        for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r) {  // unrolled, or the sums would live in memory
             if constexpr (T == 1) {
                 prefetch(reinterpret_cast<const uint8_t*>(rows[r] + b) + kPrefetchBytes, sizeof(Block));
             }

@@ -1,6 +1,8 @@
 #pragma once
 // The layouts with super-blocks of 256 elements, taken apart into unsigned bytes u and integer scales, with
 // w = d * scale[s] * (u - zero) - dmin * min[s], s = i / 16.
+#include <cstddef>
+
 #include "format/blocks/q2_k.h"
 #include "format/blocks/q3_k.h"
 #include "format/blocks/q4_k.h"
@@ -14,8 +16,8 @@ namespace {
 // A super-block taken apart. Vector k of quants holds elements 64k … 64k + 63.
 struct Parts {
     __m512i quants[4];  // u, unsigned bytes
-    __m256i scales;     // 16-bit, one for each 16 elements
-    __m256i minimums;   // 16-bit, likewise; only of layouts that have them
+    __m256i scales;     // 16-bit, at their scale_place
+    __m256i minimums;   // 16-bit, one for each 16 elements; only of layouts that have them
     __m512 d;           // of scales, in all lanes
     __m512 dmin;        // of minimums, where they have a factor of their own
 };
@@ -36,29 +38,36 @@ INGOT_INLINE __m512i and_or(__m512i x, __m512i mask, __m512i y) {
     return _mm512_ternarylogic_epi64(x, mask, y, 0xea);
 }
 
+// Where the scale of a group of 16 elements stands in Parts::scales.
+template <typename Layout>
+constexpr int scale_place(int group) {
+    if (Layout::kGroup == 16) return group;
+    return group / 2 + (group / 2 & 4);  // those of minimums stand between them
+}
+
 // The scale of each pair of elements in vector k, 16-bit: a 128-bit lane for each 16 elements.
+template <typename Layout>
 INGOT_INLINE __m512i scales_of_pairs(const Parts& parts, int k) {
-    const __m512i lanes_of_0 =
-        _mm512_set_epi64(0x0003000300030003, 0x0003000300030003, 0x0002000200020002, 0x0002000200020002,
-                         0x0001000100010001, 0x0001000100010001, 0x0000000000000000, 0x0000000000000000);
-    const __m512i index = _mm512_add_epi16(lanes_of_0, _mm512_set1_epi16(short(4 * k)));
+    const auto lane = [k](int i) { return 0x0001000100010001 * scale_place<Layout>(4 * k + i); };
+    const __m512i index =
+        _mm512_set_epi64(lane(3), lane(3), lane(2), lane(2), lane(1), lane(1), lane(0), lane(0));
     return _mm512_permutexvar_epi16(index, _mm512_castsi256_si512(parts.scales));
 }
 
-// What Q4_K and Q5_K share: 8 scales and 8 minimums of 6 bits (see unpack_scales in format/blocks/q4_k.h),
-// 4 bytes at a time.
+// What Q4_K and Q5_K share: 8 scales and 8 minimums of 6 bits (see unpack_scales in format/blocks/q4_k.h). In
+// integer registers, 8 bytes at a time: the units of vectors have more to do.
 INGOT_INLINE void take_scales_apart(const uint8_t (&packed)[12], Parts& parts) {
-    uint32_t words[3];
-    __builtin_memcpy(words, packed, sizeof words);
-    const uint32_t scales_low = words[0] & 0x3f3f3f3f;
-    const uint32_t mins_low = words[1] & 0x3f3f3f3f;
-    const uint32_t scales_high = (words[2] & 0x0f0f0f0f) | ((words[0] >> 2) & 0x30303030);
-    const uint32_t mins_high = ((words[2] >> 4) & 0x0f0f0f0f) | ((words[1] >> 2) & 0x30303030);
-    const __m128i scales = _mm_cvtsi64_si128(int64_t(uint64_t(scales_high) << 32 | scales_low));
-    const __m128i mins = _mm_cvtsi64_si128(int64_t(uint64_t(mins_high) << 32 | mins_low));
-    // Each is the scale of 32 elements.
-    parts.scales = _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(scales, scales));
-    parts.minimums = _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(mins, mins));
+    uint64_t low;       // 6 bits of scales and minimums 0 … 3, and above them 2 bits of 4 … 7
+    uint32_t low_of_4;  // 4 bits of scales and, above them, of minimums 4 … 7
+    __builtin_memcpy(&low, packed, sizeof low);
+    __builtin_memcpy(&low_of_4, packed + 8, sizeof low_of_4);
+    const uint64_t spread = (low_of_4 | uint64_t(low_of_4) << 28) & 0x0f0f0f0f0f0f0f0f;
+    const uint64_t high = spread | (low >> 2 & 0x3030303030303030);
+    const __m256i numbers = _mm256_cvtepu8_epi16(
+        _mm_set_epi64x(int64_t(high), int64_t(low & 0x3f3f3f3f3f3f3f3f)));  // scales 0 … 3, minimums 0 … 3, …
+    parts.scales = numbers;
+    parts.minimums = _mm256_permutexvar_epi16(
+        _mm256_setr_epi16(4, 4, 5, 5, 6, 6, 7, 7, 12, 12, 13, 13, 14, 14, 15, 15), numbers);
 }
 
 // d and dmin, two halves one behind the other.
@@ -82,10 +91,10 @@ struct Q2_K {
             parts.quants[2 * half] = _mm512_and_si512(shift_right(bytes, 0, 2), three);
             parts.quants[2 * half + 1] = _mm512_and_si512(shift_right(bytes, 4, 6), three);
         }
-        const __m128i both = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block.scales));
-        const __m128i nibble = _mm_set1_epi8(0xf);
-        parts.scales = _mm256_cvtepu8_epi16(_mm_and_si128(both, nibble));
-        parts.minimums = _mm256_cvtepu8_epi16(_mm_and_si128(_mm_srli_epi16(both, 4), nibble));
+        const __m256i both =
+            _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(block.scales)));
+        parts.scales = _mm256_and_si256(both, _mm256_set1_epi16(0xf));
+        parts.minimums = _mm256_srli_epi16(both, 4);
         take_factors(&block.d, parts);
     }
 };
@@ -109,15 +118,20 @@ struct Q3_K {
             and_or(shift_right(high, 2, 3), four, _mm512_and_si512(shift_right(low_1, 0, 2), three));
         parts.quants[3] =
             and_or(shift_right(high, 4, 5), four, _mm512_and_si512(shift_right(low_1, 4, 6), three));
-        // The 16 scales of 6 bits, plus 32: see unpack_scales in format/blocks/q3_k.h.
-        uint32_t words[3];
-        __builtin_memcpy(words, block.scales, sizeof words);
-        const __m128i low =
-            _mm_setr_epi32(int(words[0]), int(words[1]), int(words[0] >> 4), int(words[1] >> 4));
-        const __m128i top = _mm_srlv_epi32(_mm_set1_epi32(int(words[2])), _mm_setr_epi32(0, 2, 4, 6));
-        const __m128i six_bits = _mm_or_si128(_mm_and_si128(low, _mm_set1_epi8(0xf)),
-                                              _mm_slli_epi32(_mm_and_si128(top, _mm_set1_epi8(3)), 4));
-        parts.scales = _mm256_cvtepi8_epi16(_mm_sub_epi8(six_bits, _mm_set1_epi8(32)));
+        // The 16 scales of 6 bits, plus 32: see unpack_scales in format/blocks/q3_k.h. With the 12 bytes as
+        // words of 32 bits, they are, 4 to a word, (w0 & 0f) | (w2 << 4 & 30), (w1 & 0f) | (w2 << 2 & 30),
+        // (w0 >> 4 & 0f) | (w2 & 30), (w1 >> 4 & 0f) | (w2 >> 2 & 30). The 16 bytes that end with d hold
+        // them.
+        static_assert(offsetof(BlockQ3_K, scales) + 14 == sizeof(BlockQ3_K));
+        const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block.scales - 2));
+        const __m128i low = _mm_srlv_epi32(
+            _mm_shuffle_epi8(bytes, _mm_setr_epi32(0x05040302, 0x09080706, 0x05040302, 0x09080706)),
+            _mm_setr_epi32(0, 0, 4, 4));
+        const __m128i top =
+            _mm_rolv_epi32(_mm_shuffle_epi8(bytes, _mm_set1_epi32(0x0d0c0b0a)), _mm_setr_epi32(4, 2, 0, 30));
+        const __m128i six_bits =
+            _mm_ternarylogic_epi64(top, _mm_set1_epi8(0x30), _mm_and_si128(low, _mm_set1_epi8(0xf)), 0xea);
+        parts.scales = _mm256_sub_epi16(_mm256_cvtepu8_epi16(six_bits), _mm256_set1_epi16(32));
         parts.d = _mm512_set1_ps(_cvtsh_ss(block.d));
     }
 };

@@ -46,6 +46,15 @@ struct TileBlock {
     float scales[kTileTokens];
 };
 
+/// The scales of the groups in order, 16-bit; where groups have 32 elements, in the lower lanes.
+template <typename Layout>
+INGOT_INLINE __m256i scales_in_order(const Parts& parts) {
+    if constexpr (Layout::kGroup == 16) return parts.scales;
+    static_assert(scale_place<Q4_K>(2 * 3) == 3 && scale_place<Q4_K>(2 * 4) == 8);
+    return _mm256_zextsi128_si256(
+        _mm_unpacklo_epi64(_mm256_castsi256_si128(parts.scales), _mm256_extracti128_si256(parts.scales, 1)));
+}
+
 /// 16 numbers of 16 bits, of which every second counts where groups have 32 elements, in the lower lanes.
 template <typename Layout>
 INGOT_INLINE __m256i one_per_group(__m256i sixteen) {
@@ -81,14 +90,14 @@ static void unpack(const MatmulArguments& m, int64_t row, int64_t b, PanelBlock<
         for (int k = 0; k < 4; ++k) {
             quants[k][lane] = _mm512_sub_epi8(parts.quants[k], zero);
             if constexpr (kScalesInQuants<Layout>) {
-                quants[k][lane] = multiply_bytes(quants[k][lane], scales_of_pairs(parts, k));
+                quants[k][lane] = multiply_bytes(quants[k][lane], scales_of_pairs<Layout>(parts, k));
             }
         }
         if constexpr (kScalesInQuants<Layout>) {
             d[lane] = _mm512_cvtss_f32(parts.d);
         } else {
             scales[lane] = _mm512_mul_ps(
-                parts.d, _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(one_per_group<Layout>(parts.scales))));
+                parts.d, _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(scales_in_order<Layout>(parts))));
         }
         if constexpr (Layout::kHasMin) {
             minimums[lane] = _mm512_zextsi256_si512(one_per_group<Layout>(parts.minimums));

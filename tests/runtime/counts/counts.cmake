@@ -9,6 +9,11 @@
 #     cmake --build build --target count_kernels
 #     cmake -DUPDATE=ON -DVALGRIND=valgrind -DPROGRAM=build/tests/count_kernels -DFOLDER=build/tests/counts
 #           -DTABLE=tests/runtime/counts/counts.txt -P tests/runtime/counts/counts.cmake
+file(STRINGS /proc/cpuinfo has_avx2 REGEX "^flags.* avx2( |$)" LIMIT_COUNT 1)
+if(NOT has_avx2)
+    message(STATUS "skipped: this processor has no AVX2")
+    return()
+endif()
 file(REMOVE_RECURSE ${FOLDER})
 file(MAKE_DIRECTORY ${FOLDER})
 execute_process(COMMAND ${CMAKE_COMMAND} -E env INGOT_ISA=avx2 ${VALGRIND} --tool=callgrind
