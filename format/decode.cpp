@@ -49,9 +49,45 @@ void numbers(const void* source, float* destination, uint64_t n_elements) {
 }
 
 template <float (*to_float)(uint16_t)>
-void halves(const void* source, float* destination, uint64_t n_elements) {
+[[gnu::always_inline]] inline void convert_halves(const void* source, float* destination,
+                                                  uint64_t n_elements) {
     const std::byte* bytes = static_cast<const std::byte*>(source);
     for (uint64_t i = 0; i < n_elements; ++i) destination[i] = to_float(load<uint16_t>(bytes + i * 2));
+}
+
+// Halves are what most is decoded from: the same loop for wider registers.
+template <float (*to_float)(uint16_t)>
+void halves_baseline(const void* source, float* destination, uint64_t n_elements) {
+    convert_halves<to_float>(source, destination, n_elements);
+}
+#if defined(__x86_64__)
+template <float (*to_float)(uint16_t)>
+[[gnu::target("avx2")]] void halves_avx2(const void* source, float* destination, uint64_t n_elements) {
+    convert_halves<to_float>(source, destination, n_elements);
+}
+template <float (*to_float)(uint16_t)>
+[[gnu::target("avx512f,avx512bw,avx512vl")]] void halves_avx512(const void* source, float* destination,
+                                                                uint64_t n_elements) {
+    convert_halves<to_float>(source, destination, n_elements);
+}
+template <float (*to_float)(uint16_t)>
+auto* best_halves() {
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl"))
+        return halves_avx512<to_float>;
+    return __builtin_cpu_supports("avx2") ? halves_avx2<to_float> : halves_baseline<to_float>;
+}
+#else
+template <float (*to_float)(uint16_t)>
+auto* best_halves() {
+    return halves_baseline<to_float>;
+}
+#endif
+
+template <float (*to_float)(uint16_t)>
+void halves(const void* source, float* destination, uint64_t n_elements) {
+    static auto* const best = best_halves<to_float>();
+    best(source, destination, n_elements);
 }
 
 void floats(const void* source, float* destination, uint64_t n_elements) {

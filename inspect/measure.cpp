@@ -1,6 +1,7 @@
 #include "inspect/measure.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -12,7 +13,8 @@ namespace ingot::inspect {
 
 namespace {
 
-constexpr uint64_t kPiece = 1 << 16;  // elements; whole blocks of every layout
+constexpr uint64_t kPiece = 1 << 12;  // elements; whole blocks of every layout, and both sides fit the cache
+constexpr uint64_t kProgress = 1 << 18;  // elements between two calls of `progress`
 
 struct Pair {
     const TensorInfo *a, *b;
@@ -27,13 +29,13 @@ typedef float FloatLanes __attribute__((vector_size(32)));
 typedef double Lanes __attribute__((vector_size(64)));
 typedef int64_t IntLanes __attribute__((vector_size(64)));
 constexpr size_t kLanes = 8;
-constexpr size_t kChunk = 1024;  // elements of which all are finite, or each is looked at
+constexpr size_t kChunk = 1024;  // elements; where one is not finite, each of them is looked at
 
 double sum_of(const Lanes& lanes) {
     return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
 }
 
-/// Of finite elements, a multiple of kLanes.
+/// Of a multiple of kLanes.
 [[gnu::always_inline]] inline void add_lanes(const float* a, const float* b, size_t n, ErrorSums& sums) {
     Lanes squares_a{}, squares_b{}, product{}, squared_error{}, max_error{};
     for (size_t i = 0; i < n; i += kLanes) {
@@ -57,38 +59,30 @@ double sum_of(const Lanes& lanes) {
     for (size_t i = 0; i < kLanes; ++i) sums.max_error = std::max(sums.max_error, max_error[i]);
 }
 
-using AddFinite = void (*)(const float* a, const float* b, size_t n, ErrorSums& sums);
+using AddAll = void (*)(const float* a, const float* b, size_t n, ErrorSums& sums);
 
-void add_finite_baseline(const float* a, const float* b, size_t n, ErrorSums& sums) {
+void add_all_baseline(const float* a, const float* b, size_t n, ErrorSums& sums) {
     add_lanes(a, b, n, sums);
 }
 #if defined(__x86_64__)
-[[gnu::target("avx2")]] void add_finite_avx2(const float* a, const float* b, size_t n, ErrorSums& sums) {
+[[gnu::target("avx2")]] void add_all_avx2(const float* a, const float* b, size_t n, ErrorSums& sums) {
     add_lanes(a, b, n, sums);
 }
-[[gnu::target("avx512f,avx512dq,avx512vl")]] void add_finite_avx512(const float* a, const float* b, size_t n,
-                                                                    ErrorSums& sums) {
+[[gnu::target("avx512f,avx512dq,avx512vl")]] void add_all_avx512(const float* a, const float* b, size_t n,
+                                                                 ErrorSums& sums) {
     add_lanes(a, b, n, sums);
 }
-AddFinite best_add_finite() {
+AddAll best_add_all() {
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl"))
-        return add_finite_avx512;
-    return __builtin_cpu_supports("avx2") ? add_finite_avx2 : add_finite_baseline;
+        return add_all_avx512;
+    return __builtin_cpu_supports("avx2") ? add_all_avx2 : add_all_baseline;
 }
 #else
-AddFinite best_add_finite() {
-    return add_finite_baseline;
+AddAll best_add_all() {
+    return add_all_baseline;
 }
 #endif
-
-bool all_finite(const float* values, size_t n) {
-    constexpr uint32_t kExponent = 0x7f800000;
-    uint32_t n_odd = 0;
-    for (size_t i = 0; i < n; ++i)
-        n_odd += (__builtin_bit_cast(uint32_t, values[i]) & kExponent) == kExponent;
-    return n_odd == 0;
-}
 
 void add_one(float a, float b, ErrorSums& sums) {
     const double x = double(a), y = double(b);
@@ -105,14 +99,18 @@ void add_one(float a, float b, ErrorSums& sums) {
 }
 
 void add_piece(std::span<const float> a, std::span<const float> b, ErrorSums& sums) {
-    static const AddFinite add_finite = best_add_finite();
-    sums.n_elements += a.size();
+    static const AddAll add_all = best_add_all();
     for (size_t at = 0; at < a.size(); at += kChunk) {
-        const size_t n = std::min(kChunk, a.size() - at);
+        const size_t n = std::min(kChunk, a.size() - at), n_lanes = n / kLanes * kLanes;
         const float *x = a.data() + at, *y = b.data() + at;
-        const size_t n_lanes = all_finite(x, n) && all_finite(y, n) ? n / kLanes * kLanes : 0;
-        if (n_lanes > 0) add_finite(x, y, n_lanes, sums);
-        for (size_t i = n_lanes; i < n; ++i) add_one(x[i], y[i], sums);
+        ErrorSums some;
+        add_all(x, y, n_lanes, some);
+        // Squares of floats are far from the end of the doubles: what is not finite was not.
+        const bool all_finite = std::isfinite(some.squares_a) && std::isfinite(some.squares_b);
+        if (!all_finite) some = {};
+        for (size_t i = all_finite ? n_lanes : 0; i < n; ++i) add_one(x[i], y[i], some);
+        some.n_elements = n;
+        sums.add(some);
     }
 }
 
@@ -185,16 +183,18 @@ ErrorSums measure_tensors(const GgufModel& model_a, const TensorInfo& a, const G
                           const std::atomic<bool>* stop) {
     ErrorSums sums;
     const std::byte *bytes_a = model_a.tensor_bytes(a).data(), *bytes_b = model_b.tensor_bytes(b).data();
-    std::vector<float> x, y;
-    for (uint64_t at = 0; at < a.n_elements; at += x.size()) {
+    std::array<float, kPiece> x, y;
+    uint64_t n_told = 0;
+    for (uint64_t at = 0; at < a.n_elements; at += kPiece) {
         if (stop && stop->load(std::memory_order_relaxed)) break;
         const uint64_t n = std::min(kPiece, a.n_elements - at);
-        x.resize(n);
-        y.resize(n);
         decode_row(a.type, bytes_a + row_bytes(a.type, at), x.data(), n);
         decode_row(b.type, bytes_b + row_bytes(b.type, at), y.data(), n);
-        add_piece(x, y, sums);
-        if (progress) progress(n);
+        add_piece(std::span(x).first(n), std::span(y).first(n), sums);
+        if (progress && (sums.n_elements - n_told >= kProgress || sums.n_elements == a.n_elements)) {
+            progress(sums.n_elements - n_told);
+            n_told = sums.n_elements;
+        }
     }
     return sums;
 }

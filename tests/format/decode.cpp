@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "format/error.h"
+#include "format/half.h"
 #include "tests/catch.h"
 
 using namespace ingot;
@@ -47,6 +48,21 @@ TEST_CASE(
         }
         decode_row(type.type, block.data(), values.data(), values.size());
         for (float value : values) CHECK(value == 0.0f);
+    }
+}
+
+TEST_CASE("decode_row: every half is what half_to_float says, in registers of any width") {
+    for (const TensorType type : {TensorType::F16, TensorType::BF16}) {
+        std::vector<uint16_t> halves(65536);
+        for (uint32_t bits = 0; bits < halves.size(); ++bits) halves[bits] = uint16_t(bits);
+        std::vector<float> values(halves.size());
+        decode_row(type, halves.data(), values.data(), values.size());
+        uint32_t n_wrong = 0;
+        for (const uint16_t bits : halves) {
+            const float expected = type == TensorType::F16 ? half_to_float(bits) : bf16_to_float(bits);
+            n_wrong += bits_of(values[bits]) != bits_of(expected);
+        }
+        CHECK(n_wrong == 0);
     }
 }
 
