@@ -2,7 +2,7 @@
 """What the inspector costs: headers beside gguf-dump, edits in place, scans beside the speed of memory, packing beside zstd.
 
     bench/inspector.py [header] [edit] [scan] [pack]     none: all of them
-                       [--ingot build/ingot] [--gib 100] [--edit-gib 10] [--data-mib 1536] [--pack-mib 128] [--runs 20]
+                       [--ingot build/ingot] [--gib 100] [--edit-gib 10] [--data-mib 1536] [--pack-mib 24] [--runs 20]
 
 Each part replaces its section of bench/results/inspect.md and leaves the others. Files are sparse where their data does not matter;
 `scan` needs three times --data-mib of disk and of page cache. Needs NumPy, for `header` gguf-dump (of the gguf package,
@@ -251,7 +251,7 @@ def main():
     parser.add_argument("--gib", type=float, default=100)
     parser.add_argument("--edit-gib", type=float, default=10)
     parser.add_argument("--data-mib", type=int, default=1536)
-    parser.add_argument("--pack-mib", type=int, default=128)
+    parser.add_argument("--pack-mib", type=int, default=24)
     parser.add_argument("--mbps", type=float, default=20)
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--gguf-dump", default=shutil.which("gguf-dump"))
@@ -265,7 +265,10 @@ def main():
             body = globals()[part + "_part"](Path(folder))
         print(f"{part}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
         # Each part of a report that grows says itself when it was made.
-        text = f"- date: {report.today()}\n- commit: {report.commit()}\n- command: `bench/inspector.py {part}`\n\n" + "\n".join(body)
+        changed = [f"--{name.replace('_', '-')} {getattr(options, name)}" for name in ("gib", "edit_gib", "data_mib", "pack_mib", "mbps", "runs")
+                   if getattr(options, name) != parser.get_default(name)]
+        command = " ".join(["bench/inspector.py", part, *changed])
+        text = f"- date: {report.today()}\n- commit: {report.commit()}\n- command: `{command}`\n\n" + "\n".join(body)
         found = {**sections(report.RESULTS / "inspect.md"), TITLES[part]: text}
         machine = "\n".join(line for line in report.heading("Inspecting, comparing, editing, packing").splitlines()
                             if not line.startswith(("- date", "- commit", "- command")))
