@@ -33,6 +33,7 @@ class CudaDevice final : public Device {
 
     // Nothing to be done about errors here: what was allocated is gone with a lost device.
     ~CudaDevice() override {
+        use();
         cudaStreamSynchronize(stream_);
         for (const auto& [id, graph] : graphs_) cudaGraphExecDestroy(graph);
         for (const auto& [id, event] : events_) cudaEventDestroy(event);
@@ -44,6 +45,7 @@ class CudaDevice final : public Device {
     }
 
     DeviceProperties properties() const override {
+        use();
         size_t free_bytes = 0, all_bytes = 0;
         cudaMemGetInfo(&free_bytes, &all_bytes);
         return {device_.name,
@@ -55,6 +57,7 @@ class CudaDevice final : public Device {
     }
 
     Address allocate(size_t size_bytes, Access) override {
+        use();
         void* memory = nullptr;
         const cudaError_t error = cudaMalloc(&memory, std::max<size_t>(size_bytes, 1));
         if (error == cudaErrorMemoryAllocation) {
@@ -67,9 +70,13 @@ class CudaDevice final : public Device {
         check(error, "cudaMalloc");
         return reinterpret_cast<Address>(memory);
     }
-    void free(Address address) override { cudaFree(reinterpret_cast<void*>(address)); }
+    void free(Address address) override {
+        use();
+        cudaFree(reinterpret_cast<void*>(address));
+    }
 
     void upload(std::span<const std::byte> source, Address destination) override {
+        use();
         for (size_t at = 0; at < source.size(); at += Staging::kHalf) {
             const size_t n = std::min(Staging::kHalf, source.size() - at);
             const int half = staging_.next;
@@ -90,6 +97,7 @@ class CudaDevice final : public Device {
         }
     }
     void download(Address source, std::span<std::byte> destination) override {
+        use();
         check(cudaMemcpyAsync(destination.data(), reinterpret_cast<const void*>(source), destination.size(),
                               cudaMemcpyDeviceToHost, stream_),
               "a download");
@@ -102,6 +110,7 @@ class CudaDevice final : public Device {
             fail("kernel {}: has {} bytes of arguments; expected {}", entry.name, arguments.size(),
                  entry.argument_bytes);
         }
+        use();
         void* parameters[] = {const_cast<std::byte*>(arguments.data())};
         check(cudaLaunchKernel(entry.function, dim3(grid.x, grid.y, grid.z), dim3(grid.n_threads), parameters,
                                0, stream_),
@@ -109,9 +118,11 @@ class CudaDevice final : public Device {
     }
 
     void begin_sequence() override {
+        use();
         check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
     }
     Sequence end_sequence() override {
+        use();
         cudaGraph_t graph = nullptr;
         check(cudaStreamEndCapture(stream_, &graph), "cudaStreamEndCapture");
         cudaGraphExec_t ready = nullptr;
@@ -124,6 +135,7 @@ class CudaDevice final : public Device {
     void replay(Sequence sequence) override {
         const auto found = graphs_.find(sequence);
         if (found == graphs_.end()) fail("cuda: there is no sequence {}", sequence);
+        use();
         check(cudaGraphLaunch(found->second, stream_), "cudaGraphLaunch");
     }
     void forget(Sequence sequence) override {
@@ -134,6 +146,7 @@ class CudaDevice final : public Device {
     }
 
     Event event() override {
+        use();
         cudaEvent_t event = nullptr;
         check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate");
         events_[++n_events_] = event;
@@ -150,6 +163,9 @@ class CudaDevice final : public Device {
     }
 
   private:
+    // The runtime's calls are about the thread's current device, which is another's where there are several.
+    void use() const { cudaSetDevice(index_); }
+
     // Most errors of the runtime mean that nothing more can be done with the device in this process.
     void check(cudaError_t error, const char* what) {
         if (error == cudaSuccess && !lost_) return;

@@ -11,7 +11,9 @@ namespace {
 #define INGOT_LAYOUT_ENTRIES(layout)                                                                                \
     {"embed_" #layout, reinterpret_cast<const void*>(&embed_##layout), sizeof(EmbedArguments)},                     \
     {"matvec_" #layout, reinterpret_cast<const void*>(&matvec_##layout), sizeof(MatmulArguments)},                  \
-    {"matmul_" #layout, reinterpret_cast<const void*>(&matmul_##layout), sizeof(MatmulArguments)},
+    {"matvecs_" #layout, reinterpret_cast<const void*>(&matvecs_##layout), sizeof(MatvecsArguments)},               \
+    {"matmul_" #layout, reinterpret_cast<const void*>(&matmul_##layout), sizeof(MatmulArguments)},                  \
+    {"tile_" #layout, reinterpret_cast<const void*>(&tile_##layout), sizeof(MatmulArguments)},
 const CudaKernel kKernels[] = {INGOT_COMMON_KERNELS(INGOT_ENTRY) INGOT_LAYOUTS(INGOT_LAYOUT_ENTRIES)};
 #undef INGOT_ENTRY
 #undef INGOT_LAYOUT_ENTRIES

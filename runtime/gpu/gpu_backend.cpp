@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "format/decode.h"
 #include "format/error.h"
@@ -17,9 +18,10 @@ namespace {
 
 constexpr size_t kStagingBytes = 4 << 20;  // of weights on their way to the device
 constexpr uint32_t kThreads = 256;         // of groups whose threads compute an element each
-constexpr uint32_t kMatmulThreads = 128;   // of groups whose warps compute a row each
 constexpr int64_t kPositionsOfSplit = 256;
 constexpr int64_t kMostSplits = 32;
+
+}  // namespace
 
 uint32_t groups_of(int64_t n, int64_t n_each) {
     const int64_t n_groups = (n + n_each - 1) / n_each;
@@ -28,11 +30,10 @@ uint32_t groups_of(int64_t n, int64_t n_each) {
     return uint32_t(n_groups);
 }
 
-}  // namespace
-
 GpuBackend::GpuBackend(std::unique_ptr<Device> device)
     : device_(std::move(device)),
       properties_(device_->properties()),
+      queue_(*device_),
       tokens_(std::make_unique<Indices>(*this)),
       positions_(std::make_unique<Indices>(*this)),
       by_32_(std::make_unique<Quantized>(*this)),
@@ -44,6 +45,12 @@ GpuBackend::~GpuBackend() = default;
 std::string GpuBackend::description() const {
     if (properties_.name == properties_.kind) return properties_.name;
     return fmt::format("{} ({})", properties_.kind, properties_.name);
+}
+
+gpu::Device& GpuBackend::idle_device() {
+    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+    queue_.flush();
+    return *device_;
 }
 
 // --- memory ---
@@ -64,6 +71,11 @@ Address GpuBackend::allocate_bytes(size_t size_bytes, Access access) {
 }
 
 void GpuBackend::free_bytes(Address address, size_t size_bytes, Access access) {
+    try {
+        queue_.flush();  // something that waits may be about this memory
+    } catch (...) {
+        error_ = std::current_exception();  // memory is given back by destructors
+    }
     device_->free(address);
     allocated_ -= size_bytes;
     if (access == Access::Read) weights_ -= size_bytes;
@@ -79,11 +91,11 @@ std::unique_ptr<Buffer> GpuBackend::view(Buffer& buffer, size_t offset_bytes, si
 }
 
 void GpuBackend::upload(std::span<const std::byte> source, Buffer& destination) {
-    device_->upload(source, address_of(destination));
+    idle_device().upload(source, address_of(destination));
 }
 
 void GpuBackend::download(const Buffer& source, std::span<std::byte> destination) {
-    device_->download(address_of(source), destination);
+    idle_device().download(address_of(source), destination);
 }
 
 std::unique_ptr<Weight> GpuBackend::load_weight(TensorType type, int64_t n_in, int64_t n_out,
@@ -104,7 +116,7 @@ std::unique_ptr<Weight> GpuBackend::load_weight(TensorType type, int64_t n_in, i
     auto weight = std::make_unique<GpuWeight>(*this, type, *layout, n_in, n_out, device_row);
     if (!device_->has_memory()) return weight;
     if (!decoded && layout->fields.empty() && device_row == file_row) {
-        device_->upload(bytes.first(file_row * size_t(n_out)), weight->address());
+        idle_device().upload(bytes.first(file_row * size_t(n_out)), weight->address());
         return weight;
     }
     const int64_t n_staged = std::max<int64_t>(1, int64_t(kStagingBytes / device_row));  // rows
@@ -120,8 +132,8 @@ std::unique_ptr<Weight> GpuBackend::load_weight(TensorType type, int64_t n_in, i
                 take_row_apart(*layout, n_in, from, to);
             }
         }
-        device_->upload(std::span(staging).first(size_t(n_rows) * device_row),
-                        weight->address() + size_t(first) * device_row);
+        idle_device().upload(std::span(staging).first(size_t(n_rows) * device_row),
+                             weight->address() + size_t(first) * device_row);
     }
     return weight;
 }
@@ -140,7 +152,7 @@ Address GpuBackend::indices(Indices& indices, std::span<const int32_t> values) {
     if (!std::ranges::equal(indices.values, values) || indices.at != address) {
         indices.values.assign(values.begin(), values.end());
         indices.at = address;
-        device_->upload(std::as_bytes(values), address);
+        idle_device().upload(std::as_bytes(values), address);
     }
     return address;
 }
@@ -148,7 +160,7 @@ Address GpuBackend::indices(Indices& indices, std::span<const int32_t> values) {
 // A launch of a thread for each of n elements.
 template <typename Arguments>
 void GpuBackend::launch_each(Kernel kernel, int64_t n, const Arguments& arguments) {
-    if (n > 0) device_->launch(kernel, {.x = groups_of(n, kThreads), .n_threads = kThreads}, arguments);
+    if (n > 0) queue_.launch(kernel, {.x = groups_of(n, kThreads), .n_threads = kThreads}, arguments);
 }
 
 // --- rows ---
@@ -161,7 +173,7 @@ void GpuBackend::embed_rows(const Weight& table, std::span<const Token> tokens, 
     a.y = floats(y);
     a.row_bytes = int64_t(weight.device_row());
     a.n = int32_t(weight.n_in());
-    device_->launch(weight.layout().embed, {.x = uint32_t(tokens.size()), .n_threads = 128}, a);
+    queue_.launch(weight.layout().embed, {.x = uint32_t(tokens.size()), .n_threads = 128}, a);
 }
 
 void GpuBackend::copy_rows(const Buffer& x, std::span<const int32_t> rows, int64_t n, Buffer& y) {
@@ -188,84 +200,6 @@ void GpuBackend::copy_columns(const Buffer& x, Columns from, int64_t n_rows, int
     launch_each(Kernel::copy_columns, a.n_all, a);
 }
 
-// --- products ---
-
-// x (n_rows, n) in 8 bits, in scratch.
-void GpuBackend::quantize(const Buffer& x, int64_t n_rows, int64_t n, uint32_t n_shared, Quantized& to) {
-    QuantizeArguments a{};
-    a.x = floats(x);
-    a.quants = global<uint8_t>(scratch(to.quants, size_t(n_rows * n)));
-    a.scales = global<float>(scratch(to.scales, size_t(n_rows * n / 32) * sizeof(float)));
-    a.sums = global<float>(scratch(to.sums, size_t(n_rows * n / 16) * sizeof(float)));
-    a.n = int32_t(n);
-    a.n_shared = int32_t(n_shared);
-    device_->launch(Kernel::quantize,
-                    {.x = groups_of(n, 256 * (kMatmulThreads / kLanes)),
-                     .y = uint32_t(n_rows),
-                     .n_threads = kMatmulThreads},
-                    a);
-}
-
-// One output of a product of n_rows outputs: rows of x, or slots of n_slots for each row. With experts, each
-// of theirs.
-void GpuBackend::multiply(const Buffer& x, int64_t n_rows, const Projection& projection,
-                          const Quantized* quantized, const ExpertChoice* choice, int64_t n_slots) {
-    const GpuWeight& weight = gpu_weight(*projection.weight);
-    MatmulArguments a{};
-    a.weights = global<const uint8_t>(weight.address());
-    if (quantized != nullptr) {
-        a.quants = global<const uint8_t>(quantized->quants.buffer->address());
-        a.scales = global<const float>(quantized->scales.buffer->address());
-        a.sums = global<const float>(quantized->sums.buffer->address());
-    } else {
-        a.x = floats(x);
-    }
-    if (projection.bias != nullptr) a.bias = floats(*projection.bias);
-    if (choice != nullptr) a.experts = global<const int32_t>(address_of(*choice->experts));
-    a.y = floats(*projection.output);
-    a.row_bytes = int64_t(weight.device_row());
-    a.n = int32_t(weight.n_in());
-    a.n_out = int32_t(weight.n_out() / (choice != nullptr ? choice->n_experts : 1));
-    a.n_tokens = int32_t(n_rows);
-    a.n_slots = int32_t(n_slots);
-    const bool one_each = choice != nullptr || n_rows == 1;
-    Grid grid{.x = groups_of(a.n_out, kMatmulThreads / kLanes), .n_threads = kMatmulThreads};
-    grid.y = one_each ? uint32_t(n_rows) : groups_of(n_rows, kTokensAtOnce);
-    device_->launch(one_each ? weight.layout().matvec : weight.layout().matmul, grid, a);
-}
-
-// x in the form that a weight wants, made once for all projections; null: as floats.
-const GpuBackend::Quantized* GpuBackend::form_of(const Buffer& x, int64_t n_rows, const Weight& of,
-                                                 std::span<bool, 2> is_made) {
-    const GpuWeight& weight = gpu_weight(of);
-    const uint32_t n_shared = weight.layout().n_shared;
-    if (n_shared == 0) return nullptr;
-    Quantized& quantized = n_shared == 32 ? *by_32_ : *by_256_;
-    bool& made = is_made[n_shared == 32 ? 0 : 1];
-    if (!made) quantize(x, n_rows, weight.n_in(), n_shared, quantized);
-    made = true;
-    return &quantized;
-}
-
-void GpuBackend::matmul(const Buffer& x, int64_t n_tokens, std::span<const Projection> projections) {
-    bool is_made[2] = {};
-    for (const Projection& projection : projections) {
-        const Quantized* quantized = form_of(x, n_tokens, *projection.weight, is_made);
-        multiply(x, n_tokens, projection, quantized, nullptr, 1);
-    }
-}
-
-void GpuBackend::matmul_experts(const Buffer& x, bool x_has_slots, int64_t n_tokens,
-                                const ExpertChoice& choice, std::span<const Projection> projections) {
-    const int64_t n_slots = n_tokens * choice.n_used;
-    bool is_made[2] = {};
-    for (const Projection& projection : projections) {
-        const Quantized* quantized =
-            form_of(x, x_has_slots ? n_slots : n_tokens, *projection.weight, is_made);
-        multiply(x, n_slots, projection, quantized, &choice, x_has_slots ? 1 : choice.n_used);
-    }
-}
-
 // --- arithmetic ---
 
 void GpuBackend::norm(const Norm& norm, const Buffer& x, int64_t n_rows, Buffer& y) {
@@ -280,7 +214,18 @@ void GpuBackend::norm(const Norm& norm, const Buffer& x, int64_t n_rows, Buffer&
     a.is_layer = norm.kind == NormKind::Layer;
     a.epsilon = norm.epsilon;
     const uint32_t n_threads = norm.n <= 256 ? 32 : kThreads;
-    if (n_rows > 0) device_->launch(Kernel::norm, {.x = uint32_t(n_rows), .n_threads = n_threads}, a);
+    AddArguments added{};
+    const bool adds =
+        a.stride == norm.n && queue_.amend_last<AddArguments>(Kernel::add, [&](Grid&, AddArguments& last) {
+            added = last;
+            return last.y.address() == a.x.address() && last.n == n_rows * norm.n;
+        });
+    if (adds) {
+        queue_.drop_last();
+        a.added = added.x;
+        a.x_sum = added.y;
+    }
+    if (n_rows > 0) queue_.launch(Kernel::norm, {.x = uint32_t(n_rows), .n_threads = n_threads}, a);
 }
 
 void GpuBackend::activate(Activation activation, const Buffer& gate, const Buffer* up, int64_t n, Buffer& y) {
@@ -342,17 +287,16 @@ void GpuBackend::rope(const Rope& rope, std::span<const int32_t> positions, int6
 
 void GpuBackend::write_cache(const Buffer& x, std::span<const int32_t> positions, int64_t n, CacheType type,
                              Buffer& cache) {
-    if (type != CacheType::F16 && type != CacheType::F32)
-        fail("the kernels of {} keep keys and values as F16 or F32 only: choose another --kv-type",
-             description());
     WriteCacheArguments a{};
     a.x = floats(x);
     a.positions = global<const int32_t>(indices(*positions_, positions));
     a.cache = global<uint8_t>(address_of(cache));
     a.n_all = int64_t(positions.size()) * n;
     a.n = int32_t(n);
-    a.floats = type == CacheType::F32;
-    launch_each(Kernel::write_cache, a.n_all, a);
+    a.type = int32_t(type);
+    if (type != CacheType::Q8_0) return launch_each(Kernel::write_cache, a.n_all, a);
+    const uint32_t n_groups = groups_of(a.n_all, kThreads);  // a thread for each element, too
+    queue_.launch(Kernel::write_cache_q8_0, {.x = n_groups, .n_threads = kThreads}, a);
 }
 
 void GpuBackend::attention(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions,
@@ -385,7 +329,7 @@ void GpuBackend::attention(const Buffer& q, const KvLayer& cache, std::span<cons
     a.value_dim = int32_t(heads.value_dim);
     a.window = int32_t(std::min<int64_t>(heads.window, std::numeric_limits<int32_t>::max() / 2));
     a.chunked = heads.chunked;
-    a.floats = cache.type == CacheType::F32;
+    a.cache_type = int32_t(cache.type);
     a.n_splits = int32_t(n_splits);
     a.scale = heads.scale;
     a.soft_cap = heads.soft_cap;
@@ -394,7 +338,7 @@ void GpuBackend::attention(const Buffer& q, const KvLayer& cache, std::span<cons
         a.partial = global<float>(scratch(*partial_, n * sizeof(float)));
     }
     Grid grid{uint32_t(heads.n_heads), uint32_t(n_tokens), uint32_t(n_splits), kAttentionWarps * kLanes};
-    device_->launch(Kernel::attention, grid, a);
+    queue_.launch(Kernel::attention, grid, a);
     if (n_splits == 1) return;
     MergeAttentionArguments merge{};
     merge.partial = a.partial;
@@ -404,7 +348,7 @@ void GpuBackend::attention(const Buffer& q, const KvLayer& cache, std::span<cons
     merge.value_dim = a.value_dim;
     merge.n_splits = a.n_splits;
     grid.z = 1;
-    device_->launch(Kernel::merge_attention, grid, merge);
+    queue_.launch(Kernel::merge_attention, grid, merge);
 }
 
 // --- recurrent layers ---
@@ -446,7 +390,7 @@ void GpuBackend::delta_net(const DeltaHeads& heads, const DeltaInputs& inputs, i
     const Grid grid{.x = groups_of(heads.value_dim, kDeltaThreads),
                     .y = uint32_t(heads.n_value_heads),
                     .n_threads = kDeltaThreads};
-    device_->launch(Kernel::delta_net, grid, a);
+    queue_.launch(Kernel::delta_net, grid, a);
 }
 
 // --- experts ---
@@ -471,7 +415,7 @@ void GpuBackend::route(const RoutingRule& rule, const Buffer& logits, int64_t n_
     a.sum_of_largest = rule.group_score == GroupScore::Largest ? 1 : 2;
     a.normalize = rule.normalize;
     a.scale = rule.scale;
-    device_->launch(Kernel::route, {.x = uint32_t(n_tokens), .n_threads = kLanes}, a);
+    queue_.launch(Kernel::route, {.x = uint32_t(n_tokens), .n_threads = kLanes}, a);
 }
 
 void GpuBackend::combine(const Buffer& x, const Buffer& weights, int64_t n_tokens, int64_t n_used, int64_t n,

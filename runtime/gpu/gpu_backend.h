@@ -1,9 +1,11 @@
 #pragma once
+#include <exception>
 #include <memory>
 #include <vector>
 
 #include "runtime/backend.h"
 #include "runtime/gpu/device.h"
+#include "runtime/gpu/launch_queue.h"
 
 namespace ingot::runtime {
 
@@ -20,7 +22,9 @@ class GpuBackend final : public Backend {
     /// Of weights, buffers and scratch.
     uint64_t allocated_bytes() const { return allocated_; }
     uint64_t weight_bytes() const { return weights_; }
+    const LaunchQueue& queue() const { return queue_; }
 
+    bool has_cache_type(CacheType) const override { return true; }
     std::unique_ptr<Weight> load_weight(TensorType type, int64_t n_in, int64_t n_out,
                                         std::span<const std::byte> bytes) override;
     std::unique_ptr<Buffer> allocate(size_t size_bytes) override;
@@ -75,11 +79,18 @@ class GpuBackend final : public Backend {
                              std::span<bool, 2> is_made);
     void multiply(const Buffer& x, int64_t n_rows, const Projection& projection, const Quantized* quantized,
                   const ExpertChoice* choice, int64_t n_slots);
+    void multiply_together(const Buffer& x, std::span<const Projection> projections,
+                           const Quantized* quantized);
     template <typename Arguments>
     void launch_each(gpu::Kernel kernel, int64_t n, const Arguments& arguments);
 
+    /// The device, when nothing waits for it any more.
+    gpu::Device& idle_device();
+
     std::unique_ptr<gpu::Device> device_;
     gpu::DeviceProperties properties_;
+    LaunchQueue queue_;
+    std::exception_ptr error_;                     // that could not be thrown when it came
     uint64_t allocated_ = 0, weights_ = 0;         // bytes
     std::unique_ptr<Indices> tokens_, positions_;  // also rows
     std::unique_ptr<Quantized> by_32_, by_256_;    // activations in 8 bits, by how many share a scale

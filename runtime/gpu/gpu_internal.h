@@ -9,6 +9,9 @@
 
 namespace ingot::runtime {
 
+/// Groups of n_each that n elements take. Throws Error when a launch cannot have so many.
+uint32_t groups_of(int64_t n, int64_t n_each);
+
 class GpuBuffer final : public Buffer {
   public:
     GpuBuffer(GpuBackend& backend, size_t size_bytes, gpu::Access access = gpu::Access::ReadAndWrite)

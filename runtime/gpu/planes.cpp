@@ -45,8 +45,11 @@ constexpr Field kMXFP4[] = {INGOT_FIELD(BlockMXFP4, floats), INGOT_FIELD(BlockMX
 #undef INGOT_FIELD
 
 // As many activations share a scale as on the CPU, so that both compute with the same integers.
-#define INGOT_LAYOUT(name, fields, n_shared) \
-    { TensorType::name, Kernel::embed_##name, Kernel::matvec_##name, Kernel::matmul_##name, fields, n_shared }
+#define INGOT_LAYOUT(name, fields, n_shared)                                                   \
+    {                                                                                          \
+        TensorType::name, Kernel::embed_##name, Kernel::matvec_##name, Kernel::matvecs_##name, \
+            Kernel::matmul_##name, Kernel::tile_##name, fields, n_shared                       \
+    }
 constexpr Layout kLayouts[] = {
     INGOT_LAYOUT(F32, {}, 0),       INGOT_LAYOUT(F16, {}, 0),          INGOT_LAYOUT(BF16, {}, 0),
     INGOT_LAYOUT(Q4_0, kQ4_0, 32),  INGOT_LAYOUT(Q4_1, kQ4_1, 32),     INGOT_LAYOUT(Q5_0, kQ5_0, 32),

@@ -14,7 +14,7 @@ namespace ingot::runtime::gpu {
 namespace {
 
 #define INGOT_ENTRY(name, Arguments) #name,
-#define INGOT_LAYOUT_ENTRIES(layout) "embed_" #layout, "matvec_" #layout, "matmul_" #layout,
+#define INGOT_LAYOUT_ENTRIES(layout) "embed_" #layout, "matvec_" #layout, "matvecs_" #layout, "matmul_" #layout, "tile_" #layout,
 const char* const kNames[] = {INGOT_COMMON_KERNELS(INGOT_ENTRY) INGOT_LAYOUTS(INGOT_LAYOUT_ENTRIES)};
 #undef INGOT_ENTRY
 #undef INGOT_LAYOUT_ENTRIES
@@ -130,10 +130,15 @@ class MetalDevice final : public Device {
 
     // Dispatches of an encoder are done one after the other, and see what the ones before have written.
     void begin() {
+        check();
         commands_ = [queue_ commandBuffer];
         encoder_ = [commands_ computeCommandEncoder];
         for (const auto& [address, buffer] : buffers_)
             [encoder_ useResource:buffer usage:MTLResourceUsageRead | MTLResourceUsageWrite];
+    }
+    void check() const {
+        if (!failure_.empty())
+            fail("metal: {}; the device is lost: start again, or use --device cpu", failure_);
     }
     void submit() {
         [encoder_ endEncoding];
@@ -142,11 +147,12 @@ class MetalDevice final : public Device {
     }
     void finish() {
         if (encoder_ != nil) submit();
-        if (commands_ == nil) return;
+        if (commands_ == nil) return check();
         [commands_ waitUntilCompleted];
         NSError* error = [commands_ error];
         commands_ = nil;
-        if (error != nil) fail("metal: {}; start again, or use --device cpu", text(error));
+        if (error != nil) failure_ = text(error);
+        check();
     }
 
     std::byte* bytes(Address address) {
@@ -168,6 +174,7 @@ class MetalDevice final : public Device {
     bool is_recording_ = false;
     Sequence n_sequences_ = 0;
     Event n_events_ = 0;
+    std::string failure_;  // of work that was given to the device
 };
 
 }  // namespace

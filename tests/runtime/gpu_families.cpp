@@ -54,3 +54,27 @@ TEST_CASE("gpu: every family has the CPU's logits") {
         CHECK(difference(logits(gpu, file), logits(cpu, file)) < 1e-5);
     }
 }
+
+TEST_CASE("gpu: the launches of a token are recorded when they come again, and are the same as one") {
+    for (const char* family : {"llama", "qwen3moe", "qwen3next"}) {
+        INFO(family);
+        const SmallFile file(small_model(family));
+        CpuBackend cpu(1, cpu::scalar_kernels());
+        GpuBackend gpu(gpu::open_device(tested_device()));
+        const Model on_cpu(file.path(), cpu), on_gpu(file.path(), gpu);
+        ForwardPass expected(on_cpu, kContext, 5, CacheType::F32),
+            forward(on_gpu, kContext, 5, CacheType::F32);
+        uint64_t n_launched = 0;
+        for (int i = 0; i < 12; ++i) {
+            const Token token = Token(i * 37 % kVocabulary);
+            expected.run({&token, 1}, 1);
+            forward.run({&token, 1}, 1);
+            CHECK(difference({forward.logits().begin(), forward.logits().end()},
+                             {expected.logits().begin(), expected.logits().end()}) < 1e-5);
+            const uint64_t n_more = gpu.queue().n_launched() - n_launched;
+            n_launched += n_more;
+            if (i >= 4) CHECK(n_more < 16);  // what stands before the positions are there
+        }
+        CHECK(gpu.queue().n_replays() >= 8);
+    }
+}

@@ -119,6 +119,8 @@ void Group::complete_exchange(uint32_t first) {
         }
         for (uint32_t i = 0; i < kLanes; ++i)
             lane(first + i).result = __builtin_bit_cast(uint32_t, reduced[0]);
+    } else if (one.kind == Exchange::Product) {
+        complete_product(first);
     } else {
         for (uint32_t i = 0; i < kLanes; ++i) {
             Lane& to = lane(first + i);
@@ -131,6 +133,23 @@ void Group::complete_exchange(uint32_t first) {
     for (uint32_t i = first; i < first + kLanes; ++i) lane(i).state = State::Runs;
 }
 
+void Group::complete_product(uint32_t first) {
+    // Four lanes have the 16 bytes of a row.
+    const auto dot = [&](uint32_t row_of_a, size_t operand, uint32_t row_of_b) {
+        int32_t sum = 0;
+        for (uint32_t t = 0; t < 4; ++t) {
+            const uint32_t a = lane(first + 4 * row_of_a + t).operands[operand];
+            const uint32_t b = lane(first + 4 * row_of_b + t).operands[2];
+            for (uint32_t i = 0; i < 32; i += 8) sum += int32_t(int8_t(a >> i)) * int32_t(int8_t(b >> i));
+        }
+        return sum;
+    };
+    for (uint32_t i = 0; i < kLanes; ++i) {
+        for (uint32_t element = 0; element < 4; ++element)
+            lane(first + i).elements[element] = dot(i / 4, element / 2, 2 * (i % 4) + element % 2);
+    }
+}
+
 void Group::barrier(const std::source_location& where) {
     Lane& me = lane(now_.thread);
     me.where = where;
@@ -141,13 +160,26 @@ void Group::barrier(const std::source_location& where) {
 uint32_t Group::exchange(Exchange kind, uint32_t value, uint32_t parameter,
                          const std::source_location& where) {
     Lane& me = lane(now_.thread);
-    me.where = where;
-    me.kind = kind;
     me.value = value;
     me.parameter = parameter;
+    meet(kind, where);
+    return me.result;
+}
+
+std::array<int32_t, 4> Group::product(uint32_t a0, uint32_t a1, uint32_t b,
+                                      const std::source_location& where) {
+    Lane& me = lane(now_.thread);
+    me.operands = {a0, a1, b};
+    meet(Exchange::Product, where);
+    return me.elements;
+}
+
+void Group::meet(Exchange kind, const std::source_location& where) {
+    Lane& me = lane(now_.thread);
+    me.where = where;
+    me.kind = kind;
     me.state = State::AtExchange;
     me.fibre.stop();
-    return me.result;
 }
 
 }  // namespace ingot::runtime::gpu::emulator

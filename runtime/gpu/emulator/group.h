@@ -17,7 +17,7 @@ class Group;
 /// The group whose threads run now; set while Group::run() is on its way.
 inline thread_local Group* running_group = nullptr;
 
-enum class Exchange : uint8_t { Sum, Max, Shuffle, ShuffleXor };
+enum class Exchange : uint8_t { Sum, Max, Shuffle, ShuffleXor, Product };
 
 class Group {
   public:
@@ -36,6 +36,8 @@ class Group {
     void barrier(const std::source_location& where);
     /// A lane's 32 bits for those of the others; `parameter` is a lane or a mask.
     uint32_t exchange(Exchange kind, uint32_t value, uint32_t parameter, const std::source_location& where);
+    /// See the dialect: four bytes of two rows of A and of a row of B, for four elements of A · Bᵀ.
+    std::array<int32_t, 4> product(uint32_t a0, uint32_t a1, uint32_t b, const std::source_location& where);
 
   private:
     enum class State : uint8_t { Runs, AtBarrier, AtExchange, Done };
@@ -46,11 +48,15 @@ class Group {
         std::source_location where;  // of the meeting that it waits at
         Exchange kind{};
         uint32_t value = 0, parameter = 0, result = 0;
+        std::array<uint32_t, 3> operands{};  // of a product …
+        std::array<int32_t, 4> elements{};   // … and what it gets of it
     };
     static void run_lane(void* lane);
     void run_group();
     void run_warp(uint32_t first);
     void complete_exchange(uint32_t first);
+    void complete_product(uint32_t first);
+    void meet(Exchange kind, const std::source_location& where);
     Lane& lane(uint32_t index) { return *lanes_[index]; }
 
     Memory& memory_;

@@ -24,7 +24,9 @@ constexpr EmulatedKernel entry(const char* name) {
 #define INGOT_LAYOUT_ENTRIES(layout)                                                                          \
     entry<EmbedArguments, embed_##layout>("embed_" #layout),                                                  \
     entry<MatmulArguments, matvec_##layout>("matvec_" #layout),                                               \
-    entry<MatmulArguments, matmul_##layout>("matmul_" #layout),
+    entry<MatvecsArguments, matvecs_##layout>("matvecs_" #layout),                                            \
+    entry<MatmulArguments, matmul_##layout>("matmul_" #layout),                                               \
+    entry<MatmulArguments, tile_##layout>("tile_" #layout),
 constexpr EmulatedKernel kKernels[] = {INGOT_COMMON_KERNELS(INGOT_ENTRY) INGOT_LAYOUTS(INGOT_LAYOUT_ENTRIES)};
 // clang-format on
 

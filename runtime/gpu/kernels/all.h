@@ -7,3 +7,4 @@
 #include "matmul.h"
 #include "recurrent.h"
 #include "rows.h"
+#include "tiles.h"

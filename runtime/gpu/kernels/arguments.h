@@ -13,18 +13,23 @@ enum : int {
     kMaxValueDim = 512,   // … and of values
     kMaxExperts = 1024,   // of a layer
     kTokensAtOnce = 8,    // columns that matmul_* computes with each weight that it decodes
+    kTile = 64,           // rows of weights, and tokens, of a group of tile_*
+    kTileThreads = 256,   // of that group
     kAttentionWarps = 4,  // of a group
     kDeltaThreads = 64,   // of a group
 };
 
 /// x as 8-bit integers: x[i] = scales[i / 32] * quants[i], and sums[j] = the sum of quants 16j … 16j + 15.
+struct QuantizedRows {
+    GLOBAL(uint8_t) quants;  // (n_rows, n) of int8_t, n a multiple of 32; null: nothing is wanted
+    GLOBAL(float) scales;    // (n_rows, n / 32)
+    GLOBAL(float) sums;      // (n_rows, n / 16)
+    int32_t n_shared;        // elements that have one scale: 32 or 256
+};
 struct QuantizeArguments {
-    GLOBAL(const float) x;   // (n_tokens, n), n a multiple of 32
-    GLOBAL(uint8_t) quants;  // (n_tokens, n) of int8_t
-    GLOBAL(float) scales;    // (n_tokens, n / 32)
-    GLOBAL(float) sums;      // (n_tokens, n / 16)
+    GLOBAL(const float) x;  // (n_rows, n)
+    QuantizedRows to;
     int32_t n;
-    int32_t n_shared;  // elements that have one scale: 32 or 256
 };
 
 /// y (n_tokens, n_out) = W (n_out, n) · x (n_tokens, n) + bias. With experts, token t is slot t: its matrix
@@ -32,7 +37,7 @@ struct QuantizeArguments {
 struct MatmulArguments {
     GLOBAL(const uint8_t) weights;  // (n_out, n) rows in planes (layouts.h)
     GLOBAL(const float) x;          // (n_tokens, n); layouts that want floats
-    GLOBAL(const uint8_t) quants;   // (n_tokens, n); others: see QuantizeArguments
+    GLOBAL(const uint8_t) quants;   // (n_tokens, n); others: see QuantizedRows
     GLOBAL(const float) scales;     // (n_tokens, n / 32)
     GLOBAL(const float) sums;       // (n_tokens, n / 16)
     GLOBAL(const float) bias;       // (n_out), or null; with experts (n_experts, n_out)
@@ -41,6 +46,22 @@ struct MatmulArguments {
     int64_t row_bytes;  // from row to row of the weights
     int32_t n, n_out, n_tokens;
     int32_t n_slots;  // that share a row of x
+};
+
+/// Up to three products of one token by matrices in one layout, as one: rows are counted through them.
+struct MatvecsArguments {
+    GLOBAL(const float) x;  // and so on, as in MatmulArguments
+    GLOBAL(const uint8_t) quants;
+    GLOBAL(const float) scales;
+    GLOBAL(const float) sums;
+    struct Part {
+        GLOBAL(const uint8_t) weights;
+        GLOBAL(const float) bias;  // or null
+        GLOBAL(float) y;
+        int64_t row_bytes;
+        int64_t n_out;
+    } parts[3];  // those that are absent have no rows
+    int32_t n;
 };
 
 /// y (n_tokens, n) = rows of the table (n_vocab, n)
@@ -52,13 +73,16 @@ struct EmbedArguments {
     int32_t n;
 };
 
-/// See runtime's Norm.
+/// See runtime's Norm. What is added to x before, and y in 8 bits, are left out where null.
 struct NormArguments {
     GLOBAL(const float) x;
+    GLOBAL(const float) added;  // (rows, n): x + added is also written to x_sum
+    GLOBAL(float) x_sum;
     GLOBAL(const float) weight;  // (n_groups, n)
     GLOBAL(const float) bias;    // likewise, or null
     GLOBAL(float) y;
-    int64_t stride;  // elements from row to row of x and y
+    QuantizedRows to;  // y's, where that is dense
+    int64_t stride;    // elements from row to row of x and y
     int32_t n;
     int32_t n_groups;
     int32_t is_layer;  // else RMS
@@ -71,6 +95,12 @@ struct ActivateArguments {
     GLOBAL(float) y;
     int64_t n;
     int32_t activation;  // an Activation
+};
+/// Rows (n_rows, n) of the same, of which 8-bit integers are made at once.
+struct ActivateRowsArguments {
+    ActivateArguments of;
+    QuantizedRows to;
+    int32_t n;
 };
 struct MapArguments {
     GLOBAL(float) x;  // (n)
@@ -120,17 +150,17 @@ struct RopeArguments {
 struct WriteCacheArguments {
     GLOBAL(const float) x;  // (n_tokens, n)
     GLOBAL(const int32_t) positions;
-    GLOBAL(uint8_t) cache;  // (n_context, n) of halves or floats
+    GLOBAL(uint8_t) cache;  // (n_context, n), as the type says
     int64_t n_all;          // n_tokens * n
     int32_t n;
-    int32_t floats;
+    int32_t type;  // a CacheType
 };
 
 /// A group answers one query head of one token from a part of the positions that it sees: split z of
 /// n_splits. With one split the answer is written to y, else the unfinished one to partial.
 struct AttentionArguments {
     GLOBAL(const float) q;            // (n_tokens, n_heads, key_dim)
-    GLOBAL(const uint8_t) keys;       // position p's at element p * key_stride: halves or floats
+    GLOBAL(const uint8_t) keys;       // position p's at element p * key_stride
     GLOBAL(const uint8_t) values;     // likewise
     GLOBAL(const int32_t) positions;  // (n_tokens)
     GLOBAL(const float) slopes;       // (n_heads), or null
@@ -140,7 +170,7 @@ struct AttentionArguments {
     int64_t key_stride, value_stride;  // elements
     int32_t n_heads, n_kv_heads, key_dim, value_dim;
     int32_t window, chunked;
-    int32_t floats;  // the cache holds floats, not halves
+    int32_t cache_type;  // a CacheType
     int32_t n_splits;
     float scale, soft_cap;
 };

@@ -25,7 +25,11 @@ struct AttentionShared {
 };
 
 FUNCTION float cache_at(ARGUMENTS(AttentionArguments) a, GLOBAL(const uint8_t) cache, int64_t i) {
-    return a.floats != 0 ? load<float>(cache + 4 * i) : half_to_float(load<uint16_t>(cache + 2 * i));
+    if (a.cache_type == 0) return half_to_float(load<uint16_t>(cache + 2 * i));
+    if (a.cache_type == 1) return load<float>(cache + 4 * i);
+    if (a.cache_type == 2) return float_of(uint32_t(load<uint16_t>(cache + 2 * i)) << 16);
+    GLOBAL(const uint8_t) block = cache + i / 32 * 34;  // Q8_0
+    return half_to_float(load<uint16_t>(block)) * float(int8_t(uint8_t(block[2 + i % 32])));
 }
 
 /// The first position that a token sees.

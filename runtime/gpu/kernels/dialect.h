@@ -13,6 +13,7 @@
 //     LOCAL(T)                                        a reference to a thread's own variable
 //     ARGUMENTS(T)                                    a reference to a kernel's arguments
 //     TABLE(T, name, n) = { ... };                    constants
+//     float_of(bits), bits_of(value)                  a float and its 32 bits
 //     load<T>(p), store<T>(p, value)                  a T at the bytes p, which are aligned to sizeof(T)
 //
 //     me.x, me.y, me.z                                the group
@@ -22,6 +23,9 @@
 //     me.lane_sum(x), me.lane_max(x)                  of a warp's 32 values; every lane gets the same
 //     me.shuffle(x, lane)                             that lane's x, for x a float or an int
 //     me.shuffle_xor(x, mask)                         lane ^ mask's x
+//     me.product(a0, a1, b)                           signed bytes A (16, 16) · Bᵀ, B being (8, 16): lane l gives bytes 4t … 4t + 3, where
+//                                                     t = l % 4, of A's rows l / 4 and 8 + l / 4 and of B's row l / 4, and gets of A's row l / 4
+//                                                     by B's rows 2t and 2t + 1, and of A's row 8 + l / 4 by them, Product::of[0 … 3]
 // clang-format on
 //
 // Numbers: the fixed-width integers, float, uint2 and uint4 (four 32-bit words, x first). There is no double.

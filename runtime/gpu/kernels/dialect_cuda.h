@@ -28,6 +28,10 @@
 
 namespace ingot::runtime::gpu {
 
+struct Product {
+    int32_t of[4];
+};
+
 struct Thread {
     uint32_t x, y, z;
     uint32_t index, n_threads;
@@ -51,6 +55,23 @@ struct Thread {
     FUNCTION float lane_sum(float value) const {
         for (uint32_t mask = 16; mask > 0; mask /= 2) value += shuffle_xor(value, mask);
         return value;
+    }
+    /// On the tensor cores.
+    FUNCTION Product product(uint32_t a0, uint32_t a1, uint32_t b) const {
+        Product d;
+#if __CUDA_ARCH__ >= 800
+        asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%7,%7,%7,%7};"
+            : "=r"(d.of[0]), "=r"(d.of[1]), "=r"(d.of[2]), "=r"(d.of[3])
+            : "r"(a0), "r"(a1), "r"(b), "r"(0));
+#else
+        asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1}, {%2}, {%3}, {%4,%4};"
+            : "=r"(d.of[0]), "=r"(d.of[1])
+            : "r"(a0), "r"(b), "r"(0));
+        asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1}, {%2}, {%3}, {%4,%4};"
+            : "=r"(d.of[2]), "=r"(d.of[3])
+            : "r"(a1), "r"(b), "r"(0));
+#endif
+        return d;
     }
     FUNCTION float lane_max(float value) const {
         for (uint32_t mask = 16; mask > 0; mask /= 2) value = fmaxf(value, shuffle_xor(value, mask));
@@ -76,6 +97,9 @@ FUNCTION uint16_t float_to_half(float value) {
 }
 FUNCTION float float_of(uint32_t bits) {
     return __uint_as_float(bits);
+}
+FUNCTION uint32_t bits_of(float value) {
+    return __float_as_uint(value);
 }
 FUNCTION int dot4(uint32_t a, uint32_t b, int sum) {
     return __dp4a(int(a), int(b), sum);

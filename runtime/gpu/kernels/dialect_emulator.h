@@ -149,6 +149,10 @@ struct uint4 {
     uint32_t x, y, z, w;
 };
 
+struct Product {
+    int32_t of[4];
+};
+
 struct Thread {
     uint32_t x, y, z;
     uint32_t index, n_threads;
@@ -180,6 +184,10 @@ struct Thread {
     }
     float lane_max(float value, const Where& where = Where::current()) const {
         return exchange(emulator::Exchange::Max, value, 0, where);
+    }
+    Product product(uint32_t a0, uint32_t a1, uint32_t b, const Where& where = Where::current()) const {
+        const auto d = group->product(a0, a1, b, where);
+        return {{d[0], d[1], d[2], d[3]}};
     }
 
   private:

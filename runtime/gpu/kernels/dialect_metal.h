@@ -35,6 +35,15 @@ namespace gpu {
 
 using namespace metal;
 
+FUNCTION int dot4(uint32_t a, uint32_t b, int sum) {
+    const char4 x = as_type<char4>(a), y = as_type<char4>(b);
+    return sum + int(x.x) * int(y.x) + int(x.y) * int(y.y) + int(x.z) * int(y.z) + int(x.w) * int(y.w);
+}
+
+struct Product {
+    int32_t of[4];
+};
+
 struct Thread {
     uint32_t x, y, z;
     uint32_t index, n_threads;
@@ -54,6 +63,19 @@ struct Thread {
     }
     FUNCTION float lane_sum(float value) const { return simd_sum(value); }
     FUNCTION float lane_max(float value) const { return simd_max(value); }
+    FUNCTION Product product(uint32_t a0, uint32_t a1, uint32_t b) const {
+        Product d = {{0, 0, 0, 0}};
+        const uint32_t row = lane() / 4 * 4, column = lane() % 4 * 8;  // the first of the four lanes with it
+        for (uint32_t i = 0; i < 4; ++i) {
+            const uint32_t first = shuffle(a0, row + i), second = shuffle(a1, row + i);
+            const uint32_t even = shuffle(b, column + i), odd = shuffle(b, column + 4 + i);
+            d.of[0] = dot4(first, even, d.of[0]);
+            d.of[1] = dot4(first, odd, d.of[1]);
+            d.of[2] = dot4(second, even, d.of[2]);
+            d.of[3] = dot4(second, odd, d.of[3]);
+        }
+        return d;
+    }
 };
 
 template <typename T, typename Element>
@@ -74,9 +96,8 @@ FUNCTION uint16_t float_to_half(float value) {
 FUNCTION float float_of(uint32_t bits) {
     return as_type<float>(bits);
 }
-FUNCTION int dot4(uint32_t a, uint32_t b, int sum) {
-    const char4 x = as_type<char4>(a), y = as_type<char4>(b);
-    return sum + int(x.x) * int(y.x) + int(x.y) * int(y.y) + int(x.z) * int(y.z) + int(x.w) * int(y.w);
+FUNCTION uint32_t bits_of(float value) {
+    return as_type<uint32_t>(value);
 }
 
 }  // namespace gpu

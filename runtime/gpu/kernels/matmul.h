@@ -3,6 +3,7 @@
 // share the weights that it decodes.
 #include "arguments.h"
 #include "layouts.h"
+#include "quantize.h"
 
 namespace ingot {
 namespace runtime {
@@ -28,8 +29,8 @@ FUNCTION float weight_of(LOCAL(const Unit) unit, int r, int i) {
 }
 
 /// A lane's share of a row (n) of blocks by the rows x[token …], as many as there are.
-template <typename Layout, int n_tokens>
-FUNCTION Sums<n_tokens> dot_blocks(ARGUMENTS(MatmulArguments) a, Thread me, GLOBAL(const uint8_t) row_bytes,
+template <typename Layout, int n_tokens, typename Arguments>
+FUNCTION Sums<n_tokens> dot_blocks(ARGUMENTS(Arguments) a, Thread me, GLOBAL(const uint8_t) row_bytes,
                                    int64_t token, int n_present) {
     Sums<n_tokens> sums;
     for (int t = 0; t < n_tokens; ++t) sums.of[t] = 0.0f;
@@ -58,8 +59,8 @@ FUNCTION Sums<n_tokens> dot_blocks(ARGUMENTS(MatmulArguments) a, Thread me, GLOB
 }
 
 /// The same for a row of numbers. Rows of weights are padded to 16 bytes, rows of x are not.
-template <typename Layout, int n_tokens>
-FUNCTION Sums<n_tokens> dot_numbers(ARGUMENTS(MatmulArguments) a, Thread me, GLOBAL(const uint8_t) row,
+template <typename Layout, int n_tokens, typename Arguments>
+FUNCTION Sums<n_tokens> dot_numbers(ARGUMENTS(Arguments) a, Thread me, GLOBAL(const uint8_t) row,
                                     int64_t token, int n_present) {
     Sums<n_tokens> sums;
     for (int t = 0; t < n_tokens; ++t) sums.of[t] = 0.0f;
@@ -112,6 +113,19 @@ FUNCTION int row_of(Thread me) {
         write_sums<1>(a, me, sums, row, slot, 1, matrix_row);                                  \
     }
 
+// One token by several matrices.
+#define MATVECS(layout, dot)                                                                                 \
+    KERNEL(matvecs_##layout, MatvecsArguments) {                                                             \
+        int64_t row = row_of(me);                                                                            \
+        int part = 0;                                                                                        \
+        while (part < 2 && row >= a.parts[part].n_out) row -= a.parts[part++].n_out;                         \
+        if (row >= a.parts[part].n_out) return;                                                              \
+        const Sums<1> sums =                                                                                 \
+            dot<layout, 1>(a, me, a.parts[part].weights + row * a.parts[part].row_bytes, 0, 1);              \
+        const float sum = me.lane_sum(sums.of[0]);                                                           \
+        if (me.lane() == 0) a.parts[part].y[row] = a.parts[part].bias ? sum + a.parts[part].bias[row] : sum; \
+    }
+
 // kTokensAtOnce tokens.
 #define MATMUL(layout, dot)                                                                     \
     KERNEL(matmul_##layout, MatmulArguments) {                                                  \
@@ -149,45 +163,19 @@ FUNCTION float number_at(GLOBAL(const uint8_t) row, int i) {
             a.y[int64_t(me.x) * a.n + i] = number_at<layout>(row, i);                  \
     }
 
-#define KERNELS_OF_BLOCKS(layout) MATVEC(layout, dot_blocks) MATMUL(layout, dot_blocks) EMBED_BLOCKS(layout)
+#define KERNELS_OF_BLOCKS(layout) \
+    MATVEC(layout, dot_blocks) MATVECS(layout, dot_blocks) MATMUL(layout, dot_blocks) EMBED_BLOCKS(layout)
 #define KERNELS_OF_NUMBERS(layout) \
-    MATVEC(layout, dot_numbers) MATMUL(layout, dot_numbers) EMBED_NUMBERS(layout)
+    MATVEC(layout, dot_numbers) MATVECS(layout, dot_numbers) MATMUL(layout, dot_numbers) EMBED_NUMBERS(layout)
 INGOT_BLOCK_LAYOUTS(KERNELS_OF_BLOCKS)
 INGOT_PLAIN_LAYOUTS(KERNELS_OF_NUMBERS)
 #undef KERNELS_OF_BLOCKS
 #undef KERNELS_OF_NUMBERS
 
-/// A warp rounds 256 elements, a lane eight: to nearest, ties to even, as the CPU does.
 KERNEL(quantize, QuantizeArguments) {
+    const int first = int(me.x * me.n_warps() + me.warp()) * 256;
     const int64_t row = int64_t(me.y) * a.n;
-    const int i = int(me.x * me.n_warps() + me.warp()) * 256 + 8 * int(me.lane());
-    const bool inside = i < a.n;
-    float x[8];
-    float largest = 0.0f;
-    for (int j = 0; j < 8; ++j) {
-        x[j] = inside ? float(a.x[row + i + j]) : 0.0f;
-        largest = fmax(largest, fabs(x[j]));
-    }
-    for (uint32_t mask = 1; mask < uint32_t(a.n_shared) / 8; mask *= 2)
-        largest = fmax(largest, me.shuffle_xor(largest, mask));
-    const bool zero = largest < 1e-30f;
-    const float factor = zero ? 0.0f : 127.0f / largest;
-    int sum = 0;
-    uint32_t words[2];
-    for (int w = 0; w < 2; ++w) {
-        words[w] = 0;
-        for (int j = 0; j < 4; ++j) {
-            const int quant = int(rint(x[4 * w + j] * factor));
-            sum += quant;
-            words[w] |= (uint32_t(quant) & 0xffu) << (8 * j);
-        }
-    }
-    const int pair_sum = sum + me.shuffle_xor(sum, 1);
-    if (!inside) return;
-    store<uint32_t>(a.quants + row + i, words[0]);
-    store<uint32_t>(a.quants + row + i + 4, words[1]);
-    if (i % 16 == 0) a.sums[(row + i) / 16] = float(pair_sum);
-    if (i % 32 == 0) a.scales[(row + i) / 32] = zero ? 0.0f : largest / 127.0f;
+    quantize_part(me, a.to, take_eight(me, a.x + row, first, a.n), row, first, a.n);
 }
 
 }  // namespace gpu

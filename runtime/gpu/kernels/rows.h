@@ -1,6 +1,7 @@
 #pragma once
 // Kernels of which each thread computes one element, and norms.
 #include "arguments.h"
+#include "quantize.h"
 
 namespace ingot {
 namespace runtime {
@@ -43,12 +44,29 @@ FUNCTION float curve(int activation, float x) {
     }
 }
 
-KERNEL(activate, ActivateArguments) {
-    const int64_t i = number_of(me);
-    if (i >= a.n) return;
+template <typename Arguments>
+FUNCTION float activated(ARGUMENTS(Arguments) a, int64_t i) {
     float up = a.up ? float(a.up[i]) : 1.0f;
     if (a.activation == 6) up = min(max(up, -7.0f), 7.0f) + 1.0f;
-    a.y[i] = curve(a.activation, a.gate[i]) * up;
+    return curve(a.activation, a.gate[i]) * up;
+}
+
+KERNEL(activate, ActivateArguments) {
+    const int64_t i = number_of(me);
+    if (i < a.n) a.y[i] = activated(a, i);
+}
+
+/// A warp has 256 elements of a row, a lane eight.
+KERNEL(activate_rows, ActivateRowsArguments) {
+    const int first = int(me.x * me.n_warps() + me.warp()) * 256;
+    const int64_t row = int64_t(me.y) * a.n;
+    Eight eight;
+    for (int j = 0; j < 8; ++j) {
+        const int i = first + 8 * int(me.lane()) + j;
+        eight.x[j] = i < a.n ? activated(a.of, row + i) : 0.0f;
+        if (i < a.n) a.of.y[row + i] = eight.x[j];
+    }
+    quantize_part(me, a.to, eight, row, first, a.n);
 }
 
 KERNEL(map, MapArguments) {
@@ -94,15 +112,39 @@ KERNEL(combine, CombineArguments) {
     a.y[i] = sum;
 }
 
+/// To nearest, ties to even; NaN stays NaN.
+FUNCTION uint16_t float_to_bf16(float value) {
+    const uint32_t bits = bits_of(value);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return uint16_t((bits >> 16) | 0x40u);
+    return uint16_t((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+/// Types whose elements are numbers; see runtime's CacheType.
 KERNEL(write_cache, WriteCacheArguments) {
     const int64_t i = number_of(me);
     if (i >= a.n_all) return;
     const int64_t at = int64_t(a.positions[i / a.n]) * a.n + i % a.n;
-    if (a.floats != 0) {
+    if (a.type == 1) {  // F32
         store<float>(a.cache + 4 * at, a.x[i]);
     } else {
-        store<uint16_t>(a.cache + 2 * at, float_to_half(a.x[i]));
+        store<uint16_t>(a.cache + 2 * at, a.type == 2 ? float_to_bf16(a.x[i]) : float_to_half(a.x[i]));
     }
+}
+
+/// A warp rounds a block of 32, as the CPU does: a half that scales, then the quants.
+KERNEL(write_cache_q8_0, WriteCacheArguments) {
+    const int64_t block = int64_t(me.x) * me.n_warps() + me.warp();
+    if (block >= a.n_all / 32) return;
+    const int64_t i = block * 32 + me.lane();
+    const float x = a.x[i];
+    const uint16_t d = float_to_half(min(me.lane_max(fabs(x)) / 127.0f, 65504.0f));
+    const float scale = half_to_float(d);
+    const float factor = scale > 0.0f ? 1.0f / scale : 0.0f;
+    const int quant = int(rint(min(max(x * factor, -127.0f), 127.0f)));
+    const int64_t first = block * 32;  // of a row: n is a multiple of 32
+    const int64_t at = (int64_t(a.positions[first / a.n]) * a.n + first % a.n) / 32 * 34;
+    if (me.lane() == 0) store<uint16_t>(a.cache + at, d);
+    store<uint8_t>(a.cache + at + 2 + me.lane(), uint8_t(quant));
 }
 
 /// The cosine and sine of position * frequency. A float would lose the digits that matter of a large product,
@@ -143,10 +185,15 @@ FUNCTION float group_sum(Thread me, float value, GROUP(float) parts) {
     return sum;
 }
 
-/// A group norms a row. The variance is taken about the mean, which loses no digits.
+/// A group norms a row; x_sum is x, where something is added to it. The variance is taken about the mean,
+/// which loses no digits.
 GROUP_KERNEL(norm, NormArguments, NormShared) {
     const int64_t row = int64_t(me.x) * a.stride;
     const int64_t weights = int64_t(int(me.x) % a.n_groups) * a.n;
+    if (a.added) {  // each thread its own elements, which are those that it reads below
+        for (int i = int(me.index); i < a.n; i += int(me.n_threads))
+            a.x_sum[row + i] = a.x[row + i] + a.added[row + i];
+    }
     float mean = 0.0f;
     if (a.is_layer != 0) {
         float sum = 0.0f;
@@ -163,6 +210,10 @@ GROUP_KERNEL(norm, NormArguments, NormShared) {
         const float normed = (a.x[row + i] - mean) * factor * a.weight[weights + i];
         a.y[row + i] = a.bias ? normed + a.bias[weights + i] : normed;
     }
+    if (!a.to.quants) return;
+    me.barrier();
+    for (int first = 256 * int(me.warp()); first < a.n; first += 256 * int(me.n_warps()))
+        quantize_part(me, a.to, take_eight(me, a.y + row, first, a.n), row, first, a.n);
 }
 
 }  // namespace gpu

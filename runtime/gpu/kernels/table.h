@@ -3,9 +3,9 @@
 #include <cstdint>
 
 // Layouts of quantized weights (layouts.h).
-#define INGOT_BLOCK_LAYOUTS(X) \
-    X(Q4_0)                    \
-    X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL) X(IQ4_XS) X(MXFP4)
+#define INGOT_INTEGER_LAYOUTS(X) /* that meet activations in 8 bits */ \
+    X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL) X(IQ4_XS)
+#define INGOT_BLOCK_LAYOUTS(X) INGOT_INTEGER_LAYOUTS(X) X(MXFP4)
 // Layouts whose elements are numbers.
 #define INGOT_PLAIN_LAYOUTS(X) X(F32) X(F16) X(BF16)
 #define INGOT_LAYOUTS(X) INGOT_PLAIN_LAYOUTS(X) INGOT_BLOCK_LAYOUTS(X)
@@ -15,6 +15,7 @@
     X(quantize, QuantizeArguments)              \
     X(norm, NormArguments)                      \
     X(activate, ActivateArguments)              \
+    X(activate_rows, ActivateRowsArguments)     \
     X(map, MapArguments)                        \
     X(add, AddArguments)                        \
     X(scale_rows, ScaleRowsArguments)           \
@@ -22,6 +23,7 @@
     X(copy_columns, CopyColumnsArguments)       \
     X(rope, RopeArguments)                      \
     X(write_cache, WriteCacheArguments)         \
+    X(write_cache_q8_0, WriteCacheArguments)    \
     X(attention, AttentionArguments)            \
     X(merge_attention, MergeAttentionArguments) \
     X(convolve, ConvolveArguments)              \
@@ -33,7 +35,7 @@ namespace ingot::runtime::gpu {
 
 // clang-format off
 #define INGOT_ENTRY(name, Arguments) name,
-#define INGOT_LAYOUT_ENTRIES(layout) embed_##layout, matvec_##layout, matmul_##layout,
+#define INGOT_LAYOUT_ENTRIES(layout) embed_##layout, matvec_##layout, matvecs_##layout, matmul_##layout, tile_##layout,
 enum class Kernel : uint16_t { INGOT_COMMON_KERNELS(INGOT_ENTRY) INGOT_LAYOUTS(INGOT_LAYOUT_ENTRIES) };
 #undef INGOT_ENTRY
 #undef INGOT_LAYOUT_ENTRIES
