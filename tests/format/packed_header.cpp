@@ -19,7 +19,7 @@ std::string text_of(const std::vector<std::byte>& bytes) {
 
 std::vector<std::byte> bytes_of(const std::string& text) {
     std::vector<std::byte> bytes(text.size());
-    std::memcpy(bytes.data(), text.data(), text.size());
+    if (!text.empty()) std::memcpy(bytes.data(), text.data(), text.size());
     return bytes;
 }
 
