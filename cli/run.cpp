@@ -332,13 +332,16 @@ void add_run(Command& program) {
         ->add_option("--session", options->session, "Keep what was computed for the prompt, and use it again")
         ->type_name("FILE");
     Option* draft =
-        command->add_option("--draft", options->draft, "Small model that guesses; the same text, faster")
+        command
+            ->add_option("--draft", options->draft,
+                         "Small model that guesses (--guesses N tokens at once: 6); the same text, faster")
             ->type_name("FILE");
     command->add_flag("--prompt-lookup", options->prompt_lookup, "Guess that the text repeats itself")
         ->excludes(draft);
     command->add_option("--guesses", options->n_most_guesses, "Tokens that are guessed at once, at most (6)")
         ->check(in_range(1, 64))
-        ->type_name("N");
+        ->type_name("N")
+        ->hidden();  // in the text above
     command->add_flag("--echo", options->echo, "Print the prompt in front of the text");
     command->add_flag("-q,--quiet", options->quiet, "No speeds on standard error");
     add_cache_option(*command, options->cache_type);
