@@ -95,9 +95,9 @@ void add_placement_options(Command& command, PlacementArguments& arguments) {
         ->type_name("SIZE,...");
     command
         .add_option("--tensor-placement", arguments.rules,
-                    "Tensors in whose name REGEX is found go there: cpu, gpu, gpu:1; the first decides")
+                    "Tensors in whose name RE is found go to DEV: cpu, gpu, gpu:1; the first rule decides")
         ->one_value_each_time()
-        ->type_name("REGEX=DEVICE");
+        ->type_name("RE=DEV");
 }
 
 runtime::PlacementOptions placement_options(const PlacementArguments& arguments, size_t n_gpus) {

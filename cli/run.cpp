@@ -334,7 +334,7 @@ void add_run(Command& program) {
     Option* draft =
         command
             ->add_option("--draft", options->draft,
-                         "Small model that guesses (--guesses N tokens at once: 6); the same text, faster")
+                         "Small model that guesses (--guesses N at once: 6): the same text, faster")
             ->type_name("FILE");
     command->add_flag("--prompt-lookup", options->prompt_lookup, "Guess that the text repeats itself")
         ->excludes(draft);
