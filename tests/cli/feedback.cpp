@@ -22,11 +22,14 @@ std::string calibration_text() {
     return text;
 }
 
+/// Two layers and the output are enough to ask how the work is cut: feedback takes its time.
+const std::string kOtherLayers = "blk\\.[2-9]\\.=BF16";
+
 Outcome run_gptq(const std::string& command, const std::string& source, const std::string& text,
                  const std::string& output, const std::string& n_threads) {
-    return run_ingot({command, source, "-t", "Q4_K_M", "--method", "gptq", "--calibration", text,
-                      "--calibration-chunks", "4", "--calibration-context", "64", "--threads", n_threads,
-                      "-o", output});
+    return run_ingot({command, source, "-t", "Q4_K_M", "--tensor-type", kOtherLayers, "--method", "gptq",
+                      "--calibration", text, "--calibration-chunks", "4", "--calibration-context", "64",
+                      "--threads", n_threads, "-o", output});
 }
 
 std::vector<std::string> checksums(const std::string& path) {
@@ -46,7 +49,7 @@ TEST_CASE("gptq: the same bytes for every number of threads, from a checkpoint a
     const Outcome one = run_gptq("quantize", source, text, folder / "one.gguf", "1");
     CAPTURE(one.err);
     REQUIRE(one.exit_code == 0);
-    CHECK(one.out.find("43 tensors, measured on text.txt, 4 chunks of 64 tokens") != std::string::npos);
+    CHECK(one.out.find("15 tensors, measured on text.txt, 4 chunks of 64 tokens") != std::string::npos);
     REQUIRE(run_gptq("quantize", source, text, folder / "three.gguf", "3").exit_code == 0);
     CHECK(read_file(folder / "one.gguf") == read_file(folder / "three.gguf"));
     REQUIRE(run_gptq("convert", kCheckpoint, text, folder / "direct.gguf", "2").exit_code == 0);
@@ -84,9 +87,9 @@ TEST_CASE("gptq and imatrix without a text: the model writes one, the same for e
     const std::string source = folder / "bf16.gguf";
     REQUIRE(run_ingot({"convert", kCheckpoint, "-t", "BF16", "-o", source}).exit_code == 0);
     const auto quantize = [&](const std::string& output, const char* n_chunks, const char* n_threads) {
-        return run_ingot({"quantize", source, "-t", "Q4_0", "--method", "gptq", "--calibration-chunks",
-                          n_chunks, "--calibration-context", "32", "--threads", n_threads, "-o",
-                          folder / output});
+        return run_ingot({"quantize", source, "-t", "Q4_0", "--tensor-type", kOtherLayers, "--method", "gptq",
+                          "--calibration-chunks", n_chunks, "--calibration-context", "32", "--threads",
+                          n_threads, "-o", folder / output});
     };
     const Outcome one = quantize("one.gguf", "3", "1");
     CAPTURE(one.err);
