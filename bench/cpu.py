@@ -169,11 +169,13 @@ def main():
     raw = json.loads(RAW.read_text()) if RAW.exists() else {}
     for name in options.parts or PARTS:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            rows = list(PARTS[name][0](options, folder))
-        raw[name] = {"rows": rows, "rounds": options.rounds, "threads": options.threads, "commit": report.commit(),
-                     "date": report.today()}
-        RAW.write_text(json.dumps(raw, indent=1) + "\n")
-        write(raw)
+            rows = []
+            for row in PARTS[name][0](options, folder):  # each is kept at once: a run that is cut short leaves what it has
+                rows.append(row)
+                raw[name] = {"rows": rows, "rounds": options.rounds, "threads": options.threads, "commit": report.commit(),
+                             "date": report.today()}
+                RAW.write_text(json.dumps(raw, indent=1) + "\n")
+                write(raw)
 
 
 if __name__ == "__main__":
