@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <set>
 #include <system_error>
 #include <utility>
 
@@ -78,23 +79,36 @@ std::string prefix_of(const GgufFile& file, const ShardKeys& keys) {
         file.path().string(), keys.shard + 1, keys.n_shards, shard_name("", keys.shard, keys.n_shards));
 }
 
-/// Of all shards, in order; every one exists.
+/// The names in a folder: one look, where a file may claim to have 65,535 shards.
+std::set<std::string> names_in(const fs::path& folder) {
+    std::set<std::string> names;
+    std::error_code error;
+    for (fs::directory_iterator at(folder.empty() ? "." : folder, error), end; !error && at != end;
+         at.increment(error))
+        names.insert(at->path().filename().string());
+    return names;
+}
+
+/// Of all shards, in order; every one exists, or is fetched when it is read.
 std::vector<fs::path> shard_paths(const GgufFile& file, const ShardKeys& keys, std::string_view prefix) {
+    const fs::path folder = file.path().parent_path();
+    const bool remote = is_remote(file.path().string());
+    const std::set<std::string> there = remote ? std::set<std::string>() : names_in(folder);
     std::vector<fs::path> paths;
     std::vector<std::string> missing;
     for (uint64_t shard = 0; shard < keys.n_shards; ++shard) {
-        const std::string name = shard_name(prefix, shard, keys.n_shards);
-        paths.push_back(file.path().parent_path() / name);
-        std::error_code error;
-        if (is_remote(file.path().string()) || fs::exists(paths.back(), error)) continue;
-        const auto* packed = std::ranges::find_if(kPackedExtensions, [&](std::string_view extension) {
-            return fs::exists(fs::path(paths.back()) += extension, error);
-        });
-        if (packed == std::end(kPackedExtensions)) {
-            missing.push_back(name);
-        } else {
-            paths.back() += *packed;
+        std::string name = shard_name(prefix, shard, keys.n_shards);
+        if (!remote && !there.contains(name)) {
+            const auto* packed = std::ranges::find_if(kPackedExtensions, [&](std::string_view extension) {
+                return there.contains(fmt::format("{}{}", name, extension));
+            });
+            if (packed == std::end(kPackedExtensions)) {
+                missing.push_back(std::move(name));
+                continue;
+            }
+            name += *packed;
         }
+        paths.push_back(folder / name);
     }
     if (missing.empty()) return paths;
     fail("{}: is shard {} of {} of a split model; missing beside it: {}; fetch all shards into one folder",
