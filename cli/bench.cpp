@@ -148,14 +148,21 @@ BenchReport measure(const Options& options, const std::filesystem::path& path) {
     how.cache_type = options.cache_type;
     how.n_repetitions = options.n_repetitions;
     how.cancel = &interrupted;
-    if (device_name == "cpu") how.between_runs = [&] { limits.measure(); };
+    // What a GPU in software could do at best is of no interest.
+    if (device_name == "cpu") {
+        how.limits = [&] { return limits.measure(); };
+    } else if (device_name != "emulator") {
+        how.limits = [rate = runtime::streaming_rate(*device)] {
+            return runtime::cpu::LimitRates{.read_bytes = rate};
+        };
+    }
     auto results = runtime::run_benchmark(model, backend, tests_of(options, model), how);
     if (!results) throw Exit{kInterrupted};
     report.results = std::move(*results);
-    // What a GPU in software could do at best is of no interest.
-    if (device_name == "cpu") report.limits = limits.rates();
-    if (device_name != "cpu" && device_name != "emulator")
-        report.limits.read_bytes = runtime::streaming_rate(*device);
+    std::vector<runtime::cpu::LimitRates> all;
+    for (const runtime::BenchmarkResult& result : report.results)
+        all.insert(all.end(), result.limits.begin(), result.limits.end());
+    report.limits = runtime::cpu::median_of(all);
     return report;
 }
 

@@ -37,8 +37,8 @@ const char* limit_name(runtime::Limit limit) {
     return "";
 }
 
-std::string limit_cell(const BenchmarkResult& result, const runtime::cpu::LimitRates& limits) {
-    const auto share = runtime::share_of_limit(result, limits);
+std::string limit_cell(const BenchmarkResult& result) {
+    const auto share = runtime::share_of_limit(result);
     return share ? fmt::format("{:.0f} % of {}", 100 * share->share, limit_name(share->limit)) : "";
 }
 
@@ -165,7 +165,7 @@ void add_report(JsonWriter& json, const BenchReport& report, bool with_profile) 
             .member("depth", result.test.depth)
             .member("parallel", result.test.n_sequences);
         add_rates(json, result);
-        if (const auto share = runtime::share_of_limit(result, report.limits)) {
+        if (const auto share = runtime::share_of_limit(result)) {
             json.member("limit", limit_name(share->limit)).member("share_of_limit", share->share);
         }
         if (with_profile) add_profile(json, result);
@@ -209,7 +209,7 @@ std::string bench_table(const std::vector<BenchReport>& reports, bool with_profi
             table.add({part_name(result.test), grouped(uint64_t(result.test.n_tokens)),
                        grouped(uint64_t(result.test.depth)), grouped(uint64_t(result.test.n_sequences)),
                        fmt::format("{:.1f}", result.median()), fmt::format("{:.1f}", result.least()),
-                       fmt::format("{:.1f}", result.most()), limit_cell(result, report.limits)});
+                       fmt::format("{:.1f}", result.most()), limit_cell(result)});
         }
         text += table.text(paint);
         for (const BenchmarkResult& result : report.results) {
@@ -237,7 +237,7 @@ std::string bench_markdown(const std::vector<BenchReport>& reports, bool with_pr
             text += markdown_row({model_of(report), report.device, test_name(result.test),
                                   fmt::format("{:.1f}", result.median()),
                                   fmt::format("{:.1f} – {:.1f}", result.least(), result.most()),
-                                  limit_cell(result, report.limits)});
+                                  limit_cell(result)});
         }
     }
     for (const BenchReport& report : reports)
@@ -261,7 +261,7 @@ std::string bench_csv(const std::vector<BenchReport>& reports) {
         "limit,share_of_limit,load_seconds\n";
     for (const BenchReport& report : reports) {
         for (const BenchmarkResult& result : report.results) {
-            const auto share = runtime::share_of_limit(result, report.limits);
+            const auto share = runtime::share_of_limit(result);
             text +=
                 fmt::format("{},{},{},{},{},{},{},{},{},{},{:.3f},{:.3f},{:.3f},{},{},{:.3f}\n",
                             csv_field(report.file), report.architecture, report.type, report.size_bytes,

@@ -17,7 +17,7 @@ struct BenchReport {
     std::string device;
     double load_seconds = 0;
     std::vector<runtime::BenchmarkResult> results;
-    runtime::cpu::LimitRates limits;  // the best of measurements beside the runs
+    runtime::cpu::LimitRates limits;  // medians of all that were measured beside the runs
 };
 
 std::string bench_table(const std::vector<BenchReport>& reports, bool with_profile);

@@ -67,13 +67,42 @@ class Runner {
     int64_t filled_ = -1;  // positions that are the context of the current tests
 };
 
+double median_of(std::vector<double> values) {
+    std::ranges::sort(values);
+    return (values[(values.size() - 1) / 2] + values[values.size() / 2]) / 2;
+}
+
+// Seconds that a machine needs at least.
+struct LeastSeconds {
+    double reading, int8, floats;
+    double most() const { return std::max(reading, int8 + floats); }
+    Limit limit() const {
+        return reading >= int8 + floats ? Limit::Reading : int8 >= floats ? Limit::Int8 : Limit::Float;
+    }
+};
+
+LeastSeconds least_seconds(const BenchmarkResult& result, const cpu::LimitRates& rates) {
+    const Cost cost = sum_of(result.profile);
+    // A prompt's keys and values are looked at while they are near: only what a single token reads is
+    // counted.
+    const bool reads_cache = result.test.part == BenchmarkTest::Part::Generate;
+    const double n_bytes = double(cost.weight_bytes) + (reads_cache ? double(cost.cache_bytes) : 0);
+    const auto at_least = [](double amount, double rate) { return rate > 0 ? amount / rate : 0; };
+    return {at_least(n_bytes, rates.read_bytes),
+            at_least(double(cost.int8_operations), rates.int8_operations),
+            at_least(double(cost.float_operations), rates.float_operations)};
+}
+
+// Between two measurements.
+cpu::LimitRates mean_of(const cpu::LimitRates& a, const cpu::LimitRates& b) {
+    return {(a.read_bytes + b.read_bytes) / 2, (a.int8_operations + b.int8_operations) / 2,
+            (a.float_operations + b.float_operations) / 2};
+}
+
 }  // namespace
 
 double BenchmarkResult::median() const {
-    std::vector<double> sorted = tokens_per_second;
-    std::ranges::sort(sorted);
-    const size_t half = sorted.size() / 2;
-    return sorted.size() % 2 != 0 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
+    return median_of(tokens_per_second);
 }
 
 double BenchmarkResult::least() const {
@@ -84,23 +113,15 @@ double BenchmarkResult::most() const {
     return *std::ranges::max_element(tokens_per_second);
 }
 
-std::optional<LimitShare> share_of_limit(const BenchmarkResult& result, const cpu::LimitRates& rates) {
-    const Cost cost = sum_of(result.profile);
-    // A prompt's keys and values are looked at while they are near: only what a single token reads is
-    // counted.
-    const bool reads_cache = result.test.part == BenchmarkTest::Part::Generate;
-    const double n_bytes = double(cost.weight_bytes) + (reads_cache ? double(cost.cache_bytes) : 0);
-    const auto at_least = [](double amount, double rate) { return rate > 0 ? amount / rate : 0; };
-    const double reading = at_least(n_bytes, rates.read_bytes);
-    const double int8 = at_least(double(cost.int8_operations), rates.int8_operations);
-    const double floats = at_least(double(cost.float_operations), rates.float_operations);
-    const double taken = double(result.test.n_all_tokens()) / result.median();
-    const double least = std::max(reading, int8 + floats);
-    if (least <= 0 || taken <= 0) return std::nullopt;
-    const Limit limit = reading >= int8 + floats ? Limit::Reading
-                        : int8 >= floats         ? Limit::Int8
-                                                 : Limit::Float;
-    return LimitShare{limit, least / taken};
+std::optional<LimitShare> share_of_limit(const BenchmarkResult& result) {
+    std::vector<double> shares;
+    for (size_t i = 0; i < result.limits.size(); ++i) {
+        const double taken = double(result.test.n_all_tokens()) / result.tokens_per_second[i];
+        shares.push_back(least_seconds(result, result.limits[i]).most() / taken);
+    }
+    const double share = shares.empty() ? 0 : median_of(shares);
+    if (share <= 0) return std::nullopt;
+    return LimitShare{least_seconds(result, cpu::median_of(result.limits)).limit(), share};
 }
 
 double streaming_rate(Backend& backend) {
@@ -124,7 +145,7 @@ std::optional<std::vector<BenchmarkResult>> run_benchmark(const Model& model, Pr
                                                           std::span<const BenchmarkTest> tests,
                                                           const BenchmarkOptions& options) {
     std::vector<BenchmarkResult> results;
-    for (const BenchmarkTest& test : tests) results.push_back({test, {}, {}});
+    for (const BenchmarkTest& test : tests) results.push_back({test, {}, {}, {}});
     Runner runner(model, tests, options.cache_type, options.cancel);
 
     // Tests of the same depth share their context: it is computed once for all their repetitions.
@@ -146,13 +167,17 @@ std::optional<std::vector<BenchmarkResult>> run_benchmark(const Model& model, Pr
             return runner.run(result.test, n).has_value();
         });
         if (!warmed) return std::nullopt;
+        cpu::LimitRates before = options.limits ? options.limits() : cpu::LimitRates();
         for (int64_t i = 0; i < options.n_repetitions; ++i) {
             const bool done = each([&](BenchmarkResult& result) {
-                if (options.between_runs) options.between_runs();
                 const std::optional<double> seconds = runner.run(result.test, result.test.n_tokens);
-                if (seconds)
-                    result.tokens_per_second.push_back(double(result.test.n_all_tokens()) / *seconds);
-                return seconds.has_value();
+                if (!seconds) return false;
+                result.tokens_per_second.push_back(double(result.test.n_all_tokens()) / *seconds);
+                if (!options.limits) return true;
+                const cpu::LimitRates after = options.limits();
+                result.limits.push_back(mean_of(before, after));
+                before = after;
+                return true;
             });
             if (!done) return std::nullopt;
         }

@@ -31,6 +31,7 @@ enum class Limit : uint8_t { Reading, Int8, Float };
 struct BenchmarkResult {
     BenchmarkTest test;
     std::vector<double> tokens_per_second;  // of each repetition
+    std::vector<cpu::LimitRates> limits;    // of the machine around each; may be empty
     Profile profile;                        // of one more run
 
     double median() const;
@@ -39,19 +40,20 @@ struct BenchmarkResult {
 };
 
 /// How near a result is to a machine that only reads the bytes and only multiplies: the time that the slower
-/// of the two takes at least, as a share of the time taken. Nothing when no limit is known.
+/// of the two takes at least, as a share of the time taken: the median of the repetitions, each beside the
+/// limits of its own moment. Nothing when no limit is known.
 struct LimitShare {
     Limit limit;
     double share;
 };
-std::optional<LimitShare> share_of_limit(const BenchmarkResult& result, const cpu::LimitRates& rates);
+std::optional<LimitShare> share_of_limit(const BenchmarkResult& result);
 
 struct BenchmarkOptions {
     int64_t n_repetitions = 5;
     CacheType cache_type = CacheType::F16;
     const std::atomic<bool>* cancel = nullptr;
-    /// Called between the runs; may be empty.
-    std::function<void()> between_runs;
+    /// Measures what the machine can do, before and after each repetition; may be empty.
+    std::function<cpu::LimitRates()> limits;
 };
 
 /// Runs every test once to warm up, n_repetitions times in turn, so that a noisy moment meets all of them,

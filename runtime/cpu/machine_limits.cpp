@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <vector>
 
 #include "runtime/cpu/kernels.h"
 
@@ -21,7 +22,7 @@ constexpr const LimitLoops* kLoops[] = {
     &kScalarLimits,
 };
 
-constexpr double kLoopSeconds = 0.01;  // of the longest run of each loop, about
+constexpr double kLoopSeconds = 0.02;  // that the run of a loop which counts takes at least
 constexpr size_t kMostBytes = size_t(1) << 30;
 constexpr size_t kLine = 256;  // bytes: what reading takes in whole numbers
 
@@ -34,16 +35,29 @@ double seconds_of(Work&& work) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// Operations per second of a loop on all threads, doubling its rounds until it runs long enough.
+// How often work(n_times) does something in a second: of the run that is long enough, after doubling n_times.
+template <typename Work>
+double times_per_second(int64_t n_times, Work&& work) {
+    for (;; n_times *= 2) {
+        const double seconds = seconds_of([&] { work(n_times); });
+        if (seconds >= kLoopSeconds) return double(n_times) / seconds;
+    }
+}
+
+// Operations per second of a loop on all threads.
 template <typename Loop>
 double operations_per_second(ThreadPool& pool, Loop loop, int64_t operations) {
-    double best = 0;
-    for (int64_t n_rounds = 1 << 12;; n_rounds *= 2) {
-        const double seconds =
-            seconds_of([&] { pool.run([&](int) { sink += uint64_t(int64_t(loop(n_rounds))); }); });
-        best = std::max(best, double(n_rounds * operations) * pool.size() / seconds);
-        if (seconds >= kLoopSeconds) return best;
-    }
+    return double(operations) * pool.size() * times_per_second(1 << 12, [&](int64_t n_rounds) {
+               pool.run([&](int) { sink += uint64_t(int64_t(loop(n_rounds))); });
+           });
+}
+
+// Of one rate of each.
+double median_of(std::span<const LimitRates> all, double LimitRates::*rate) {
+    std::vector<double> values;
+    for (const LimitRates& rates : all) values.push_back(rates.*rate);
+    std::ranges::sort(values);
+    return (values[(values.size() - 1) / 2] + values[values.size() / 2]) / 2;
 }
 
 }  // namespace
@@ -55,34 +69,33 @@ const LimitLoops& limit_loops() {
     return kScalarLimits;
 }
 
+LimitRates median_of(std::span<const LimitRates> all) {
+    if (all.empty()) return {};
+    return {median_of(all, &LimitRates::read_bytes), median_of(all, &LimitRates::int8_operations),
+            median_of(all, &LimitRates::float_operations)};
+}
+
 MachineLimits::MachineLimits(int n_threads, std::span<const std::byte> bytes)
     : pool_(n_threads), bytes_(bytes.first(std::min(bytes.size(), kMostBytes))) {}
 
-void MachineLimits::measure() {
+LimitRates MachineLimits::measure() {
     const LimitLoops& loops = limit_loops();
-    const auto raise = [](double& best, double rate) { best = std::max(best, rate); };
-    raise(rates_.int8_operations, operations_per_second(pool_, loops.multiply_int8, loops.int8_operations));
-    raise(rates_.float_operations,
-          operations_per_second(pool_, loops.multiply_float, loops.float_operations));
-    if (bytes_.size() < kLeastBytes) return;
+    LimitRates rates;
+    rates.int8_operations = operations_per_second(pool_, loops.multiply_int8, loops.int8_operations);
+    rates.float_operations = operations_per_second(pool_, loops.multiply_float, loops.float_operations);
+    if (bytes_.size() < kLeastBytes) return rates;
 
     // Small models are read often enough to be timed, and from the cache, as their products read them.
     const int64_t n_lines = int64_t(bytes_.size() / kLine);
-    const auto read_all = [&](int64_t n_times) {
-        return seconds_of([&] {
+    rates.read_bytes =
+        double(n_lines) * double(kLine) * times_per_second(1, [&](int64_t n_times) {
             for (int64_t i = 0; i < n_times; ++i) {
                 pool_.parallel_for(n_lines, 16, [&](int64_t begin, int64_t end) {
                     sink += loops.read(bytes_.data() + size_t(begin) * kLine, size_t(end - begin) * kLine);
                 });
             }
         });
-    };
-    read_all(1);
-    for (int64_t n_times = 1;; n_times *= 2) {
-        const double seconds = read_all(n_times);
-        raise(rates_.read_bytes, double(n_times) * double(n_lines) * double(kLine) / seconds);
-        if (seconds >= kLoopSeconds) return;
-    }
+    return rates;
 }
 
 }  // namespace ingot::runtime::cpu

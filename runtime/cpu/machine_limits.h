@@ -19,8 +19,11 @@ struct LimitRates {
     double float_operations = 0;
 };
 
-/// Measures again and again, beside what is compared with it, and tells the best: what keeps a loop that does
-/// nothing else from its limit is another program. Not thread-safe.
+/// Of each rate the middle one, or the mean of the two in the middle; zeros of none.
+LimitRates median_of(std::span<const LimitRates> rates);
+
+/// Measures again and again, just before and after what is compared with it: a processor that is shared, or
+/// grows hot, has another limit a second later. Not thread-safe.
 class MachineLimits {
   public:
     /// `n_threads` 0 means ThreadPool::default_threads(). `bytes` are what is read: those that the model
@@ -28,13 +31,11 @@ class MachineLimits {
     MachineLimits(int n_threads, std::span<const std::byte> bytes);
     static constexpr size_t kLeastBytes = size_t(1) << 16;
 
-    void measure();  // about 50 ms, or as long as reading takes
-    const LimitRates& rates() const { return rates_; }
+    LimitRates measure();  // takes about 100 ms, or as long as reading does
 
   private:
     ThreadPool pool_;
     std::span<const std::byte> bytes_;
-    LimitRates rates_;
 };
 
 }  // namespace ingot::runtime::cpu

@@ -75,16 +75,20 @@ TEST_CASE("every test is run as often as it was asked to, at its depth") {
     const Model model(file.path(), backend);
     const std::vector<BenchmarkTest> tests = {prompt_of(8), generation_of(3), prompt_of(8, 20),
                                               generation_of(3, 20)};
-    int n_between = 0;
+    int n_measured = 0;
     BenchmarkOptions options;
     options.n_repetitions = 4;
-    options.between_runs = [&] { ++n_between; };
+    options.limits = [&] { return cpu::LimitRates{.read_bytes = double(++n_measured)}; };
     const auto results = run_benchmark(model, backend, tests, options);
     REQUIRE(results.has_value());
     REQUIRE(results->size() == 4);
-    CHECK(n_between == 16);
+    CHECK(n_measured == 2 + 16);  // at each of two depths before the first run, and after every one
+    CHECK((*results)[0].limits[0].read_bytes == 1.5);
+    CHECK((*results)[1].limits[0].read_bytes == 2.5);
+    CHECK((*results)[0].limits[1].read_bytes == 3.5);
     for (const BenchmarkResult& result : *results) {
         CHECK(result.tokens_per_second.size() == 4);
+        CHECK(result.limits.size() == 4);
         CHECK(result.least() > 0);
         CHECK(result.least() <= result.median());
         CHECK(result.median() <= result.most());
@@ -115,44 +119,62 @@ TEST_CASE("a recurrent model is measured at a depth, too") {
 TEST_CASE("the share of the limit is that of the slower of reading and multiplying") {
     BenchmarkResult result;
     result.test = generation_of(10);
-    result.tokens_per_second = {4, 5, 6};  // 2 s for 10 tokens
+    result.tokens_per_second = {5};  // 2 s for 10 tokens
     Cost cost;
     cost.weight_bytes = 700;
     cost.cache_bytes = 300;
     cost.int8_operations = 4000;
     cost.float_operations = 100;
     result.profile["all"] = cost;
+    const auto share = [&](const cpu::LimitRates& rates) {
+        result.limits = {rates};
+        return share_of_limit(result);
+    };
     // 1 s of reading, 0.4 s of integers, 0.1 s of floats
-    const auto reading = share_of_limit(result, {1000, 10000, 1000});
+    const auto reading = share({1000, 10000, 1000});
     REQUIRE(reading.has_value());
     CHECK(reading->limit == Limit::Reading);
     CHECK(reading->share == Approx(0.5));
     // 1 s, 1.6 s, 0.2 s
-    const auto integers = share_of_limit(result, {1000, 2500, 500});
+    const auto integers = share({1000, 2500, 500});
     CHECK(integers->limit == Limit::Int8);
     CHECK(integers->share == Approx(0.9));
     // A prompt looks at keys and values while they are near: 0.7 s.
     result.test = prompt_of(10);
-    CHECK(share_of_limit(result, {1000, 1e9, 1e9})->share == Approx(0.35));
-    CHECK_FALSE(share_of_limit(result, {}).has_value());
+    CHECK(share({1000, 1e9, 1e9})->share == Approx(0.35));
+    CHECK_FALSE(share({}).has_value());
+    result.limits.clear();
+    CHECK_FALSE(share_of_limit(result).has_value());
+}
+
+TEST_CASE("every repetition is compared with the limits of its own moment") {
+    BenchmarkResult result;
+    result.test = prompt_of(10);
+    Cost cost;
+    cost.weight_bytes = 700;
+    result.profile["all"] = cost;
+    result.tokens_per_second = {10, 5, 2};  // the machine became half as fast, and then the program, too
+    result.limits = {{.read_bytes = 1400}, {.read_bytes = 700}, {.read_bytes = 700}};
+    CHECK(share_of_limit(result)->share == Approx(0.5));
 }
 
 TEST_CASE("the machine's limits are positive, and every table of kernels has its loops") {
     const std::vector<std::byte> bytes(size_t(1) << 20);
-    cpu::MachineLimits limits(1, bytes);
-    CHECK(limits.rates().int8_operations == 0);
-    limits.measure();
-    const cpu::LimitRates first = limits.rates();
-    CHECK(first.read_bytes > 1e6);
-    CHECK(first.int8_operations > 1e6);
-    CHECK(first.float_operations > 1e6);
-    limits.measure();  // the best so far stays
-    CHECK(limits.rates().read_bytes >= first.read_bytes);
+    const cpu::LimitRates rates = cpu::MachineLimits(1, bytes).measure();
+    CHECK(rates.read_bytes > 1e6);
+    CHECK(rates.int8_operations > 1e6);
+    CHECK(rates.float_operations > 1e6);
     CHECK(cpu::limit_loops().name == cpu::kernels().name);
+    CHECK(cpu::MachineLimits(1, std::span(bytes).first(100)).measure().read_bytes == 0);
+}
 
-    cpu::MachineLimits without(1, std::span(bytes).first(100));
-    without.measure();
-    CHECK(without.rates().read_bytes == 0);
+TEST_CASE("the middle of limits is taken of each rate alone") {
+    const std::vector<cpu::LimitRates> all = {{1, 60, 7}, {3, 20, 8}, {2, 40, 9}, {9, 30, 6}};
+    const cpu::LimitRates middle = cpu::median_of(all);
+    CHECK(middle.read_bytes == 2.5);
+    CHECK(middle.int8_operations == 35);
+    CHECK(middle.float_operations == 7.5);
+    CHECK(cpu::median_of({}).read_bytes == 0);
 }
 
 TEST_CASE("the reading loop looks at every byte") {
