@@ -2,6 +2,7 @@
 #include "runtime/gpu/emulator/emulator.h"
 
 #include "format/error.h"
+#include "format/half.h"
 #include "runtime/gpu/kernels/arguments.h"
 #include "tests/catch.h"
 
@@ -29,6 +30,41 @@ KERNEL(exchange_lanes, Arguments) {
     const float mine = float(me.index);
     a.y[me.index] = me.lane_sum(mine) + 1000.0f * me.lane_max(mine);
     a.y[64 + me.index] = me.shuffle(mine, (me.lane() + 3) % 32) + 1000.0f * me.shuffle_xor(mine, 5);
+}
+// A (16, 16) and B (8, 16) numbers in two bytes, at y A · Bᵀ (16, 8), to which it is added.
+template <bool kIsF16>
+FUNCTION void multiply(ARGUMENTS(Arguments) a, Thread me) {
+    const int row = int(me.lane() / 4), two = int(me.lane() % 4);
+    GLOBAL(const uint8_t) of_a = a.bytes + (row * 16 + 2 * two) * 2;
+    GLOBAL(const uint8_t) of_b = of_a + 16 * 16 * 2;
+    const uint4 elements = {load<uint32_t>(of_a), load<uint32_t>(of_a + 8 * 16 * 2),
+                            load<uint32_t>(of_a + 8 * 2), load<uint32_t>(of_a + (8 * 16 + 8) * 2)};
+    const uint2 others = {load<uint32_t>(of_b), load<uint32_t>(of_b + 8 * 2)};
+    GLOBAL(float) y = a.y + row * 8 + 2 * two;
+    ProductSums sums = {{y[0], y[1], y[64], y[65]}};
+    if (kIsF16) {
+        me.add_product_f16(elements, others, sums);
+    } else {
+        me.add_product_bf16(elements, others, sums);
+    }
+    y[0] = sums.of[0];
+    y[1] = sums.of[1];
+    y[64] = sums.of[2];
+    y[65] = sums.of[3];
+}
+KERNEL(multiply_f16, Arguments) {
+    multiply<true>(a, me);
+}
+KERNEL(multiply_bf16, Arguments) {
+    multiply<false>(a, me);
+}
+// The same of bytes: A (16, 16) and B (8, 16).
+KERNEL(multiply_bytes, Arguments) {
+    const int row = int(me.lane() / 4), four = int(me.lane() % 4);
+    GLOBAL(const uint8_t) of_a = a.bytes + row * 16 + 4 * four;
+    const Product product =
+        me.product(load<uint32_t>(of_a), load<uint32_t>(of_a + 8 * 16), load<uint32_t>(of_a + 16 * 16));
+    for (int i = 0; i < 4; ++i) a.y[(row + i / 2 * 8) * 8 + 2 * four + i % 2] = float(product.of[i]);
 }
 KERNEL(barrier_for_some, Arguments) {
     if (me.index < 40) me.barrier();
@@ -129,14 +165,14 @@ struct Fixture {
         device.upload(std::as_bytes(std::span(values)), y);
     }
     template <KernelFunction kernel>
-    void run(uint32_t n_groups, Address bytes = 0) {
+    void run(uint32_t n_groups, Address bytes = 0, uint32_t n_threads = 64) {
         const Arguments a{Global<float>(y), Global<const float>(x), Global<uint8_t>(bytes), 64};
         device.launch(
             "test",
             [](const void* arguments, emulator::Group& group) {
                 kernel(*static_cast<const Arguments*>(arguments), Thread(group));
             },
-            {.x = n_groups, .n_threads = 64}, &a);
+            {.x = n_groups, .n_threads = n_threads}, &a);
     }
     std::vector<float> result() {
         std::vector<float> values(128);
@@ -185,6 +221,40 @@ TEST_CASE("emulator: 32 lanes exchange values, each warp for itself") {
     CHECK(y[64] == 3 + 5000);
     CHECK(y[64 + 31] == 2 + 26000);
     CHECK(y[64 + 32] == 35 + 37000);
+}
+
+TEST_CASE("emulator: a warp multiplies matrices, of which each lane has what the dialect says") {
+    const auto element = [](int row, int column) { return (row * 5 + column * 3) % 23 - 11; };
+    const auto expected = [&](int row, int column) {
+        int sum = 0;
+        for (int k = 0; k < 16; ++k) sum += element(row, k) * element(16 + column, k);
+        return float(sum);
+    };
+    for (const bool is_f16 : {true, false}) {
+        Fixture fixture;
+        std::vector<uint16_t> halves;
+        for (int i = 0; i < 24 * 16; ++i) {
+            const float value = float(element(i / 16, i % 16)) / 8;
+            halves.push_back(is_f16 ? float_to_half(value) : float_to_bf16(value));
+        }
+        const Address bytes = fixture.device.allocate(halves.size() * 2, Access::Read);
+        fixture.device.upload(std::as_bytes(std::span(halves)), bytes);
+        if (is_f16) {
+            fixture.run<multiply_f16>(1, bytes, 32);
+        } else {
+            fixture.run<multiply_bf16>(1, bytes, 32);
+        }
+        const std::vector<float> y = fixture.result();
+        for (int i = 0; i < 128; ++i) CHECK(y[size_t(i)] == float(i) + expected(i / 8, i % 8) / 64);
+    }
+    Fixture fixture;
+    std::vector<int8_t> integers;
+    for (int i = 0; i < 24 * 16; ++i) integers.push_back(int8_t(element(i / 16, i % 16)));
+    const Address bytes = fixture.device.allocate(integers.size(), Access::Read);
+    fixture.device.upload(std::as_bytes(std::span(integers)), bytes);
+    fixture.run<multiply_bytes>(1, bytes, 32);
+    const std::vector<float> y = fixture.result();
+    for (int i = 0; i < 128; ++i) CHECK(y[size_t(i)] == expected(i / 8, i % 8));
 }
 
 TEST_CASE("emulator: barriers and exchanges that not all threads reach") {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "format/error.h"
+#include "format/half.h"
 
 namespace ingot::runtime::gpu::emulator {
 namespace {
@@ -121,6 +122,8 @@ void Group::complete_exchange(uint32_t first) {
             lane(first + i).result = __builtin_bit_cast(uint32_t, reduced[0]);
     } else if (one.kind == Exchange::Product) {
         complete_product(first);
+    } else if (one.kind == Exchange::ProductF16 || one.kind == Exchange::ProductBf16) {
+        complete_float_product(first);
     } else {
         for (uint32_t i = 0; i < kLanes; ++i) {
             Lane& to = lane(first + i);
@@ -146,7 +149,33 @@ void Group::complete_product(uint32_t first) {
     };
     for (uint32_t i = 0; i < kLanes; ++i) {
         for (uint32_t element = 0; element < 4; ++element)
-            lane(first + i).elements[element] = dot(i / 4, element / 2, 2 * (i % 4) + element % 2);
+            lane(first + i).elements[element] += uint32_t(dot(i / 4, element / 2, 2 * (i % 4) + element % 2));
+    }
+}
+
+void Group::complete_float_product(uint32_t first) {
+    const bool is_f16 = lane(first).kind == Exchange::ProductF16;
+    float a[16][16], b[8][16];
+    // Lane 4r + t has elements 2t and 2t + 1 of two rows of A and of one of B, and those 8 behind.
+    for (uint32_t i = 0; i < kLanes; ++i) {
+        const uint32_t row = i / 4;
+        float* const rows[] = {a[row], a[row + 8], a[row] + 8, a[row + 8] + 8, b[row], b[row] + 8};
+        for (size_t operand = 0; operand < 6; ++operand) {
+            for (uint32_t j = 0; j < 2; ++j) {
+                const auto bits = uint16_t(lane(first + i).operands[operand] >> (16 * j));
+                rows[operand][2 * (i % 4) + j] = is_f16 ? half_to_float(bits) : bf16_to_float(bits);
+            }
+        }
+    }
+    for (uint32_t i = 0; i < kLanes; ++i) {
+        for (uint32_t element = 0; element < 4; ++element) {
+            const float* const row = a[i / 4 + 8 * (element / 2)];
+            const float* const column = b[2 * (i % 4) + element % 2];
+            uint32_t& bits = lane(first + i).elements[element];
+            auto sum = __builtin_bit_cast(float, bits);
+            for (int k = 0; k < 16; ++k) sum += row[k] * column[k];
+            bits = __builtin_bit_cast(uint32_t, sum);
+        }
     }
 }
 
@@ -166,12 +195,13 @@ uint32_t Group::exchange(Exchange kind, uint32_t value, uint32_t parameter,
     return me.result;
 }
 
-std::array<int32_t, 4> Group::product(uint32_t a0, uint32_t a1, uint32_t b,
-                                      const std::source_location& where) {
+void Group::product(Exchange kind, const Operands& operands, Elements& elements,
+                    const std::source_location& where) {
     Lane& me = lane(now_.thread);
-    me.operands = {a0, a1, b};
-    meet(Exchange::Product, where);
-    return me.elements;
+    me.operands = operands;
+    me.elements = elements;
+    meet(kind, where);
+    elements = me.elements;
 }
 
 void Group::meet(Exchange kind, const std::source_location& where) {

@@ -17,7 +17,7 @@ class Group;
 /// The group whose threads run now; set while Group::run() is on its way.
 inline thread_local Group* running_group = nullptr;
 
-enum class Exchange : uint8_t { Sum, Max, Shuffle, ShuffleXor, Product };
+enum class Exchange : uint8_t { Sum, Max, Shuffle, ShuffleXor, Product, ProductF16, ProductBf16 };
 
 class Group {
   public:
@@ -36,8 +36,12 @@ class Group {
     void barrier(const std::source_location& where);
     /// A lane's 32 bits for those of the others; `parameter` is a lane or a mask.
     uint32_t exchange(Exchange kind, uint32_t value, uint32_t parameter, const std::source_location& where);
-    /// See the dialect: four bytes of two rows of A and of a row of B, for four elements of A · Bᵀ.
-    std::array<int32_t, 4> product(uint32_t a0, uint32_t a1, uint32_t b, const std::source_location& where);
+    /// A lane's part of A and B (see the dialect), and its four elements of A · Bᵀ, which is added to them:
+    /// integers, or floats.
+    using Operands = std::array<uint32_t, 6>;
+    using Elements = std::array<uint32_t, 4>;
+    void product(Exchange kind, const Operands& operands, Elements& elements,
+                 const std::source_location& where);
 
   private:
     enum class State : uint8_t { Runs, AtBarrier, AtExchange, Done };
@@ -48,14 +52,15 @@ class Group {
         std::source_location where;  // of the meeting that it waits at
         Exchange kind{};
         uint32_t value = 0, parameter = 0, result = 0;
-        std::array<uint32_t, 3> operands{};  // of a product …
-        std::array<int32_t, 4> elements{};   // … and what it gets of it
+        Operands operands{};  // of a product
+        Elements elements{};
     };
     static void run_lane(void* lane);
     void run_group();
     void run_warp(uint32_t first);
     void complete_exchange(uint32_t first);
     void complete_product(uint32_t first);
+    void complete_float_product(uint32_t first);
     void meet(Exchange kind, const std::source_location& where);
     Lane& lane(uint32_t index) { return *lanes_[index]; }
 

@@ -26,6 +26,9 @@
 //     me.product(a0, a1, b)                           signed bytes A (16, 16) · Bᵀ, B being (8, 16): lane l gives bytes 4t … 4t + 3, where
 //                                                     t = l % 4, of A's rows l / 4 and 8 + l / 4 and of B's row l / 4, and gets of A's row l / 4
 //                                                     by B's rows 2t and 2t + 1, and of A's row 8 + l / 4 by them, Product::of[0 … 3]
+//     me.add_product_f16(a, b, sums)                  the same of halves with float sums, sums.of[0 … 3], which are added to; a is a uint4: elements
+//     me.add_product_bf16(a, b, sums)                 2t, 2t + 1 of A's row l / 4, and of its row 8 + l / 4, then elements 8 + 2t, 9 + 2t of these;
+//                                                     b is a uint2: elements 2t, 2t + 1 of B's row l / 4, then 8 + 2t, 9 + 2t. Low bits first.
 // clang-format on
 //
 // Numbers: the fixed-width integers, float, uint2 and uint4 (four 32-bit words, x first). There is no double.

@@ -31,6 +31,9 @@ namespace ingot::runtime::gpu {
 struct Product {
     int32_t of[4];
 };
+struct ProductSums {
+    float of[4];
+};
 
 struct Thread {
     uint32_t x, y, z;
@@ -72,6 +75,44 @@ struct Thread {
             : "r"(a1), "r"(b), "r"(0));
 #endif
         return d;
+    }
+    FUNCTION void add_product_f16(uint4 a, uint2 b, ProductSums& sums) const {
+        float(&s)[4] = sums.of;
+#if __CUDA_ARCH__ >= 800
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+            "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+            : "+f"(s[0]), "+f"(s[1]), "+f"(s[2]), "+f"(s[3])
+            : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b.x), "r"(b.y));
+#else
+        asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+            : "+f"(s[0]), "+f"(s[1]), "+f"(s[2]), "+f"(s[3])
+            : "r"(a.x), "r"(a.y), "r"(b.x));
+        asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+            : "+f"(s[0]), "+f"(s[1]), "+f"(s[2]), "+f"(s[3])
+            : "r"(a.z), "r"(a.w), "r"(b.y));
+#endif
+    }
+    FUNCTION void add_product_bf16(uint4 a, uint2 b, ProductSums& sums) const {
+        float(&s)[4] = sums.of;
+#if __CUDA_ARCH__ >= 800
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+            "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+            : "+f"(s[0]), "+f"(s[1]), "+f"(s[2]), "+f"(s[3])
+            : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b.x), "r"(b.y));
+#else  // which has none for it
+        const uint32_t row = lane() / 4 * 4, column = lane() % 4 * 8;  // the first of the four lanes with it
+        for (uint32_t i = 0; i < 4; ++i) {
+            const uint32_t as[4] = {shuffle(a.x, row + i), shuffle(a.z, row + i),  // of a row
+                                    shuffle(a.y, row + i), shuffle(a.w, row + i)};
+            const uint32_t bs[4] = {shuffle(b.x, column + i), shuffle(b.y, column + i),
+                                    shuffle(b.x, column + 4 + i), shuffle(b.y, column + 4 + i)};
+            for (int j = 0; j < 8; ++j) {
+                const uint32_t x = as[j / 4 * 2 + j % 2], y = bs[j / 2 % 2 * 2 + j % 2];
+                s[j / 2] = fmaf(__uint_as_float(x << 16), __uint_as_float(y << 16), s[j / 2]);
+                s[j / 2] = fmaf(__uint_as_float(x & 0xffff0000u), __uint_as_float(y & 0xffff0000u), s[j / 2]);
+            }
+        }
+#endif
     }
     FUNCTION float lane_max(float value) const {
         for (uint32_t mask = 16; mask > 0; mask /= 2) value = fmaxf(value, shuffle_xor(value, mask));

@@ -152,6 +152,9 @@ struct uint4 {
 struct Product {
     int32_t of[4];
 };
+struct ProductSums {
+    float of[4];
+};
 
 struct Thread {
     uint32_t x, y, z;
@@ -186,8 +189,15 @@ struct Thread {
         return exchange(emulator::Exchange::Max, value, 0, where);
     }
     Product product(uint32_t a0, uint32_t a1, uint32_t b, const Where& where = Where::current()) const {
-        const auto d = group->product(a0, a1, b, where);
-        return {{d[0], d[1], d[2], d[3]}};
+        emulator::Group::Elements d{};
+        group->product(emulator::Exchange::Product, {a0, a1, b}, d, where);
+        return __builtin_bit_cast(Product, d);
+    }
+    void add_product_f16(uint4 a, uint2 b, ProductSums& sums, const Where& where = Where::current()) const {
+        add_product(emulator::Exchange::ProductF16, a, b, sums, where);
+    }
+    void add_product_bf16(uint4 a, uint2 b, ProductSums& sums, const Where& where = Where::current()) const {
+        add_product(emulator::Exchange::ProductBf16, a, b, sums, where);
     }
 
   private:
@@ -196,6 +206,11 @@ struct Thread {
         static_assert(sizeof(T) == 4);
         return __builtin_bit_cast(
             T, group->exchange(kind, __builtin_bit_cast(uint32_t, value), parameter, where));
+    }
+    void add_product(emulator::Exchange kind, uint4 a, uint2 b, ProductSums& sums, const Where& where) const {
+        auto elements = __builtin_bit_cast(emulator::Group::Elements, sums);
+        group->product(kind, {a.x, a.y, a.z, a.w, b.x, b.y}, elements, where);
+        sums = __builtin_bit_cast(ProductSums, elements);
     }
 };
 

@@ -43,6 +43,19 @@ FUNCTION int dot4(uint32_t a, uint32_t b, int sum) {
 struct Product {
     int32_t of[4];
 };
+struct ProductSums {
+    float of[4];
+};
+
+/// The number in the low or high half of a word.
+struct Halves {
+    static FUNCTION float low(uint32_t word) { return float(as_type<half2>(word).x); }
+    static FUNCTION float high(uint32_t word) { return float(as_type<half2>(word).y); }
+};
+struct BrainFloats {
+    static FUNCTION float low(uint32_t word) { return as_type<float>(word << 16); }
+    static FUNCTION float high(uint32_t word) { return as_type<float>(word & 0xffff0000u); }
+};
 
 struct Thread {
     uint32_t x, y, z;
@@ -75,6 +88,29 @@ struct Thread {
             d.of[3] = dot4(second, odd, d.of[3]);
         }
         return d;
+    }
+    FUNCTION void add_product_f16(uint4 a, uint2 b, LOCAL(ProductSums) sums) const {
+        add_product<Halves>(a, b, sums);
+    }
+    FUNCTION void add_product_bf16(uint4 a, uint2 b, LOCAL(ProductSums) sums) const {
+        add_product<BrainFloats>(a, b, sums);
+    }
+
+    template <typename Numbers>
+    FUNCTION void add_product(uint4 a, uint2 b, LOCAL(ProductSums) sums) const {
+        const uint32_t row = lane() / 4 * 4, column = lane() % 4 * 8;  // the first of the four lanes with it
+        for (uint32_t i = 0; i < 4; ++i) {
+            const uint32_t as[4] = {shuffle(a.x, row + i), shuffle(a.z, row + i),  // of a row
+                                    shuffle(a.y, row + i), shuffle(a.w, row + i)};
+            const uint32_t bs[4] = {shuffle(b.x, column + i), shuffle(b.y, column + i),
+                                    shuffle(b.x, column + 4 + i), shuffle(b.y, column + 4 + i)};
+            for (int j = 0; j < 8; ++j) {
+                const uint32_t x = as[j / 4 * 2 + j % 2], y = bs[j / 2 % 2 * 2 + j % 2];
+                float sum = sums.of[j / 2];
+                sum = fma(Numbers::low(x), Numbers::low(y), sum);
+                sums.of[j / 2] = fma(Numbers::high(x), Numbers::high(y), sum);
+            }
+        }
     }
 };
 
