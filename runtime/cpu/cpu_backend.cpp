@@ -23,7 +23,7 @@ std::byte* at_least(std::vector<std::byte>& buffer, size_t size_bytes) {
 }  // namespace
 
 CpuBackend::CpuBackend(int n_threads, const cpu::Kernels& kernels)
-    : kernels_(kernels), pool_(n_threads), scratch_(size_t(pool_.size())) {}
+    : kernels_(kernels), pool_(n_threads), scratch_(size_t(pool_.size())), shares_(size_t(pool_.size())) {}
 
 CpuBackend::~CpuBackend() = default;
 
@@ -167,6 +167,15 @@ int64_t CpuBackend::chunk_rows(const Weight& weight, int64_t n_rows, bool in_til
     return std::max(kMinChunkRows, rows / kMinChunkRows * kMinChunkRows);
 }
 
+// How the rows of a whole weight are shared by the threads.
+cpu::RowTasks CpuBackend::tasks_of(const Weight& of, int64_t n_tokens, bool in_tiles) const {
+    const CpuWeight& weight = cpu_weight(of);
+    if (n_tokens > 1 || weight.matmul == nullptr)
+        return cpu::RowTasks::in_chunks(weight.n_out(), chunk_rows(weight, weight.n_out(), in_tiles));
+    const int64_t n_each = kChunkBytes / std::max<int64_t>(1, cpu::kStreams * int64_t(weight.stride));
+    return cpu::RowTasks::in_streams(weight.n_out(), pool_.size(), std::max<int64_t>(1, n_each));
+}
+
 void CpuBackend::matmul(const Buffer& x, int64_t n_tokens, std::span<const Projection> projections) {
     // The activations once in each form that a projection wants, in rows or in tiles.
     Activations forms[cpu::kActivationForms][2] = {};
@@ -183,7 +192,7 @@ void CpuBackend::matmul(const Buffer& x, int64_t n_tokens, std::span<const Proje
                        ? tiled(data(x), n_tokens, weight.n_in(), weight.form())
                        : activations(data(x), n_tokens, weight.n_in(), weight.form());
         }
-        n_tasks += divide_up(weight.n_out(), chunk_rows(weight, weight.n_out(), form.in_tiles));
+        n_tasks += tasks_of(weight, n_tokens, form.in_tiles).count();
         n_products += weight.n_out() * weight.n_in() * n_tokens;
     }
     deal(n_tasks, n_products >= kParallelElements, [&](int thread, int64_t task) {
@@ -191,35 +200,38 @@ void CpuBackend::matmul(const Buffer& x, int64_t n_tokens, std::span<const Proje
             const CpuWeight& weight = cpu_weight(*projection.weight);
             const Activations& input = form_of(weight);
             const int64_t n_out = weight.n_out();
-            const int64_t chunk = chunk_rows(weight, n_out, input.in_tiles);
-            const int64_t n_chunks = divide_up(n_out, chunk);
-            if (task >= n_chunks) {
-                task -= n_chunks;
+            const cpu::RowTasks tasks = tasks_of(weight, n_tokens, input.in_tiles);
+            if (task >= tasks.count()) {
+                task -= tasks.count();
                 continue;
             }
-            const int64_t first = task * chunk;
-            const int64_t n_rows = std::min(chunk, n_out - first);
-            float* output = data(*projection.output) + first;  // (n_tokens, n_rows of n_out)
-            multiply(thread, weight, first, n_rows, input, n_tokens, output, n_out);
-            if (projection.bias == nullptr) return;
-            for (int64_t token = 0; token < n_tokens; ++token) {
-                kernels_.add(data(*projection.bias) + first, output + token * n_out, n_rows);
-            }
+            tasks.each(task, [&](const cpu::Rows& rows) {
+                float* output = data(*projection.output) + rows.first;  // (n_tokens, rows of n_out)
+                multiply(thread, weight, rows, input, n_tokens, output, n_out);
+                if (projection.bias == nullptr) return;
+                const float* bias = data(*projection.bias) + rows.first;
+                const int64_t n_pieces = rows.spacing != 0 ? cpu::kStreams : n_tokens;
+                const int64_t distance = rows.spacing != 0 ? rows.spacing : n_out;
+                for (int64_t i = 0; i < n_pieces; ++i) {
+                    kernels_.add(bias + i * rows.spacing, output + i * distance, rows.n);
+                }
+            });
             return;
         }
     });
 }
 
-// Rows first … first + n_rows-1 of a weight by n_tokens rows of input.
-void CpuBackend::multiply(int thread, const Weight& of, int64_t first, int64_t n_rows,
-                          const Activations& input, int64_t n_tokens, float* output, int64_t output_stride) {
+// Rows of a weight by n_tokens rows of input.
+void CpuBackend::multiply(int thread, const Weight& of, const cpu::Rows& rows, const Activations& input,
+                          int64_t n_tokens, float* output, int64_t output_stride) {
     const CpuWeight& weight = cpu_weight(of);
     const int64_t n_in = weight.n_in();
 
     cpu::MatmulArguments arguments{};
-    arguments.weights = weight.row(first);
+    arguments.weights = weight.row(rows.first);
     arguments.weight_stride = weight.stride;
-    arguments.n_rows = n_rows;
+    arguments.n_rows = rows.n;
+    arguments.spacing = rows.spacing;
     arguments.n_in = n_in;
     arguments.activations = input.rows;
     arguments.activation_stride = input.stride;
@@ -228,12 +240,12 @@ void CpuBackend::multiply(int thread, const Weight& of, int64_t first, int64_t n
     arguments.output_stride = output_stride;
 
     if (weight.matmul == nullptr) {  // decode, then float
-        std::vector<float>& rows = scratch_[size_t(thread)].decoded;
-        rows.resize(size_t(n_rows * n_in));
-        for (int64_t row = 0; row < n_rows; ++row) {
-            decode_row(weight.type(), weight.row(first + row), rows.data() + row * n_in, uint64_t(n_in));
+        std::vector<float>& floats = scratch_[size_t(thread)].decoded;
+        floats.resize(size_t(rows.n * n_in));
+        for (int64_t i = 0; i < rows.n; ++i) {
+            decode_row(weight.type(), weight.row(rows.first + i), floats.data() + i * n_in, uint64_t(n_in));
         }
-        arguments.weights = rows.data();
+        arguments.weights = floats.data();
         arguments.weight_stride = size_t(n_in) * sizeof(float);
     }
     const cpu::Kernels::Matmul& kernel = kernel_of(weight);

@@ -4,6 +4,7 @@
 
 #include "runtime/backend.h"
 #include "runtime/cpu/kernels.h"
+#include "runtime/cpu/row_tasks.h"
 #include "runtime/cpu/thread_pool.h"
 
 namespace ingot::runtime {
@@ -64,6 +65,7 @@ class CpuBackend final : public Backend {
   private:
     struct Activations;
     struct Scratch;     // one thread's
+    struct Share;       // likewise
     struct RopeAngles;  // sines and cosines of one table at some positions
 
     Activations activations(const float* x, int64_t n_tokens, int64_t n_in, cpu::ActivationForm form);
@@ -71,7 +73,8 @@ class CpuBackend final : public Backend {
     const cpu::Kernels::Matmul& kernel_of(const Weight& weight) const;
     bool wants_tiles(const Weight& weight, int64_t n_tokens) const;
     int64_t chunk_rows(const Weight& weight, int64_t n_rows, bool in_tiles) const;
-    void multiply(int thread, const Weight& weight, int64_t first, int64_t n_rows, const Activations& input,
+    cpu::RowTasks tasks_of(const Weight& weight, int64_t n_tokens, bool in_tiles) const;
+    void multiply(int thread, const Weight& weight, const cpu::Rows& rows, const Activations& input,
                   int64_t n_tokens, float* output, int64_t output_stride);
     void attend_blocks(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions,
                        const HeadGeometry& heads, Buffer& y);
@@ -86,6 +89,7 @@ class CpuBackend final : public Backend {
     const cpu::Kernels& kernels_;
     ThreadPool pool_;
     std::vector<Scratch> scratch_;  // per thread
+    std::vector<Share> shares_;     // per thread, of the job at hand
     // (n_tokens, n_in) activations by form, in rows and in tiles
     std::vector<std::byte> rows_[cpu::kActivationForms], tiles_[cpu::kActivationForms];
     std::vector<RopeAngles> rope_angles_;   // of the tables in use: the same for many layers of a pass

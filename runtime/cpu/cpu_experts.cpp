@@ -194,7 +194,7 @@ void CpuBackend::matmul_experts(const Buffer& x, bool x_has_slots, int64_t n_tok
             }
             std::vector<float>& products = scratch_[size_t(thread)].products;  // (n, n_rows)
             if (products.size() < size_t(n * n_rows)) products.resize(size_t(n * n_rows));
-            multiply(thread, weight, expert * n_out + first, n_rows, input, n, products.data(), n_rows);
+            multiply(thread, weight, {expert * n_out + first, n_rows, 0}, input, n, products.data(), n_rows);
             for (int64_t i = 0; i < n; ++i) {
                 float* output = data(*projection.output) + order[size_t(begin + i)] * n_out + first;
                 std::memcpy(output, products.data() + i * n_rows, size_t(n_rows) * sizeof(float));

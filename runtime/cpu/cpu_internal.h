@@ -68,8 +68,7 @@ inline int64_t divide_up(int64_t n, int64_t by) {
     return (n + by - 1) / by;
 }
 
-/// Bytes of weights that a thread takes at a time: long enough for the prefetchers, short enough to share
-/// evenly.
+/// Bytes of weights that a thread takes at a time: short enough to share evenly.
 inline constexpr int64_t kChunkBytes = 64 << 10;
 inline constexpr int64_t kMinChunkRows = 32;     // two cache lines of output, and the rows of a panel
 inline constexpr int64_t kPanelChunkRows = 256;  // with many tokens: each panel fetches the next one ahead
@@ -95,19 +94,33 @@ struct CpuBackend::Scratch {
     std::vector<std::byte> rows;  // activations of a tile
 };
 
-/// job(thread, task) for every task; each thread takes the next one that nobody has.
+/// Tasks that one thread does first.
+struct alignas(kCacheLine) CpuBackend::Share {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+};
+
+/// job(thread, task) for every task. Each thread begins with neighbouring ones of its own, which lie behind
+/// each other in memory; then it helps the others.
 template <typename Job>
 void CpuBackend::deal(int64_t n_tasks, bool parallel, Job&& job) {
     if (!parallel || n_tasks == 1 || pool_.size() == 1) {
         for (int64_t task = 0; task < n_tasks; ++task) job(0, task);
         return;
     }
-    std::atomic<int64_t> next{0};
+    const int n_threads = pool_.size();
+    for (int thread = 0; thread < n_threads; ++thread) {
+        shares_[size_t(thread)].next.store(n_tasks * thread / n_threads, std::memory_order_relaxed);
+        shares_[size_t(thread)].end = n_tasks * (thread + 1) / n_threads;
+    }
     const auto work = [&](int thread) {
-        for (;;) {
-            const int64_t task = next.fetch_add(1, std::memory_order_relaxed);
-            if (task >= n_tasks) return;
-            job(thread, task);
+        for (int i = 0; i < n_threads; ++i) {
+            Share& share = shares_[size_t((thread + i) % n_threads)];
+            for (;;) {
+                const int64_t task = share.next.fetch_add(1, std::memory_order_relaxed);
+                if (task >= share.end) break;
+                job(thread, task);
+            }
         }
     };
     pool_.share(std::ref(work));

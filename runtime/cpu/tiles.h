@@ -31,8 +31,7 @@ INGOT_INLINE void prefetch(const uint8_t* from, size_t n_bytes) {
 }
 
 /// Tiles of Tiles::kRows<T> rows, which lie `spacing` rows apart, and T tokens. For one token the rows are
-/// far apart on purpose: as many streams keep as many of the memory's pages busy (measured: four streams read
-/// almost twice as fast as one).
+/// far apart on purpose: see kStreams.
 template <int T, typename Tiles>
 static inline void for_each_row(const MatmulArguments& m, const Tiles& tiles, int64_t first, int64_t last,
                                 int64_t token) {
@@ -42,11 +41,22 @@ static inline void for_each_row(const MatmulArguments& m, const Tiles& tiles, in
     for (int64_t row = first + R * spacing; row < last; ++row) tiles.template run<1, T>(m, row, 0, token);
 }
 
+template <typename Tiles>
+static inline void for_each_row_of_streams(const MatmulArguments& m, const Tiles& tiles) {
+    constexpr int R = Tiles::template kRows<1>;
+    static_assert(kStreams % R == 0);
+    for (int64_t row = 0; row < m.n_rows; ++row) {
+        for (int64_t stream = 0; stream < kStreams; stream += R)
+            tiles.template run<R, 1>(m, row + stream * m.spacing, m.spacing, 0);
+    }
+}
+
 /// Covers all outputs with tiles. With one token the rows are streamed from memory once. With many, a panel
 /// of rows that stays in the second-level cache meets all tokens, 8 (their activations in the first-level
 /// cache) at a time, so that a row is unpacked once for each 8 tokens.
 template <typename Tiles>
 static inline void for_each_tile(const MatmulArguments& m, const Tiles& tiles) {
+    if (m.spacing != 0) return for_each_row_of_streams(m, tiles);
     constexpr size_t kPanelBytes = 256 << 10;
     int64_t panel = int64_t(kPanelBytes / (m.weight_stride + 1)) + 1;  // rows
     if (m.n_tokens == 1) panel = m.n_rows;

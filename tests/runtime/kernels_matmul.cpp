@@ -76,6 +76,36 @@ TEST_CASE("Each instruction set multiplies as the scalar oracle does, in any sha
     }
 }
 
+TEST_CASE("Rows of streams have the outputs of the same rows in one range") {
+    constexpr int64_t kStreamRows = 5, kSpacing = 6, kBlocks = 3;
+    const int64_t n_rows = kStreams * kSpacing;
+    for (const Kernels* table : all_kernels()) {
+        if (!table->supported()) continue;
+        for (const TensorType type : layouts()) {
+            CAPTURE(std::string(table->name), std::string(name(type)));
+            const auto* matmul = find_matmul(*table, type);
+            const int64_t n_in = kBlocks * (info(type).quantized ? block_elements(type) : 16);
+            const auto weights = random_rows(type, n_rows, n_in, Values::Random, 3);
+            const auto activations =
+                make_activations(scalar_kernels(), matmul->form, random_floats(size_t(n_in), 4, 0.0f), n_in);
+            const auto all = multiply(*matmul, weights, n_rows, n_in, activations, 1);
+            std::vector<float> expected = all, found(size_t(n_rows), 1e9f);
+            for (int64_t row = kStreamRows; row < n_rows; row += kSpacing) expected[size_t(row)] = 1e9f;
+            matmul->function({.weights = weights.data(),
+                              .weight_stride = row_bytes(type, uint64_t(n_in)),
+                              .n_rows = kStreamRows,
+                              .spacing = kSpacing,
+                              .n_in = n_in,
+                              .activations = activations.data(),
+                              .activation_stride = activations.size(),
+                              .n_tokens = 1,
+                              .output = found.data(),
+                              .output_stride = n_rows});
+            CHECK(found == expected);
+        }
+    }
+}
+
 TEST_CASE("Each instruction set multiplies extreme blocks as the scalar oracle does") {
     for (const Kernels* table : all_kernels()) {
         if (!table->supported() || table == &scalar_kernels()) continue;

@@ -25,7 +25,9 @@ namespace {
 // y[token][row] = dot(row's weights, token's activations)
 template <typename Dot>
 void for_each_output(const MatmulArguments& arguments, const Dot& dot) {
-    for (int64_t row = 0; row < arguments.n_rows; ++row) {
+    const int64_t n_streams = arguments.spacing != 0 ? kStreams : 1;
+    for (int64_t i = 0; i < n_streams * arguments.n_rows; ++i) {
+        const int64_t row = i / arguments.n_rows * arguments.spacing + i % arguments.n_rows;
         const void* weights =
             static_cast<const char*>(arguments.weights) + size_t(row) * arguments.weight_stride;
         for (int64_t token = 0; token < arguments.n_tokens; ++token) {
