@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "format/blocks/iq4_nl.h"
+#include "format/blocks/iq4_xs.h"
 #include "format/blocks/q2_k.h"
 #include "format/blocks/q3_k.h"
 #include "format/blocks/q4_0.h"
@@ -51,6 +53,8 @@ constexpr Factors kFactors[] = {
     {TensorType::Q4_K, offsetof(BlockQ4_K, d), offsetof(BlockQ4_K, dmin), 7.5f},
     {TensorType::Q5_K, offsetof(BlockQ5_K, d), offsetof(BlockQ5_K, dmin), 15.5f},
     {TensorType::Q6_K, offsetof(BlockQ6_K, d), -1, 0},
+    {TensorType::IQ4_NL, offsetof(BlockIQ4_NL, d), -1, 0},
+    {TensorType::IQ4_XS, offsetof(BlockIQ4_XS, d), -1, 0},
 };
 
 const Factors* find_factors(TensorType type) {

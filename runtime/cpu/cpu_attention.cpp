@@ -162,7 +162,7 @@ void CpuBackend::attend_blocks(const Buffer& q, const KvLayer& cache, std::span<
         const int64_t kv_head = task / head_blocks % heads.n_kv_heads;
         const int64_t head_of_group = task % head_blocks * block_heads;
         const int64_t head = kv_head * group + head_of_group;
-        std::vector<float>& scratch = scratch_[size_t(thread)].scores;
+        AlignedVector<float>& scratch = scratch_[size_t(thread)].scores;
         if (scratch.size() < scratch_floats) scratch.resize(scratch_floats);
 
         cpu::AttentionBlockArguments arguments{};
@@ -202,7 +202,7 @@ void CpuBackend::attend_tokens(const Buffer& q, const KvLayer& cache, std::span<
         const int64_t begin = first_seen(heads, end);
         const int64_t head = kv_head * group;                // the first of the group
         const int64_t query = token * heads.n_heads + head;  // its row in q and y
-        std::vector<float>& scores = scratch_[size_t(thread)].scores;
+        AlignedVector<float>& scores = scratch_[size_t(thread)].scores;
         if (scores.size() < size_t(group * (end - begin))) scores.resize(size_t(group * (end - begin)));
 
         cpu::AttentionArguments arguments{};
@@ -216,7 +216,7 @@ void CpuBackend::attend_tokens(const Buffer& q, const KvLayer& cache, std::span<
         arguments.key_stride = cache.key_stride;
         arguments.value_stride = cache.value_stride;
         if (cache.type != CacheType::F16 && cache.type != CacheType::F32) {  // of which kernels know nothing
-            std::vector<float>& floats = scratch_[size_t(thread)].decoded;
+            AlignedVector<float>& floats = scratch_[size_t(thread)].decoded;
             const auto decode = [&](const void* rows, int64_t stride, int64_t dim, float* to) {
                 for (int64_t p = 0; p < end - begin; ++p) {
                     decode_row(tensor_type(cache.type),

@@ -15,7 +15,7 @@ using cpu::ActivationForm;
 namespace {
 
 // A buffer of at least so many bytes; it only grows.
-std::byte* at_least(std::vector<std::byte>& buffer, size_t size_bytes) {
+std::byte* at_least(AlignedVector<std::byte>& buffer, size_t size_bytes) {
     if (buffer.size() < size_bytes) buffer.resize(size_bytes);
     return buffer.data();
 }
@@ -240,7 +240,7 @@ void CpuBackend::multiply(int thread, const Weight& of, const cpu::Rows& rows, c
     arguments.output_stride = output_stride;
 
     if (weight.matmul == nullptr) {  // decode, then float
-        std::vector<float>& floats = scratch_[size_t(thread)].decoded;
+        AlignedVector<float>& floats = scratch_[size_t(thread)].decoded;
         floats.resize(size_t(rows.n * n_in));
         for (int64_t i = 0; i < rows.n; ++i) {
             decode_row(weight.type(), weight.row(rows.first + i), floats.data() + i * n_in, uint64_t(n_in));

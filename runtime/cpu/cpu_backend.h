@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "runtime/backend.h"
+#include "runtime/cpu/aligned_vector.h"
 #include "runtime/cpu/kernels.h"
 #include "runtime/cpu/row_tasks.h"
 #include "runtime/cpu/thread_pool.h"
@@ -91,9 +92,10 @@ class CpuBackend final : public Backend {
     std::vector<Scratch> scratch_;  // per thread
     std::vector<Share> shares_;     // per thread, of the job at hand
     // (n_tokens, n_in) activations by form, in rows and in tiles
-    std::vector<std::byte> rows_[cpu::kActivationForms], tiles_[cpu::kActivationForms];
-    std::vector<RopeAngles> rope_angles_;   // of the tables in use: the same for many layers of a pass
-    std::vector<std::byte> expert_inputs_;  // activations in the order of their experts, see matmul_experts()
+    AlignedVector<std::byte> rows_[cpu::kActivationForms], tiles_[cpu::kActivationForms];
+    std::vector<RopeAngles> rope_angles_;  // of the tables in use: the same for many layers of a pass
+    AlignedVector<std::byte>
+        expert_inputs_;  // activations in the order of their experts, see matmul_experts()
 };
 
 }  // namespace ingot::runtime

@@ -161,7 +161,7 @@ void CpuBackend::matmul_experts(const Buffer& x, bool x_has_slots, int64_t n_tok
                     tile_begins[i] + (wants_tiles(weight, n) ? divide_up(n, tiling.n_tokens) : 0);
             }
             const size_t tile_size = tile_begins.back() > 0 ? tiling.bytes(n_in) : 0;
-            std::vector<std::byte>& tiles = tiles_[size_t(weight.form())];
+            AlignedVector<std::byte>& tiles = tiles_[size_t(weight.form())];
             if (tiles.size() < size_t(tile_begins.back()) * tile_size)
                 tiles.resize(size_t(tile_begins.back()) * tile_size);
             deal(tile_begins.back(), n_slots * n_in >= kParallelElements, [&](int, int64_t tile) {
@@ -192,7 +192,7 @@ void CpuBackend::matmul_experts(const Buffer& x, bool x_has_slots, int64_t n_tok
             if (tile_begins[size_t(busy_index) + 1] > tile && wants_tiles(weight, n)) {
                 input = {tiles_[size_t(weight.form())].data() + size_t(tile) * tile_size, tile_size, true};
             }
-            std::vector<float>& products = scratch_[size_t(thread)].products;  // (n, n_rows)
+            AlignedVector<float>& products = scratch_[size_t(thread)].products;  // (n, n_rows)
             if (products.size() < size_t(n * n_rows)) products.resize(size_t(n * n_rows));
             multiply(thread, weight, {expert * n_out + first, n_rows, 0}, input, n, products.data(), n_rows);
             for (int64_t i = 0; i < n; ++i) {

@@ -9,11 +9,10 @@
 #include <vector>
 
 #include "format/tensor_type.h"
+#include "runtime/cpu/aligned_vector.h"
 #include "runtime/cpu/cpu_backend.h"
 
 namespace ingot::runtime {
-
-inline constexpr size_t kCacheLine = 64;  // bytes
 
 class CpuBuffer final : public Buffer {
   public:
@@ -88,10 +87,10 @@ struct CpuBackend::RopeAngles {
 };
 
 struct CpuBackend::Scratch {
-    std::vector<float> decoded;   // rows of a weight without a kernel: (rows, n_in)
-    std::vector<float> scores;    // attention's scratch
-    std::vector<float> products;  // of one expert: (its slots, rows of a chunk)
-    std::vector<std::byte> rows;  // activations of a tile
+    AlignedVector<float> decoded;   // rows of a weight without a kernel: (rows, n_in)
+    AlignedVector<float> scores;    // attention's scratch
+    AlignedVector<float> products;  // of one expert: (its slots, rows of a chunk)
+    AlignedVector<std::byte> rows;  // activations of a tile
 };
 
 /// Tasks that one thread does first.

@@ -41,7 +41,7 @@ void CpuBackend::delta_net(const DeltaHeads& heads, const DeltaInputs& inputs, i
         const int64_t key_head = heads.tiled ? head % heads.n_key_heads : head / n_sharing;
         float* const matrix = data(state) + head * n_k * n_v;  // (key_dim, value_dim)
         if (fresh) std::fill_n(matrix, n_k * n_v, 0.0f);
-        std::vector<float>& difference = scratch_[size_t(thread)].products;  // (value_dim)
+        AlignedVector<float>& difference = scratch_[size_t(thread)].products;  // (value_dim)
         if (difference.size() < size_t(n_v)) difference.resize(size_t(n_v));
         for (int64_t token = 0; token < n_tokens; ++token) {
             const int64_t gate = token * heads.n_value_heads + head;
