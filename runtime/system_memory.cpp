@@ -4,8 +4,13 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
+#if defined(__linux__)
+#include <linux/mempolicy.h>
+#include <sys/syscall.h>
+#endif
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <system_error>
 #include <utility>
@@ -32,6 +37,7 @@ LargeMemory::LargeMemory(size_t size_bytes) : size_bytes_(size_bytes) {
 #if defined(MADV_HUGEPAGE)
     ::madvise(data, size_bytes, MADV_HUGEPAGE);  // a hint: without it, pages are small
 #endif
+    spread_over_nodes(bytes());
 }
 
 LargeMemory::~LargeMemory() {
@@ -76,6 +82,23 @@ void BulkFile::read_at(uint64_t offset, std::span<std::byte> room, size_t n_byte
         }
         done += size_t(n);
     }
+}
+
+bool spread_over_nodes([[maybe_unused]] std::span<std::byte> bytes, [[maybe_unused]] int least_nodes) {
+#if defined(__linux__)
+    // The system calls themselves: their library (libnuma) does little more.
+    using Word = unsigned long;
+    constexpr unsigned long kMostNodes = 1024, kWordBits = 8 * sizeof(Word);
+    Word nodes[kMostNodes / kWordBits] = {};
+    if (::syscall(SYS_get_mempolicy, nullptr, nodes, kMostNodes, nullptr, MPOL_F_MEMS_ALLOWED) != 0)
+        return false;
+    int n_nodes = 0;
+    for (const Word word : nodes) n_nodes += std::popcount(word);
+    if (n_nodes < least_nodes) return false;
+    return ::syscall(SYS_mbind, bytes.data(), bytes.size(), MPOL_INTERLEAVE, nodes, kMostNodes, 0) == 0;
+#else
+    return false;
+#endif
 }
 
 void lock_memory(std::span<const std::byte> bytes) {

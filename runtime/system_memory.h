@@ -8,7 +8,8 @@
 
 namespace ingot::runtime {
 
-/// Memory in large pages where the system has them; zero at first. Movable, not copyable.
+/// Memory in large pages where the system has them, and spread over the machine's nodes; zero at first.
+/// Movable, not copyable.
 class LargeMemory {
   public:
     LargeMemory() = default;
@@ -47,6 +48,11 @@ class BulkFile {
     int descriptor_ = -1;
     bool is_direct_ = false;
 };
+
+/// Deals pages that nobody has touched yet to the nodes of a NUMA machine in turn, as many as this process
+/// may use: threads on all of them read, and a node's memory alone would be too slow for all. Does nothing
+/// with fewer than `least_nodes`, or where the system does not allow it. Returns whether it did it.
+bool spread_over_nodes(std::span<std::byte> bytes, int least_nodes = 2);
 
 /// Keeps the bytes in memory until they are unmapped, and brings them there. Throws Error that says what is
 /// allowed when it is too much.

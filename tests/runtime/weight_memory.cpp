@@ -1,6 +1,12 @@
 // Where the weights are must not change what is computed with them; and what goes wrong on the way is said.
 #include "runtime/weight_memory.h"
 
+#include <unistd.h>
+#if defined(__linux__)
+#include <linux/mempolicy.h>
+#include <sys/syscall.h>
+#endif
+
 #include <algorithm>
 #include <fstream>
 
@@ -114,3 +120,17 @@ TEST_CASE("locked weights are in memory, or the error says how much is allowed")
         }
     }
 }
+
+#if defined(__linux__)
+TEST_CASE("memory is dealt to the nodes of a machine in turn, where there are as many") {
+    const LargeMemory memory(size_t(4) << 20);
+    CHECK_FALSE(spread_over_nodes(memory.bytes(), 1025));  // more than any machine's
+    if (!spread_over_nodes(memory.bytes(), 1)) {
+        WARN("the system does not allow it here");
+        return;
+    }
+    int policy = -1;
+    REQUIRE(::syscall(SYS_get_mempolicy, &policy, nullptr, 0, memory.bytes().data(), MPOL_F_ADDR) == 0);
+    CHECK(policy == MPOL_INTERLEAVE);
+}
+#endif
