@@ -159,12 +159,6 @@ Option* Command::option(const std::string& name) {
     return keep(app_->get_option(name));
 }
 
-void Command::require_any(const std::string& name, const std::vector<Option*>& options) {
-    CLI::Option_group* group = app_->add_option_group(name);
-    for (Option* option : options) group->add_options(option->option_);
-    group->require_option(1, options.size());
-}
-
 void Command::footer(const std::string& text) {
     app_->footer(text);
 }

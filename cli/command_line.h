@@ -80,8 +80,6 @@ class Command {
 
     /// One of this command's, by a name that it was added with.
     Option* option(const std::string& name);
-    /// At least one of these has to be given; --help shows them together, under this name.
-    void require_any(const std::string& name, const std::vector<Option*>& options);
 
     void footer(const std::string& text);  // of --help
     /// Called when the options of this command have been read and checked; may fail_usage().

@@ -46,6 +46,8 @@ void check_not_source(const GgufModel& model, const std::string& path) {
 }
 
 void run_split(const SplitOptions& options) {
+    if (options.max_size.empty() && options.max_tensors == 0)
+        fail_usage("split", "give --max-size, --max-tensors or both");
     const GgufModel model(options.file);
     const SplitLimits limits{.max_bytes = options.max_size.empty() ? 0 : parse_size(options.max_size),
                              .max_tensors = options.max_tensors,
@@ -109,13 +111,12 @@ void add_split(Command& program) {
         ->required();
     command->add_option("PREFIX", options->prefix, "Of the new files: PREFIX-00001-of-00003.gguf")
         ->type_name("");
-    Option* size = command->add_option("--max-size", options->max_size, "Bytes of a file: 4G, 512MiB")
-                       ->check(parsed_by(parse_size))
-                       ->type_name("SIZE");
-    Option* tensors = command->add_option("--max-tensors", options->max_tensors, "Tensors in a file")
-                          ->check(in_range(1, int64_t(1) << 32))
-                          ->type_name("N");
-    command->require_any("limits", {size, tensors});
+    command->add_option("--max-size", options->max_size, "Bytes of a file: 4G, 512MiB")
+        ->check(parsed_by(parse_size))
+        ->type_name("SIZE");
+    command->add_option("--max-tensors", options->max_tensors, "Tensors in a file")
+        ->check(in_range(1, int64_t(1) << 32))
+        ->type_name("N");
     command->add_flag("--no-tensor-first-split", options->no_tensor_first,
                       "The first file has the metadata and no tensors");
     command->add_flag("--dry-run", options->dry_run, "Only show the files");

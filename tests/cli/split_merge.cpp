@@ -39,3 +39,10 @@ TEST_CASE("split: --dry-run writes nothing; a limit is needed; the source is not
     CHECK(self.exit_code == 1);
     CHECK_THAT(self.err, ContainsSubstring("is read from"));
 }
+
+TEST_CASE("split wants to know where to cut") {
+    const Outcome result = run_ingot({"split", demo_model("Q8_0")});
+    CHECK(result.exit_code == 2);
+    CHECK_THAT(result.err, ContainsSubstring("give --max-size, --max-tensors or both"));
+    CHECK_THAT(run_ingot({"split", "--help"}).out, !ContainsSubstring("Option Group"));
+}
