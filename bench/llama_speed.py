@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""llama.cpp's side of bench/speed.py and bench/cpu.py: speed of prompt and generation of one GGUF file, as one JSON object.
+"""llama.cpp's side of bench/cpu.py: speed of prompt and generation of one GGUF file, as one JSON object.
 
     llama_speed.py FILE --prompt 512 --generate 64 --threads 2 [--depth 0]
 

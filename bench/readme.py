@@ -3,7 +3,7 @@
 
     bench/readme.py [--check]
 
-In README.md a table stands between <!-- table: speed.md 1 --> (the file, and which of its tables) and
+In README.md a table stands between <!-- table: cpu.md 1 --> (the file, and which of its tables) and
 <!-- end of table -->. With --check nothing is written; the exit code is 1 when a table is out of date.
 """
 import re
