@@ -18,8 +18,6 @@ namespace {
 
 constexpr size_t kStagingBytes = 4 << 20;  // of weights on their way to the device
 constexpr uint32_t kThreads = 256;         // of groups whose threads compute an element each
-constexpr int64_t kPositionsOfSplit = 256;
-constexpr int64_t kMostSplits = 32;
 
 }  // namespace
 
@@ -297,58 +295,6 @@ void GpuBackend::write_cache(const Buffer& x, std::span<const int32_t> positions
     if (type != CacheType::Q8_0) return launch_each(Kernel::write_cache, a.n_all, a);
     const uint32_t n_groups = groups_of(a.n_all, kThreads);  // a thread for each element, too
     queue_.launch(Kernel::write_cache_q8_0, {.x = n_groups, .n_threads = kThreads}, a);
-}
-
-void GpuBackend::attention(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions,
-                           const HeadGeometry& heads, Buffer& y) {
-    if (heads.key_dim > kMaxKeyDim || heads.value_dim > kMaxValueDim) {
-        fail("heads of {} and {} elements; the kernels of {} take up to {} and {}: use --device cpu",
-             heads.key_dim, heads.value_dim, description(), int(kMaxKeyDim), int(kMaxValueDim));
-    }
-    const int64_t n_tokens = int64_t(positions.size());
-    // A single token has few groups: its positions are split among more of them.
-    const int64_t n_seen = heads.window != 0 ? std::min<int64_t>(heads.window, positions.back() + 1)
-                                             : int64_t(positions.back()) + 1;
-    const int64_t n_splits =
-        n_tokens > 1
-            ? 1
-            : std::clamp<int64_t>((n_seen + kPositionsOfSplit - 1) / kPositionsOfSplit, 1, kMostSplits);
-    AttentionArguments a{};
-    a.q = floats(q);
-    a.keys = global<const uint8_t>(address_of(*cache.keys));
-    a.values = global<const uint8_t>(address_of(*cache.values));
-    a.positions = global<const int32_t>(indices(*positions_, positions));
-    if (heads.slopes != nullptr) a.slopes = floats(*heads.slopes);
-    if (heads.sinks != nullptr) a.sinks = floats(*heads.sinks);
-    a.y = floats(y);
-    a.key_stride = cache.key_stride;
-    a.value_stride = cache.value_stride;
-    a.n_heads = int32_t(heads.n_heads);
-    a.n_kv_heads = int32_t(heads.n_kv_heads);
-    a.key_dim = int32_t(heads.key_dim);
-    a.value_dim = int32_t(heads.value_dim);
-    a.window = int32_t(std::min<int64_t>(heads.window, std::numeric_limits<int32_t>::max() / 2));
-    a.chunked = heads.chunked;
-    a.cache_type = int32_t(cache.type);
-    a.n_splits = int32_t(n_splits);
-    a.scale = heads.scale;
-    a.soft_cap = heads.soft_cap;
-    if (n_splits > 1) {
-        const size_t n = size_t(n_tokens * heads.n_heads * n_splits * (2 + heads.value_dim));
-        a.partial = global<float>(scratch(*partial_, n * sizeof(float)));
-    }
-    Grid grid{uint32_t(heads.n_heads), uint32_t(n_tokens), uint32_t(n_splits), kAttentionWarps * kLanes};
-    queue_.launch(Kernel::attention, grid, a);
-    if (n_splits == 1) return;
-    MergeAttentionArguments merge{};
-    merge.partial = a.partial;
-    merge.sinks = a.sinks;
-    merge.y = a.y;
-    merge.n_heads = a.n_heads;
-    merge.value_dim = a.value_dim;
-    merge.n_splits = a.n_splits;
-    grid.z = 1;
-    queue_.launch(Kernel::merge_attention, grid, merge);
 }
 
 // --- recurrent layers ---

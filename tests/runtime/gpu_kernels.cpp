@@ -283,17 +283,51 @@ TEST_CASE("gpu: caches of every type hold the CPU's bytes") {
     }
 }
 
+namespace {
+
+struct AttentionCase {
+    int64_t n_heads, n_kv_heads, key_dim, value_dim;
+    int64_t window = 0;
+    bool chunked = false, slopes = false, sinks = false;
+    float soft_cap = 0;
+    int32_t first = 0;  // position
+    int64_t n_tokens = 3;
+    CacheType type = CacheType::F32;
+};
+
+void compare_attention(const AttentionCase& c, double tolerance) {
+    INFO(name(tensor_type(c.type)));
+    CAPTURE(c.n_heads, c.n_kv_heads, c.key_dim, c.value_dim, c.window, c.first, c.n_tokens);
+    const int64_t n_positions = c.first + c.n_tokens;
+    std::vector<int32_t> all(static_cast<size_t>(n_positions)), positions;
+    for (size_t i = 0; i < all.size(); ++i) all[i] = int32_t(i);
+    positions.assign(all.end() - c.n_tokens, all.end());
+    const auto q = random_floats(size_t(c.n_tokens * c.n_heads * c.key_dim), 1);
+    const auto k = random_floats(size_t(n_positions * c.n_kv_heads * c.key_dim), 2);
+    const auto v = random_floats(size_t(n_positions * c.n_kv_heads * c.value_dim), 3);
+    const auto some = random_floats(size_t(c.n_heads), 4);
+    compare(size_t(c.n_tokens * c.n_heads * c.value_dim), tolerance, [&](Backend& backend, Buffer& y) {
+        const auto keys = backend.allocate(k.size() * sizeof(float));
+        const auto values = backend.allocate(v.size() * sizeof(float));
+        const int64_t key_stride = c.n_kv_heads * c.key_dim, value_stride = c.n_kv_heads * c.value_dim;
+        backend.write_cache(*on(backend, k), all, key_stride, c.type, *keys);
+        backend.write_cache(*on(backend, v), all, value_stride, c.type, *values);
+        HeadGeometry heads{c.n_heads, c.n_kv_heads, c.key_dim, c.value_dim, 0.2f};
+        heads.window = c.window;
+        heads.chunked = c.chunked;
+        heads.soft_cap = c.soft_cap;
+        const auto numbers = on<float>(backend, some);
+        if (c.slopes) heads.slopes = numbers.get();
+        if (c.sinks) heads.sinks = numbers.get();
+        backend.attention(*on(backend, q), {keys.get(), values.get(), key_stride, value_stride, c.type},
+                          positions, heads, y);
+    });
+}
+
+}  // namespace
+
 TEST_CASE("gpu: attention in all its variants") {
-    struct Case {
-        int64_t n_heads, n_kv_heads, key_dim, value_dim;
-        int64_t window = 0;
-        bool chunked = false, slopes = false, sinks = false;
-        float soft_cap = 0;
-        int32_t first = 0;  // position
-        int64_t n_tokens = 3;
-        CacheType type = CacheType::F32;
-    };
-    const Case cases[] = {
+    const AttentionCase cases[] = {
         {4, 2, 32, 32},
         {4, 4, 20, 50, 7},
         {2, 1, 33, 65, 8, true},
@@ -305,41 +339,61 @@ TEST_CASE("gpu: attention in all its variants") {
         {4, 2, 20, 36, 0, false, false, true, 0, 300, 1, CacheType::BF16},
         {4, 2, 64, 96, 0, false, true, false, 0, 299, 1, CacheType::Q8_0},
         {4, 2, 32, 64, 21, false, false, true, 5.0f, 60, 3, CacheType::Q8_0},
+        {10, 2, 128, 128, 0, false, false, true, 0, 700, 1, CacheType::F16},
+        {9, 1, 24, 264, 0, false, true, false, 0, 33, 1, CacheType::BF16},  // in two parts
+        {5, 1, 600, 8, 0, false, false, false, 0, 40, 1, CacheType::F16},  // too wide for eight heads at once
+        {2, 1, 1024, 512, 50, true, false, true, 0, 70, 2},
     };
-    for (const Case& c : cases) {
-        INFO(name(tensor_type(c.type)));
-        CAPTURE(c.n_heads, c.key_dim, c.value_dim, c.window, c.first);
-        const int64_t n_positions = c.first + c.n_tokens;
-        std::vector<int32_t> all(static_cast<size_t>(n_positions)), positions;
-        for (size_t i = 0; i < all.size(); ++i) all[i] = int32_t(i);
-        positions.assign(all.end() - c.n_tokens, all.end());
-        const auto q = random_floats(size_t(c.n_tokens * c.n_heads * c.key_dim), 1);
-        const auto k = random_floats(size_t(n_positions * c.n_kv_heads * c.key_dim), 2);
-        const auto v = random_floats(size_t(n_positions * c.n_kv_heads * c.value_dim), 3);
-        compare(size_t(c.n_tokens * c.n_heads * c.value_dim), 4e-6, [&](Backend& backend, Buffer& y) {
-            const auto keys = backend.allocate(k.size() * sizeof(float));
-            const auto values = backend.allocate(v.size() * sizeof(float));
-            const int64_t key_stride = c.n_kv_heads * c.key_dim, value_stride = c.n_kv_heads * c.value_dim;
-            backend.write_cache(*on(backend, k), all, key_stride, c.type, *keys);
-            backend.write_cache(*on(backend, v), all, value_stride, c.type, *values);
-            HeadGeometry heads{c.n_heads, c.n_kv_heads, c.key_dim, c.value_dim, 0.2f};
-            heads.window = c.window;
-            heads.chunked = c.chunked;
-            heads.soft_cap = c.soft_cap;
-            const auto slopes = on<float>(backend, {0.5f, 0.25f, 0.125f, 0.0625f});
-            const auto sinks = on<float>(backend, {1, -1, 2, 0.5f});
-            if (c.slopes) heads.slopes = slopes.get();
-            if (c.sinks) heads.sinks = sinks.get();
-            backend.attention(*on(backend, q), {keys.get(), values.get(), key_stride, value_stride, c.type},
-                              positions, heads, y);
-        });
+    for (const AttentionCase& c : cases) compare_attention(c, 4e-6);
+    // Every number of heads that share keys and values, of every type.
+    for (const CacheType type : {CacheType::F16, CacheType::F32, CacheType::BF16, CacheType::Q8_0}) {
+        for (int64_t n_sharing = 1; n_sharing <= 9; ++n_sharing)
+            compare_attention({.n_heads = 2 * n_sharing,
+                               .n_kv_heads = 2,
+                               .key_dim = 96,
+                               .value_dim = 32,
+                               .first = 45,
+                               .n_tokens = 1,
+                               .type = type},
+                              4e-6);
     }
+    // One projection of the hidden state is keys and values (latent attention).
+    const auto q = random_floats(2 * 16 * 576, 1), latent = random_floats(35 * 576, 2);
+    std::vector<int32_t> positions(35);
+    for (size_t i = 0; i < positions.size(); ++i) positions[i] = int32_t(i);
+    compare(2 * 16 * 512, 4e-6, [&](Backend& backend, Buffer& y) {
+        const auto cache = backend.allocate(latent.size() * 2);
+        backend.write_cache(*on(backend, latent), positions, 576, CacheType::F16, *cache);
+        backend.attention(*on(backend, q), {cache.get(), cache.get(), 576, 576, CacheType::F16},
+                          std::span(positions).last(2), {16, 1, 576, 512, 0.1f}, y);
+    });
     Devices devices;
     const auto any = on(devices.gpu, std::vector<float>(16));
     const HeadGeometry wide{1, 1, 8, 513, 1};
     CHECK_THROWS_WITH(
         devices.gpu.attention(*any, {any.get(), any.get(), 1, 1}, std::vector<int32_t>{0}, wide, *any),
         ContainsSubstring("513") && ContainsSubstring("--device cpu"));
+}
+
+// Queries, weights and what Q8_0 decodes to are rounded to halves: each by up to 2^-12 of itself.
+TEST_CASE("gpu: attention of many tokens, in tiles") {
+    const auto f16 = CacheType::F16, q8_0 = CacheType::Q8_0;
+    const AttentionCase cases[] = {
+        {4, 2, 32, 32, 0, false, false, false, 0, 0, 16, f16},
+        {1, 1, 64, 64, 0, false, false, false, 0, 3, 70, f16},
+        {3, 1, 20, 50, 7, false, false, true, 0, 60, 45, f16},  // most of the context is not seen
+        {8, 2, 33, 65, 24, true, true, false, 0, 30, 40, f16},
+        {4, 2, 128, 96, 0, false, true, true, 3.0f, 19, 33, f16},
+        {2, 1, 96, 128, 40, false, false, false, 0, 0, 130, f16},
+        {2, 2, 256, 200, 0, false, false, true, 0, 5, 17, f16},
+        {3, 1, 130, 256, 9, true, false, false, 0, 0, 64, f16},
+        {9, 1, 16, 16, 0, false, false, true, 0, 260, 16, f16},  // splits
+        {4, 2, 64, 96, 0, false, true, false, 0, 9, 20, q8_0},
+        {2, 1, 32, 64, 21, false, false, true, 5.0f, 270, 31, q8_0},
+        {2, 1, 36, 28, 0, false, false, false, 0, 0, 16, CacheType::BF16},  // and those that have no tiles
+        {2, 1, 32, 264, 0, false, false, false, 0, 0, 16, f16},
+    };
+    for (const AttentionCase& c : cases) compare_attention(c, 1e-3);
 }
 
 TEST_CASE("gpu: routing of every kind") {

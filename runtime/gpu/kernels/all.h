@@ -3,6 +3,7 @@
 #include "table.h"
 
 #include "attention.h"
+#include "attention_tiles.h"
 #include "experts.h"
 #include "matmul.h"
 #include "recurrent.h"

@@ -8,15 +8,19 @@ namespace runtime {
 namespace gpu {
 
 enum : int {
-    kMaxThreads = 256,    // of a group
-    kMaxKeyDim = 1024,    // elements of a head of queries and keys
-    kMaxValueDim = 512,   // … and of values
-    kMaxExperts = 1024,   // of a layer
-    kTokensAtOnce = 8,    // columns that matmul_* computes with each weight that it decodes
-    kTile = 64,           // rows of weights, and tokens, of a group of tile_*
-    kTileThreads = 256,   // of that group
-    kAttentionWarps = 4,  // of a group
-    kDeltaThreads = 64,   // of a group
+    kMaxThreads = 256,         // of a group
+    kMaxKeyDim = 1024,         // elements of a head of queries and keys
+    kMaxValueDim = 512,        // … and of values
+    kMaxExperts = 1024,        // of a layer
+    kTokensAtOnce = 8,         // columns that matmul_* computes with each weight that it decodes
+    kTile = 64,                // rows of weights, and tokens, of a group of tile_*
+    kTileThreads = 256,        // of that group
+    kAttentionWarps = 4,       // of a group
+    kMostHeads = 8,            // query heads of a group of attention_*
+    kQueryElements = 8 * 576,  // … and the elements of their queries, at most
+    kValuesOfPart = 256,       // elements of values that such a group has
+    kTileQueries = 64,         // of a group of prompt_attention_*
+    kDeltaThreads = 64,        // of a group
 };
 
 /// x as 8-bit integers: x[i] = scales[i / 32] * quants[i], and sums[j] = the sum of quants 16j … 16j + 15.
@@ -156,8 +160,8 @@ struct WriteCacheArguments {
     int32_t type;  // a CacheType
 };
 
-/// A group answers one query head of one token from a part of the positions that it sees: split z of
-/// n_splits. With one split the answer is written to y, else the unfinished one to partial.
+/// See runtime's Backend::attention. Of the positions that a token sees a group has one of n_splits parts.
+/// With one split the answer is written to y, else the unfinished one to partial.
 struct AttentionArguments {
     GLOBAL(const float) q;            // (n_tokens, n_heads, key_dim)
     GLOBAL(const uint8_t) keys;       // position p's at element p * key_stride
@@ -168,9 +172,10 @@ struct AttentionArguments {
     GLOBAL(float) y;                  // (n_tokens, n_heads, value_dim)
     GLOBAL(float) partial;  // (n_tokens, n_heads, n_splits, 2 + value_dim): maximum, sum, Σ weight * value
     int64_t key_stride, value_stride;  // elements
-    int32_t n_heads, n_kv_heads, key_dim, value_dim;
+    int32_t n_tokens, n_heads, n_kv_heads, key_dim, value_dim;
     int32_t window, chunked;
     int32_t cache_type;  // a CacheType
+    int32_t is_wide;     // heads begin at multiples of 8 elements and of 16 bytes, and are such many long
     int32_t n_splits;
     float scale, soft_cap;
 };

@@ -1,36 +1,121 @@
 #pragma once
-// Attention in one pass over the positions (Dao et al. 2022; split over the context as in Dao et al. 2023): a
-// warp takes 32 positions at a time, one a lane for the scores, and then its lanes take the elements of the
-// values.
+// Attention in one pass over the positions (Dao et al. 2022; split over the context as in Dao et al. 2023). A
+// group answers for up to kHeads query heads that share a key/value head, so that keys and values are read
+// once for all of them: 8 neighbouring elements a lane, as many lanes to a row as it takes, several rows on
+// their way at once. Sums are floats. Many tokens of caches in halves or bytes: attention_tiles.h.
 #include "arguments.h"
+#include "quantize.h"
 
 namespace ingot {
 namespace runtime {
 namespace gpu {
 
-enum : int { kValuesOfLane = kMaxValueDim / 32 };
-
-/// The largest score so far, the sum of exp(score - largest), and the sum of the values with these weights,
-/// of which lane l has elements l, l + 32 …
-struct Answer {
-    float largest, sum;
-    float values[kValuesOfLane];
+enum : int {
+    kRowsAtOnce = 4,  // that a lane reads of the cache
+    kAttentionFloats = kAttentionWarps * kMostHeads,
+    kPartFloats = kAttentionWarps * kValuesOfPart,
 };
 
 struct AttentionShared {
-    GROUP_ARRAY(float, query, kMaxKeyDim);
-    GROUP_ARRAY(float, largest, kAttentionWarps);
-    GROUP_ARRAY(float, sums, kAttentionWarps);
-    GROUP_ARRAY(float, values, kAttentionWarps* kMaxValueDim);
+    GROUP_ARRAY(float, query, kQueryElements);      // (head, 8, eights): neighbours of an eight lie apart
+    GROUP_ARRAY(float, largest, kAttentionFloats);  // (warp, head)
+    GROUP_ARRAY(float, sums, kAttentionFloats);     // likewise
+    GROUP_ARRAY(float, values, kPartFloats);        // (warp, element), of one head
+};
+struct AttentionMemory {
+    GROUP(float) query;
+    GROUP(float) largest;
+    GROUP(float) sums;
+    GROUP(float) values;
 };
 
-FUNCTION float cache_at(ARGUMENTS(AttentionArguments) a, GLOBAL(const uint8_t) cache, int64_t i) {
-    if (a.cache_type == 0) return half_to_float(load<uint16_t>(cache + 2 * i));
-    if (a.cache_type == 1) return load<float>(cache + 4 * i);
-    if (a.cache_type == 2) return float_of(uint32_t(load<uint16_t>(cache + 2 * i)) << 16);
-    GLOBAL(const uint8_t) block = cache + i / 32 * 34;  // Q8_0
+// ── What the cache holds; a type is a CacheType by number ───────────────────────────────────────────────
+
+enum : int { kCacheF16 = 0, kCacheF32 = 1, kCacheBF16 = 2, kCacheQ8_0 = 3 };
+
+template <int kType>
+FUNCTION float cached(GLOBAL(const uint8_t) cache, int64_t i) {
+    if (kType == kCacheF16) return half_to_float(load<uint16_t>(cache + 2 * i));
+    if (kType == kCacheF32) return load<float>(cache + 4 * i);
+    if (kType == kCacheBF16) return float_of(uint32_t(load<uint16_t>(cache + 2 * i)) << 16);
+    GLOBAL(const uint8_t) block = cache + i / 32 * 34;
     return half_to_float(load<uint16_t>(block)) * float(int8_t(uint8_t(block[2 + i % 32])));
 }
+
+/// Eight elements as they lie there; of Q8_0 the quants, then the scale.
+template <int kType>
+struct RawEight {
+    uint32_t words[kType == kCacheF32 ? 8 : 4];
+};
+
+/// i is a multiple of 8.
+template <int kType>
+FUNCTION RawEight<kType> raw_eight(GLOBAL(const uint8_t) cache, int64_t i) {
+    RawEight<kType> raw;
+    if (kType == kCacheQ8_0) {
+        GLOBAL(const uint8_t) block = cache + i / 32 * 34;
+        for (int w = 0; w < 2; ++w) {
+            GLOBAL(const uint8_t) quants = block + 2 + i % 32 + 4 * w;
+            raw.words[w] = load<uint16_t>(quants) | uint32_t(load<uint16_t>(quants + 2)) << 16;
+        }
+        raw.words[2] = load<uint16_t>(block);
+        return raw;
+    }
+    constexpr int kBytes = kType == kCacheF32 ? 4 : 2;  // of an element
+    for (int w = 0; w < 2 * kBytes; w += 4) {
+        const uint4 four = load<uint4>(cache + i * kBytes + 4 * w);
+        raw.words[w] = four.x;
+        raw.words[w + 1] = four.y;
+        raw.words[w + 2] = four.z;
+        raw.words[w + 3] = four.w;
+    }
+    return raw;
+}
+
+template <int kType>
+FUNCTION Eight eight_of(LOCAL(const RawEight<kType>) raw) {
+    Eight eight;
+    const float scale = kType == kCacheQ8_0 ? half_to_float(uint16_t(raw.words[2])) : 1.0f;
+    for (int j = 0; j < 8; ++j) {
+        if (kType == kCacheF32) {
+            eight.x[j] = float_of(raw.words[j]);
+        } else if (kType == kCacheQ8_0) {
+            eight.x[j] = scale * float(int8_t(raw.words[j / 4] >> (8 * (j % 4))));
+        } else if (kType == kCacheF16) {
+            eight.x[j] = half_to_float(uint16_t(raw.words[j / 2] >> (16 * (j % 2))));
+        } else {
+            eight.x[j] = float_of(j % 2 == 0 ? raw.words[j / 2] << 16 : raw.words[j / 2] & 0xffff0000u);
+        }
+    }
+    return eight;
+}
+
+/// Elements of kRowsAtOnce rows: the first at element `first` of the cache, the next ones `step` further on.
+/// What is behind the n_rows or behind the row's end, which is n elements on, is zero.
+struct CachedRows {
+    Eight of[kRowsAtOnce];
+};
+template <int kType>
+FUNCTION CachedRows cached_rows(GLOBAL(const uint8_t) cache, int64_t first, int64_t step, int n_rows, int n,
+                                bool is_wide) {
+    CachedRows rows;
+    if (is_wide) {  // all are asked for before the first is looked at
+        RawEight<kType> raw[kRowsAtOnce];
+        for (int u = 0; u < kRowsAtOnce; ++u) {
+            for (int w = 0; w < (kType == kCacheF32 ? 8 : 4); ++w) raw[u].words[w] = 0;
+            if (u < n_rows && n > 0) raw[u] = raw_eight<kType>(cache, first + u * step);
+        }
+        for (int u = 0; u < kRowsAtOnce; ++u) rows.of[u] = eight_of<kType>(raw[u]);
+        return rows;
+    }
+    for (int u = 0; u < kRowsAtOnce; ++u) {
+        for (int j = 0; j < 8; ++j)
+            rows.of[u].x[j] = u < n_rows && j < n ? cached<kType>(cache, first + u * step + j) : 0.0f;
+    }
+    return rows;
+}
+
+// ── Which positions, and what a score becomes ───────────────────────────────────────────────────────────
 
 /// The first position that a token sees.
 FUNCTION int first_seen(ARGUMENTS(AttentionArguments) a, int position) {
@@ -39,97 +124,233 @@ FUNCTION int first_seen(ARGUMENTS(AttentionArguments) a, int position) {
     return max(0, position + 1 - a.window);
 }
 
-FUNCTION float score_of(ARGUMENTS(AttentionArguments) a, GROUP(float) query, int head, int position,
-                        int distance) {
-    const int64_t key = int64_t(position) * a.key_stride + head / (a.n_heads / a.n_kv_heads) * a.key_dim;
-    float dot = 0.0f;
-    for (int i = 0; i < a.key_dim; ++i) dot = fma(float(query[i]), cache_at(a, a.keys, key + i), dot);
-    float score = dot * a.scale;
+/// Positions first … last as parts, of which a group has one.
+struct PositionRange {
+    int begin, end;
+};
+FUNCTION PositionRange range_of_split(ARGUMENTS(AttentionArguments) a, int split, int first, int last) {
+    const int part = (last + 1 - first + a.n_splits - 1) / a.n_splits;
+    const int begin = first + split * part;
+    return {begin, min(last + 1, begin + part)};
+}
+
+/// Of q · k * scale.
+FUNCTION float final_score(ARGUMENTS(AttentionArguments) a, float score, int head, int distance) {
     if (a.soft_cap > 0.0f) score = a.soft_cap * tanh(score / a.soft_cap);
     if (a.slopes) score -= a.slopes[head] * float(distance);
     return score;
 }
 
-/// Positions begin … end - 1, of which a warp takes every n_warps-th 32.
-FUNCTION Answer answer_of(ARGUMENTS(AttentionArguments) a, Thread me, GROUP(float) query, int head,
-                          int position, int begin, int end) {
-    Answer answer;
-    answer.largest = -INFINITY;
-    answer.sum = 0.0f;
-    for (int i = 0; i < kValuesOfLane; ++i) answer.values[i] = 0.0f;
-    const int value_head = head / (a.n_heads / a.n_kv_heads) * a.value_dim;
-    for (int p = begin + 32 * int(me.warp()); p < end; p += 32 * int(me.n_warps())) {
-        const int mine = p + int(me.lane());
-        const float score = mine < end ? score_of(a, query, head, mine, position - mine) : -INFINITY;
-        const float largest = fmax(answer.largest, me.lane_max(score));
-        const float kept = exp(answer.largest - largest);  // of what was before; 0 at first
-        const float weight = exp(score - largest);
-        answer.largest = largest;
-        answer.sum = answer.sum * kept + me.lane_sum(weight);
-        for (int i = 0; 32 * i < a.value_dim; ++i) answer.values[i] *= kept;
-        for (int j = 0; j < 32 && p + j < end; ++j) {
-            const float share = me.shuffle(weight, uint32_t(j));
-            const int64_t row = int64_t(p + j) * a.value_stride + value_head;
-            for (int i = 0; 32 * i < a.value_dim; ++i) {
-                const int column = 32 * i + int(me.lane());
-                if (column < a.value_dim)
-                    answer.values[i] = fma(share, cache_at(a, a.values, row + column), answer.values[i]);
+// ── One token ───────────────────────────────────────────────────────────────────────────────────────────
+
+/// What a warp found for each head: the largest score, the lane's part of the sum of exp(score - largest),
+/// and its eight elements of the sum of the values with these weights. And the score of the lane's row, then
+/// its weight.
+template <int kHeads>
+struct Answers {
+    float largest[kHeads], sums[kHeads];
+    Eight values[kHeads];
+    float scores[kHeads];
+};
+
+/// Where a lane stands: n_lanes read a row of the cache, eight elements each, and a warp so reads n_rows of
+/// them with one load, kRowsAtOnce * n_rows with all on their way.
+struct Stand {
+    int n_lanes;  // a power of two, 4 to 32
+    int row;      // of those of a load
+    int eight;    // of the row
+    int n_rows;   // of a load
+    int mine;     // of all those rows, the one whose scores the lane has
+};
+FUNCTION Stand stand_of(Thread me, int key_dim, int value_dim) {
+    const int n_eights = (max(key_dim, min(value_dim, int(kValuesOfPart))) + 7) / 8;
+    Stand at;
+    at.n_lanes = 4;
+    while (at.n_lanes < 32 && at.n_lanes < n_eights) at.n_lanes *= 2;
+    const int lane = int(me.lane());
+    at.n_rows = 32 / at.n_lanes;
+    at.row = lane / at.n_lanes;
+    at.eight = lane % at.n_lanes;
+    at.mine = at.eight * kRowsAtOnce / at.n_lanes * at.n_rows + at.row;
+    return at;
+}
+
+/// Scores of the warp's rows p, p + 1 … as far as `end`: each lane gets those of row `mine`.
+template <int kType, int kHeads>
+FUNCTION void score_rows(ARGUMENTS(AttentionArguments) a, Thread me, LOCAL(const Stand) at, int kv_head,
+                         int p, int end, GROUP(float) query, LOCAL(Answers<kHeads>) answers) {
+    const int n_eights = (a.key_dim + 7) / 8;
+    const int n_mine =
+        max(0, end - p - at.row + at.n_rows - 1) / at.n_rows;  // of the lane's, those before end
+    float dots[kRowsAtOnce][kHeads];
+    for (int h = 0; h < kHeads; ++h) {
+        for (int u = 0; u < kRowsAtOnce; ++u) dots[u][h] = 0.0f;
+    }
+    for (int eight = at.eight; eight < n_eights; eight += at.n_lanes) {
+        const int64_t first = int64_t(p + at.row) * a.key_stride + kv_head * a.key_dim + 8 * eight;
+        const CachedRows keys = cached_rows<kType>(a.keys, first, at.n_rows * a.key_stride, n_mine,
+                                                   a.key_dim - 8 * eight, a.is_wide != 0);
+        for (int h = 0; h < kHeads; ++h) {
+            for (int j = 0; j < 8; ++j) {
+                const float q = query[(8 * h + j) * n_eights + eight];
+                for (int u = 0; u < kRowsAtOnce; ++u) dots[u][h] = fma(q, keys.of[u].x[j], dots[u][h]);
             }
         }
     }
-    return answer;
+    // A row's lanes add up: in two steps each gives half of its rows away, then all have one left.
+    const uint32_t half = uint32_t(at.n_lanes) / 2, quarter = half / 2;
+    const bool upper = (me.lane() & half) != 0, odd = (me.lane() & quarter) != 0;
+    for (int h = 0; h < kHeads; ++h) {
+        float two[2];
+        for (int u = 0; u < 2; ++u) {
+            const float given = upper ? dots[u][h] : dots[u + 2][h];
+            two[u] = (upper ? dots[u + 2][h] : dots[u][h]) + me.shuffle_xor(given, half);
+        }
+        float sum = (odd ? two[1] : two[0]) + me.shuffle_xor(odd ? two[0] : two[1], quarter);
+        for (uint32_t mask = quarter / 2; mask > 0; mask /= 2) sum += me.shuffle_xor(sum, mask);
+        answers.scores[h] = sum;
+    }
 }
 
-GROUP_KERNEL(attention, AttentionArguments, AttentionShared) {
-    const int head = int(me.x), token = int(me.y), split = int(me.z);
-    const int64_t row = int64_t(token) * a.n_heads + head;
-    for (int i = int(me.index); i < a.key_dim; i += int(me.n_threads))
-        shared.query[i] = a.q[row * a.key_dim + i];
-    me.barrier();
-
-    const int position = a.positions[token];
-    const int first = first_seen(a, position);
-    const int part = (position + 1 - first + a.n_splits - 1) / a.n_splits;
-    const int begin = first + split * part;
-    const int end = min(position + 1, begin + part);
-    const Answer answer = answer_of(a, me, shared.query, head, position, begin, end);
-
-    // The warps' answers become one.
-    const int warp = int(me.warp());
-    if (me.lane() == 0) {
-        shared.largest[warp] = answer.largest;
-        shared.sums[warp] = answer.sum;
+/// Scores become weights, and what was found before is scaled by what remains of it.
+template <int kHeads>
+FUNCTION void weigh(ARGUMENTS(AttentionArguments) a, Thread me, bool is_there, int head, int distance,
+                    LOCAL(Answers<kHeads>) answers) {
+    for (int h = 0; h < kHeads; ++h) {
+        const int of_head = min(head + h, a.n_heads - 1);
+        const float score =
+            is_there ? final_score(a, answers.scores[h] * a.scale, of_head, distance) : -INFINITY;
+        const float largest = fmax(answers.largest[h], me.lane_max(score));
+        const float kept = exp(answers.largest[h] - largest);  // 0 at first
+        answers.largest[h] = largest;
+        answers.scores[h] = exp(score - largest);
+        answers.sums[h] = answers.sums[h] * kept + answers.scores[h];
+        for (int j = 0; j < 8; ++j) answers.values[h].x[j] *= kept;
     }
-    for (int i = 0; 32 * i < a.value_dim; ++i) {
-        const int column = 32 * i + int(me.lane());
-        if (column < a.value_dim) shared.values[warp * kMaxValueDim + column] = answer.values[i];
+}
+
+/// Adds the rows' values with these weights.
+template <int kType, int kHeads>
+FUNCTION void add_values(ARGUMENTS(AttentionArguments) a, Thread me, LOCAL(const Stand) at, int kv_head,
+                         int part, int p, int end, LOCAL(Answers<kHeads>) answers) {
+    const int n_mine = max(0, end - p - at.row + at.n_rows - 1) / at.n_rows;
+    const int element = kValuesOfPart * part + 8 * at.eight;
+    const int64_t first = int64_t(p + at.row) * a.value_stride + kv_head * a.value_dim + element;
+    const CachedRows values = cached_rows<kType>(a.values, first, at.n_rows * a.value_stride, n_mine,
+                                                 a.value_dim - element, a.is_wide != 0);
+    for (int h = 0; h < kHeads; ++h) {
+        for (int u = 0; u < kRowsAtOnce; ++u) {
+            const int lane_with_it = at.row * at.n_lanes + u * (at.n_lanes / kRowsAtOnce);
+            const float weight = me.shuffle(answers.scores[h], uint32_t(lane_with_it));
+            for (int j = 0; j < 8; ++j)
+                answers.values[h].x[j] = fma(weight, values.of[u].x[j], answers.values[h].x[j]);
+        }
     }
-    me.barrier();
+}
+
+/// The answer for a head from all warps' parts: written to y, or, one of several splits', to partial.
+FUNCTION void write_answer(ARGUMENTS(AttentionArguments) a, Thread me, int head, int h, int part,
+                           LOCAL(const AttentionMemory) shared) {
     const bool whole = a.n_splits == 1;
     float largest = whole && a.sinks ? float(a.sinks[head]) : -INFINITY;
-    for (int w = 0; w < int(me.n_warps()); ++w) largest = fmax(largest, shared.largest[w]);
+    for (int w = 0; w < kAttentionWarps; ++w) largest = fmax(largest, shared.largest[w * kMostHeads + h]);
     float sum = whole && a.sinks ? exp(a.sinks[head] - largest) : 0.0f;
-    for (int w = 0; w < int(me.n_warps()); ++w) {
-        if (shared.sums[w] > 0.0f) sum += shared.sums[w] * exp(shared.largest[w] - largest);
+    float factors[kAttentionWarps];  // a warp without positions has none
+    for (int w = 0; w < kAttentionWarps; ++w) {
+        const float of_warp = shared.sums[w * kMostHeads + h];
+        factors[w] = of_warp > 0.0f ? exp(shared.largest[w * kMostHeads + h] - largest) : 0.0f;
+        sum += of_warp * factors[w];
     }
-    const int64_t partial = (row * a.n_splits + split) * (2 + a.value_dim);
-    if (!whole && me.index == 0) {
+    const int64_t row = int64_t(me.y) * a.n_heads + head;
+    const int64_t partial = (row * a.n_splits + me.z) * (2 + a.value_dim);
+    if (!whole && part == 0 && me.index == 0) {
         a.partial[partial] = largest;
         a.partial[partial + 1] = sum;
     }
-    for (int i = int(me.index); i < a.value_dim; i += int(me.n_threads)) {
+    const int first = kValuesOfPart * part, n = min(int(kValuesOfPart), a.value_dim - first);
+    for (int i = int(me.index); i < n; i += int(me.n_threads)) {
         float value = 0.0f;
-        for (int w = 0; w < int(me.n_warps()); ++w) {
-            if (shared.sums[w] > 0.0f)
-                value = fma(shared.values[w * kMaxValueDim + i], exp(shared.largest[w] - largest), value);
-        }
+        for (int w = 0; w < kAttentionWarps; ++w)
+            value = fma(float(shared.values[w * kValuesOfPart + i]), factors[w], value);
         if (whole) {
-            a.y[row * a.value_dim + i] = value / sum;
+            a.y[row * a.value_dim + first + i] = value / sum;
         } else {
-            a.partial[partial + 2 + i] = value;
+            a.partial[partial + 2 + first + i] = value;
         }
     }
 }
+
+/// Group (x, token, split); x counts parts of values, kHeads query heads at a time, and key/value heads.
+template <int kType, int kHeads>
+FUNCTION void attend(ARGUMENTS(AttentionArguments) a, Thread me, LOCAL(const AttentionMemory) shared) {
+    const int n_sharing = a.n_heads / a.n_kv_heads;
+    const int n_parts = (a.value_dim + kValuesOfPart - 1) / kValuesOfPart;
+    const int n_groups = (n_sharing + kHeads - 1) / kHeads;  // of heads that share a key/value head
+    const int part = int(me.x) % n_parts, first_shared = int(me.x) / n_parts % n_groups * kHeads;
+    const int kv_head = int(me.x) / n_parts / n_groups;
+    const int head = kv_head * n_sharing + first_shared;
+    const int n_heads = min(kHeads, n_sharing - first_shared);
+
+    const int n_eights = (a.key_dim + 7) / 8;
+    for (int i = int(me.index); i < kHeads * 8 * n_eights; i += int(me.n_threads)) {
+        const int h = i / (8 * n_eights), element = i % (8 * n_eights);
+        const bool is_there = h < n_heads && element < a.key_dim;
+        const int64_t row = int64_t(me.y) * a.n_heads + head + h;
+        shared.query[(8 * h + element % 8) * n_eights + element / 8] =
+            is_there ? float(a.q[row * a.key_dim + element]) : 0.0f;
+    }
+    Answers<kHeads> answers;
+    for (int h = 0; h < kHeads; ++h) {
+        answers.largest[h] = -INFINITY;
+        answers.sums[h] = 0.0f;
+        for (int j = 0; j < 8; ++j) answers.values[h].x[j] = 0.0f;
+    }
+    me.barrier();
+
+    const int position = a.positions[me.y];
+    const PositionRange range = range_of_split(a, int(me.z), first_seen(a, position), position);
+    const Stand at = stand_of(me, a.key_dim, a.value_dim);
+    const int n_of_warp = kRowsAtOnce * at.n_rows;
+    for (int p = range.begin + n_of_warp * int(me.warp()); p < range.end; p += n_of_warp * kAttentionWarps) {
+        score_rows<kType>(a, me, at, kv_head, p, range.end, shared.query, answers);
+        weigh(a, me, p + at.mine < range.end, head, position - p - at.mine, answers);
+        add_values<kType>(a, me, at, kv_head, part, p, range.end, answers);
+    }
+
+    // The rows of a load become one, then the warps'. A row's sum is counted by each lane that has it.
+    const int warp = int(me.warp());
+    UNROLLED for (int h = 0; h < kHeads; ++h) {
+        const float sum = me.lane_sum(answers.sums[h]) * (float(kRowsAtOnce) / float(at.n_lanes));
+        for (uint32_t mask = uint32_t(at.n_lanes); mask < 32; mask *= 2) {
+            for (int j = 0; j < 8; ++j)
+                answers.values[h].x[j] += me.shuffle_xor(answers.values[h].x[j], mask);
+        }
+        if (me.lane() == 0) {
+            shared.largest[warp * kMostHeads + h] = answers.largest[h];
+            shared.sums[warp * kMostHeads + h] = sum;
+        }
+    }
+    UNROLLED for (int h = 0; h < kHeads; ++h) {
+        if (h >= n_heads) continue;
+        me.barrier();  // the head before has been read
+        UNROLLED for (int j = 0; j < 8; ++j) {
+            if (at.row != 0) continue;
+            shared.values[warp * kValuesOfPart + 8 * at.eight + j] = answers.values[h].x[j];
+        }
+        me.barrier();
+        write_answer(a, me, head + h, h, part, shared);
+    }
+}
+
+#define ATTENTION(type, n_heads)                                                                   \
+    GROUP_KERNEL(attention_##n_heads##_##type, AttentionArguments, AttentionShared) {              \
+        const AttentionMemory memory = {shared.query, shared.largest, shared.sums, shared.values}; \
+        attend<kCache##type, n_heads>(a, me, memory);                                              \
+    }
+#define ATTENTION_OF(type) ATTENTION(type, 1) ATTENTION(type, 4) ATTENTION(type, 8)
+INGOT_CACHE_TYPES(ATTENTION_OF)
+#undef ATTENTION_OF
+#undef ATTENTION
 
 /// The answers of the splits become one.
 KERNEL(merge_attention, MergeAttentionArguments) {

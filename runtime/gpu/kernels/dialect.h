@@ -6,15 +6,18 @@
 // clang-format off
 //     KERNEL(name, Arguments) { ... }                 an entry of the kernel table; sees its arguments as `a`, its place as `me`
 //     GROUP_KERNEL(name, Arguments, Shared) { ... }   … and the memory that its group shares as `shared`, a struct of such
-//     GROUP_ARRAY(T, name, n);                        members, undefined at first
+//     GROUP_ARRAY(T, name, n);                        members, undefined at first, aligned to 16 bytes
 //     FUNCTION float f(Thread me) { ... }             any other function
 //     GLOBAL(T)                                       a pointer to the device's memory; may be null
 //     GROUP(T)                                        a pointer to memory that the group shares
 //     LOCAL(T)                                        a reference to a thread's own variable
 //     ARGUMENTS(T)                                    a reference to a kernel's arguments
 //     TABLE(T, name, n) = { ... };                    constants
+//     UNROLLED for (...)                              a loop that is written out, so that arrays that it indexes can be registers
 //     float_of(bits), bits_of(value)                  a float and its 32 bits
 //     load<T>(p), store<T>(p, value)                  a T at the bytes p, which are aligned to sizeof(T)
+//     store_four(p, value)                            a uint4 to the group's words p, aligned to 16 bytes
+//     halves_of(low, high)                            two floats as halves in a word
 //
 //     me.x, me.y, me.z                                the group
 //     me.index, me.n_threads                          the thread within its group

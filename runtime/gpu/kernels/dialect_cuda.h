@@ -8,10 +8,11 @@
 #define FUNCTION __device__ __forceinline__
 #define GLOBAL(T) T*
 #define GROUP(T) T*
-#define GROUP_ARRAY(T, name, n) T name[n]
+#define GROUP_ARRAY(T, name, n) alignas(16) T name[n]
 #define LOCAL(T) T&
 #define ARGUMENTS(T) const T&
 #define TABLE(T, name, n) __constant__ static const T name[n]
+#define UNROLLED _Pragma("unroll")
 #define KERNEL(name, Arguments)                                                                \
     FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me);                              \
     __global__ void __launch_bounds__(kMaxThreads) name(const __grid_constant__ Arguments a) { \
@@ -130,6 +131,13 @@ FUNCTION void store(uint8_t* bytes, T value) {
     *reinterpret_cast<T*>(bytes) = value;
 }
 
+FUNCTION void store_four(uint32_t* words, uint4 value) {
+    *reinterpret_cast<uint4*>(words) = value;
+}
+FUNCTION uint32_t halves_of(float low, float high) {
+    const __half2 halves = __floats2half2_rn(low, high);
+    return *reinterpret_cast<const uint32_t*>(&halves);
+}
 FUNCTION float half_to_float(uint16_t half) {
     return __half2float(__ushort_as_half(half));
 }

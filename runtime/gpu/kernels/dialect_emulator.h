@@ -10,10 +10,11 @@
 #define FUNCTION inline
 #define GLOBAL(T) ::ingot::runtime::gpu::emulator::Global<T>
 #define GROUP(T) ::ingot::runtime::gpu::emulator::Shared<T>
-#define GROUP_ARRAY(T, name, n) ::ingot::runtime::gpu::emulator::SharedArray<T, n> name
+#define GROUP_ARRAY(T, name, n) alignas(16)::ingot::runtime::gpu::emulator::SharedArray<T, n> name
 #define LOCAL(T) T&
 #define ARGUMENTS(T) const T&
 #define TABLE(T, name, n) static constexpr T name[n]
+#define UNROLLED
 #define KERNEL(name, Arguments) \
     inline void name([[maybe_unused]] ARGUMENTS(Arguments) a, [[maybe_unused]] Thread me)
 #define GROUP_KERNEL(name, Arguments, Members)                                                  \
@@ -114,6 +115,7 @@ class Shared {
         return SharedReference<T>(array_ + offset_ + i);
     }
     Shared operator+(int64_t n) const { return Shared(array_, n_, offset_ + n); }
+    int64_t offset() const { return offset_; }
 
     [[noreturn]] static void out_of_bounds(int64_t i, int64_t n);
 
@@ -133,6 +135,7 @@ class SharedArray {
 };
 
 [[noreturn]] void group_array_out_of_bounds(int64_t i, int64_t n);
+[[noreturn]] void group_array_not_aligned(int64_t i);
 template <typename T>
 void Shared<T>::out_of_bounds(int64_t i, int64_t n) {
     group_array_out_of_bounds(i, n);
@@ -227,6 +230,16 @@ void store(GLOBAL(uint8_t) bytes, T value) {
     std::memcpy(group.memory().write(bytes.address(), sizeof(T), group.now()), &value, sizeof(T));
 }
 
+inline void store_four(GROUP(uint32_t) words, uint4 value) {
+    if (words.offset() % 4 != 0) emulator::group_array_not_aligned(words.offset());
+    words[0] = value.x;
+    words[1] = value.y;
+    words[2] = value.z;
+    words[3] = value.w;
+}
+inline uint32_t halves_of(float low, float high) {
+    return uint32_t(float_to_half(low)) | uint32_t(float_to_half(high)) << 16;
+}
 inline int dot4(uint32_t a, uint32_t b, int sum) {
     for (int i = 0; i < 4; ++i) sum += int(int8_t(a >> (8 * i))) * int(int8_t(b >> (8 * i)));
     return sum;

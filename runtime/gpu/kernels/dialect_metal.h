@@ -5,10 +5,11 @@
 #define FUNCTION inline
 #define GLOBAL(T) device T*
 #define GROUP(T) threadgroup T*
-#define GROUP_ARRAY(T, name, n) T name[n]
+#define GROUP_ARRAY(T, name, n) alignas(16) T name[n]
 #define LOCAL(T) thread T&
 #define ARGUMENTS(T) constant T&
 #define TABLE(T, name, n) constant T name[n]
+#define UNROLLED _Pragma("unroll")
 #ifndef INGOT_GROUP_VARIABLE
 #define INGOT_GROUP_VARIABLE threadgroup
 #endif
@@ -123,11 +124,17 @@ FUNCTION void store(device uint8_t* bytes, T value) {
     *reinterpret_cast<device T*>(bytes) = value;
 }
 
+FUNCTION void store_four(threadgroup uint32_t* words, uint4 value) {
+    *reinterpret_cast<threadgroup uint4*>(words) = value;
+}
 FUNCTION float half_to_float(uint16_t bits) {
     return float(as_type<half>(bits));
 }
 FUNCTION uint16_t float_to_half(float value) {
     return as_type<uint16_t>(half(value));
+}
+FUNCTION uint32_t halves_of(float low, float high) {
+    return uint32_t(float_to_half(low)) | uint32_t(float_to_half(high)) << 16;
 }
 FUNCTION float float_of(uint32_t bits) {
     return as_type<float>(bits);

@@ -10,6 +10,13 @@
 #define INGOT_PLAIN_LAYOUTS(X) X(F32) X(F16) X(BF16)
 #define INGOT_LAYOUTS(X) INGOT_PLAIN_LAYOUTS(X) INGOT_BLOCK_LAYOUTS(X)
 
+// Types of caches, for each of which there is attention with 1, 4 and 8 heads at once.
+#define INGOT_CACHE_TYPES(X) X(F16) X(F32) X(BF16) X(Q8_0)
+#define INGOT_ATTENTION_KERNELS(X, type)      \
+    X(attention_1_##type, AttentionArguments) \
+    X(attention_4_##type, AttentionArguments) \
+    X(attention_8_##type, AttentionArguments)
+
 // X(name, its arguments in arguments.h)
 #define INGOT_COMMON_KERNELS(X)                 \
     X(quantize, QuantizeArguments)              \
@@ -24,7 +31,13 @@
     X(rope, RopeArguments)                      \
     X(write_cache, WriteCacheArguments)         \
     X(write_cache_q8_0, WriteCacheArguments)    \
-    X(attention, AttentionArguments)            \
+    INGOT_ATTENTION_KERNELS(X, F16)             \
+    INGOT_ATTENTION_KERNELS(X, F32)             \
+    INGOT_ATTENTION_KERNELS(X, BF16)            \
+    INGOT_ATTENTION_KERNELS(X, Q8_0)            \
+    X(prompt_attention_64, AttentionArguments)  \
+    X(prompt_attention_128, AttentionArguments) \
+    X(prompt_attention_256, AttentionArguments) \
     X(merge_attention, MergeAttentionArguments) \
     X(convolve, ConvolveArguments)              \
     X(delta_net, DeltaNetArguments)             \

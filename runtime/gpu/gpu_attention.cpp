@@ -1,0 +1,111 @@
+// Attention on a GPU: which of its kernels, by how many groups.
+#include <algorithm>
+#include <limits>
+
+#include "format/error.h"
+#include "runtime/gpu/gpu_backend.h"
+#include "runtime/gpu/gpu_internal.h"
+#include "runtime/gpu/kernels/arguments.h"
+
+namespace ingot::runtime {
+
+using namespace gpu;
+
+namespace {
+
+constexpr int64_t kGroupsOfProcessor = 4;  // that it wants to have to be busy
+constexpr int64_t kLeastSplit = 128;       // positions that are worth a group
+constexpr int64_t kMostParts = 128;        // splits of all tokens: bounds the scratch, on every device alike
+constexpr int64_t kTiledTokens = 16;       // from so many on, tiles of queries
+
+struct AttentionKernels {
+    Kernel by_1, by_4, by_8;  // heads
+};
+#define INGOT_ENTRY(type) \
+    {Kernel::attention_1_##type, Kernel::attention_4_##type, Kernel::attention_8_##type},
+constexpr AttentionKernels kKernels[] = {INGOT_CACHE_TYPES(INGOT_ENTRY)};  // by CacheType
+#undef INGOT_ENTRY
+
+// Into how many the positions are split so that the device is busy. The lengths of contexts count by 2 *
+// kLeastSplit: so many tokens long a text's launches are the same.
+int64_t n_splits(int64_t n_groups, int64_t n_tokens, int64_t n_seen, int64_t n_processors) {
+    const int64_t n_worth = 2 * ((n_seen + 2 * kLeastSplit - 1) / (2 * kLeastSplit));
+    if (n_worth <= 2) return 1;
+    const int64_t n_wanted = (kGroupsOfProcessor * n_processors + n_groups - 1) / n_groups;
+    return std::max<int64_t>(1, std::min({n_worth, n_wanted, kMostParts / n_tokens}));
+}
+
+}  // namespace
+
+void GpuBackend::attention(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions,
+                           const HeadGeometry& heads, Buffer& y) {
+    if (heads.key_dim > kMaxKeyDim || heads.value_dim > kMaxValueDim) {
+        fail("heads of {} and {} elements; the kernels of {} take up to {} and {}: use --device cpu",
+             heads.key_dim, heads.value_dim, description(), int(kMaxKeyDim), int(kMaxValueDim));
+    }
+    const int64_t n_tokens = int64_t(positions.size());
+    const int64_t n_seen = heads.window != 0 ? std::min<int64_t>(heads.window, positions.back() + 1)
+                                             : int64_t(positions.back()) + 1;
+    AttentionArguments a{};
+    a.q = floats(q);
+    a.keys = global<const uint8_t>(address_of(*cache.keys));
+    a.values = global<const uint8_t>(address_of(*cache.values));
+    a.positions = global<const int32_t>(indices(*positions_, positions));
+    if (heads.slopes != nullptr) a.slopes = floats(*heads.slopes);
+    if (heads.sinks != nullptr) a.sinks = floats(*heads.sinks);
+    a.y = floats(y);
+    a.key_stride = cache.key_stride;
+    a.value_stride = cache.value_stride;
+    a.n_tokens = int32_t(n_tokens);
+    a.n_heads = int32_t(heads.n_heads);
+    a.n_kv_heads = int32_t(heads.n_kv_heads);
+    a.key_dim = int32_t(heads.key_dim);
+    a.value_dim = int32_t(heads.value_dim);
+    a.window = int32_t(std::min<int64_t>(heads.window, std::numeric_limits<int32_t>::max() / 2));
+    a.chunked = heads.chunked;
+    a.cache_type = int32_t(cache.type);
+    a.is_wide = ((heads.key_dim | heads.value_dim | cache.key_stride | cache.value_stride) % 8 == 0) &&
+                ((address_of(*cache.keys) | address_of(*cache.values)) % 16 == 0);
+    a.scale = heads.scale;
+    a.soft_cap = heads.soft_cap;
+
+    const int64_t n_sharing = heads.n_heads / heads.n_kv_heads;
+    const int64_t dim = std::max(heads.key_dim, heads.value_dim);
+    const bool has_halves = cache.type == CacheType::F16 || cache.type == CacheType::Q8_0;
+    Kernel kernel{};
+    Grid grid{.n_threads = kAttentionWarps * kLanes};
+    if (n_tokens >= kTiledTokens && has_halves && dim <= 256) {
+        kernel = dim <= 64    ? Kernel::prompt_attention_64
+                 : dim <= 128 ? Kernel::prompt_attention_128
+                              : Kernel::prompt_attention_256;
+        grid.x = groups_of(n_tokens * n_sharing, kTileQueries);
+        grid.y = uint32_t(heads.n_kv_heads);
+    } else {
+        const AttentionKernels& kernels = kKernels[size_t(cache.type)];
+        const bool fit_8 = kMostHeads * groups_of(heads.key_dim, 8) * 8 <= kQueryElements;
+        const int64_t n_at_once = n_sharing == 1 ? 1 : n_sharing <= 4 || !fit_8 ? 4 : 8;
+        kernel = n_at_once == 1 ? kernels.by_1 : n_at_once == 4 ? kernels.by_4 : kernels.by_8;
+        grid.x = uint32_t(heads.n_kv_heads) * groups_of(n_sharing, n_at_once) *
+                 groups_of(heads.value_dim, kValuesOfPart);
+        grid.y = uint32_t(n_tokens);
+    }
+    grid.z = uint32_t(n_splits(int64_t(grid.x) * grid.y, n_tokens, n_seen, properties_.n_processors));
+    a.n_splits = int32_t(grid.z);
+    if (n_seen > 2 * kLeastSplit && n_tokens <= kMostParts / 2) {  // splits or not: they are the device's
+        const size_t n = size_t(heads.n_heads * kMostParts * (2 + heads.value_dim));
+        a.partial = global<float>(scratch(*partial_, n * sizeof(float)));
+    }
+    queue_.launch(kernel, grid, a);
+    if (a.n_splits == 1) return;
+    MergeAttentionArguments merge{};
+    merge.partial = a.partial;
+    merge.sinks = a.sinks;
+    merge.y = a.y;
+    merge.n_heads = a.n_heads;
+    merge.value_dim = a.value_dim;
+    merge.n_splits = a.n_splits;
+    queue_.launch(Kernel::merge_attention,
+                  {.x = uint32_t(heads.n_heads), .y = uint32_t(n_tokens), .n_threads = 128}, merge);
+}
+
+}  // namespace ingot::runtime
