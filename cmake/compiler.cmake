@@ -17,7 +17,10 @@ endif()
 
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM)
-    set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
+    # What it has to be told about precompiled headers, or it leaves everything that uses them to the compiler.
+    set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime
+        ${CCACHE_PROGRAM})
+    add_compile_options($<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>)
 endif()
 
 # A library per folder: every source below it that no other target owns.
@@ -27,4 +30,7 @@ function(ingot_library name)
     add_library(ingot_${name} STATIC ${sources})
     add_library(ingot::${name} ALIAS ingot_${name})
     target_link_libraries(ingot_${name} PUBLIC ingot::options fmt::fmt)
+    if(INGOT_PRECOMPILE)
+        target_precompile_headers(ingot_${name} PRIVATE ${PROJECT_SOURCE_DIR}/cmake/precompiled.h)
+    endif()
 endfunction()

@@ -160,10 +160,10 @@ void TokenizerKeys::read_word_piece(const GgufHeader& header) {
     const bool lowercase = header.get_bool("tokenizer.ggml.normalizer.lowercase").value_or(true);
     normalizers = {"clean_text", "space_han"};
     if (header.get_bool("tokenizer.ggml.normalizer.strip_accents").value_or(lowercase)) {
-        normalizers.push_back("nfd");
-        normalizers.push_back("strip_nonspacing_marks");
+        normalizers.emplace_back("nfd");
+        normalizers.emplace_back("strip_nonspacing_marks");
     }
-    if (lowercase) normalizers.push_back("lowercase");
+    if (lowercase) normalizers.emplace_back("lowercase");
     pre_tokenizers = {"split\tremoved\t\\s+", "punctuation\tisolated"};
     decoders = {"word_piece\t##"};
     options = {"prefix=##", "max_word=100"};
