@@ -57,6 +57,8 @@ void soft_cap(float* x, float cap, int64_t n);
 void add(const float* x, float* y, int64_t n);
 void to_half(const float* x, uint16_t* y, int64_t n);
 void attention(const AttentionArguments&);
+void attention_block(const AttentionBlockArguments&);
+size_t attention_block_scratch(int64_t n_rows, int64_t key_dim, int64_t value_dim);
 
 /// All bits set in the lower n of 8 lanes, 0 ≤ n ≤ 8: the mask of a partial load or store.
 [[maybe_unused]] static inline __m256i lanes(int64_t n) {

@@ -58,6 +58,8 @@ void soft_cap(float* x, float cap, int64_t n);
 void add(const float* x, float* y, int64_t n);
 void to_half(const float* x, uint16_t* y, int64_t n);
 void attention(const AttentionArguments&);
+void attention_block(const AttentionBlockArguments&);
+size_t attention_block_scratch(int64_t n_rows, int64_t key_dim, int64_t value_dim);
 
 /// 4 floats, or the first n ≤ 4 and zeros.
 INGOT_INLINE float32x4_t load_floats(const float* from, int64_t n) {
