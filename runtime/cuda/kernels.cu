@@ -10,10 +10,10 @@ namespace {
 #define INGOT_ENTRY(name, Arguments) {#name, reinterpret_cast<const void*>(&name), sizeof(Arguments)},
 #define INGOT_LAYOUT_ENTRIES(layout)                                                                                \
     {"embed_" #layout, reinterpret_cast<const void*>(&embed_##layout), sizeof(EmbedArguments)},                     \
-    {"matvec_" #layout, reinterpret_cast<const void*>(&matvec_##layout), sizeof(MatmulArguments)},                  \
-    {"matvecs_" #layout, reinterpret_cast<const void*>(&matvecs_##layout), sizeof(MatvecsArguments)},               \
+    {"matvec_" #layout, reinterpret_cast<const void*>(&matvec_##layout), sizeof(MatvecArguments)},                  \
     {"matmul_" #layout, reinterpret_cast<const void*>(&matmul_##layout), sizeof(MatmulArguments)},                  \
-    {"tile_" #layout, reinterpret_cast<const void*>(&tile_##layout), sizeof(MatmulArguments)},
+    {"tile_" #layout, reinterpret_cast<const void*>(&tile_##layout), sizeof(TileArguments)},                        \
+    {"wide_" #layout, reinterpret_cast<const void*>(&wide_##layout), sizeof(TileArguments)},
 const CudaKernel kKernels[] = {INGOT_COMMON_KERNELS(INGOT_ENTRY) INGOT_LAYOUTS(INGOT_LAYOUT_ENTRIES)};
 #undef INGOT_ENTRY
 #undef INGOT_LAYOUT_ENTRIES

@@ -36,6 +36,8 @@ GpuBackend::GpuBackend(std::unique_ptr<Device> device)
       positions_(std::make_unique<Indices>(*this)),
       by_32_(std::make_unique<Quantized>(*this)),
       by_256_(std::make_unique<Quantized>(*this)),
+      halves_(std::make_unique<Halves>(*this)),
+      sorted_(std::make_unique<SortedSlots>(*this)),
       partial_(std::make_unique<Scratch>(*this)) {}
 
 GpuBackend::~GpuBackend() = default;
@@ -233,7 +235,7 @@ void GpuBackend::activate(Activation activation, const Buffer& gate, const Buffe
     a.y = floats(y);
     a.n = n;
     a.activation = int32_t(activation);
-    launch_each(Kernel::activate, n, a);
+    if (!activate_product(a)) launch_each(Kernel::activate, n, a);
 }
 
 void GpuBackend::map(Elementwise function, float value, int64_t n, Buffer& x) {

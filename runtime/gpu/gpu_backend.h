@@ -9,6 +9,11 @@
 
 namespace ingot::runtime {
 
+namespace gpu {
+struct ActivateArguments;
+}
+class GpuWeight;
+
 /// A GPU as a back end: the operations of backend.h as launches of kernels. Weights are copied to the device,
 /// in a layout that it likes (gpu/planes.h); types without kernels are decoded to floats there. Activations
 /// meet quantized weights as the same 8-bit integers as on the CPU.
@@ -68,19 +73,28 @@ class GpuBackend final : public Backend {
     friend class GpuBuffer;
     struct Scratch;  // memory that grows on demand
     struct Quantized;
+    struct Halves;
+    struct SortedSlots;
     struct Indices;
+    struct Input;
+    struct Sorted;
 
     gpu::Address allocate_bytes(size_t size_bytes, gpu::Access access);
     void free_bytes(gpu::Address address, size_t size_bytes, gpu::Access access);
     gpu::Address scratch(Scratch& scratch, size_t size_bytes);
     gpu::Address indices(Indices& indices, std::span<const int32_t> values);
     void quantize(const Buffer& x, int64_t n_rows, int64_t n, uint32_t n_shared, Quantized& to);
-    const Quantized* form_of(const Buffer& x, int64_t n_rows, const Weight& weight,
-                             std::span<bool, 2> is_made);
-    void multiply(const Buffer& x, int64_t n_rows, const Projection& projection, const Quantized* quantized,
-                  const ExpertChoice* choice, int64_t n_slots);
-    void multiply_together(const Buffer& x, std::span<const Projection> projections,
-                           const Quantized* quantized);
+    void split(const Buffer& x, int64_t n_rows, int64_t n, bool is_f16);
+    template <typename Arguments>
+    void give(Input& input, const GpuWeight& weight, Arguments& arguments);
+    void multiply_few(Input& input, const Projection& projection);
+    void multiply_one(Input& input, std::span<const Projection> projections, const ExpertChoice* choice,
+                      int64_t n_slots, int64_t n_shared);
+    void multiply_one_by_all(Input& input, std::span<const Projection> projections,
+                             const ExpertChoice* choice, int64_t n_slots, int64_t n_shared);
+    void multiply_tiles(Input& input, const Projection& projection, const Sorted* sorted);
+    Sorted sort(const ExpertChoice& choice, int64_t n_slots, int64_t n_shared);
+    bool activate_product(const gpu::ActivateArguments& activate);
     template <typename Arguments>
     void launch_each(gpu::Kernel kernel, int64_t n, const Arguments& arguments);
 
@@ -94,6 +108,8 @@ class GpuBackend final : public Backend {
     uint64_t allocated_ = 0, weights_ = 0;         // bytes
     std::unique_ptr<Indices> tokens_, positions_;  // also rows
     std::unique_ptr<Quantized> by_32_, by_256_;    // activations in 8 bits, by how many share a scale
+    std::unique_ptr<Halves> halves_;               // … in two parts of 16 bits
+    std::unique_ptr<SortedSlots> sorted_;          // by expert
     std::unique_ptr<Scratch> partial_;             // of attention
 };
 

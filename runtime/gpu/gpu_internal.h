@@ -77,6 +77,18 @@ struct GpuBackend::Quantized {
     Scratch quants, scales, sums;
 };
 
+/// See gpu::SplitArguments.
+struct GpuBackend::Halves {
+    explicit Halves(GpuBackend& backend) : high(backend), low(backend), scales(backend) {}
+    Scratch high, low, scales;
+};
+
+/// See gpu::SortSlotsArguments.
+struct GpuBackend::SortedSlots {
+    explicit SortedSlots(GpuBackend& backend) : counts(backend), slots(backend), tiles(backend) {}
+    Scratch counts, slots, tiles;
+};
+
 inline gpu::Address address_of(const Buffer& buffer) {
     return static_cast<const GpuBuffer&>(buffer).address();
 }

@@ -1,5 +1,6 @@
 // Products by weights on a GPU.
 #include <algorithm>
+#include <optional>
 #include <type_traits>
 
 #include "runtime/gpu/gpu_internal.h"
@@ -10,9 +11,27 @@ using namespace gpu;
 
 namespace {
 
-constexpr uint32_t kMatmulThreads = 128;  // of groups whose warps compute a row each
+constexpr int64_t kWarpsOfGroup = kMatmulThreads / kLanes;
 constexpr int64_t kLeastTileTokens = 24;  // fewer leave too much of a tile idle
-constexpr size_t kMostMatrices = std::extent_v<decltype(MatvecsArguments::parts)>;  // of one launch
+constexpr int64_t kLeastWideTokens = 65;  // fewer are two small tiles
+constexpr int64_t kLeastSlots = 4;        // of an expert, on average, for which tiles pay
+constexpr size_t kMostMatrices = std::extent_v<decltype(MatvecArguments::parts)>;  // of one launch
+constexpr int32_t kNoActivation = -1;
+
+/// Elements from row to row of activations in 16 bits: steps of a tile are whole.
+int64_t padded(int64_t n) {
+    constexpr int64_t kStep = 32;
+    return (n + kStep - 1) / kStep * kStep;
+}
+
+/// The layout whose product for one token the kernel is; null: none.
+const Layout* layout_of_matvec(Kernel kernel) {
+    for (const TensorTypeInfo& type : tensor_types()) {
+        const Layout* const layout = find_layout(type.type);
+        if (layout != nullptr && layout->matvec == kernel) return layout;
+    }
+    return nullptr;
+}
 
 }  // namespace
 
@@ -32,9 +51,8 @@ void GpuBackend::quantize(const Buffer& x, int64_t n_rows, int64_t n, uint32_t n
         return same;
     });
     if (by_norm) return;
-    const Grid grid{.x = groups_of(n, 256 * (kMatmulThreads / kLanes)),
-                    .y = uint32_t(n_rows),
-                    .n_threads = kMatmulThreads};
+    const Grid grid{
+        .x = groups_of(n, 256 * kWarpsOfGroup), .y = uint32_t(n_rows), .n_threads = kMatmulThreads};
     ActivateRowsArguments rows{};
     const bool by_activation = queue_.amend_last<ActivateArguments>(Kernel::activate, [&](Grid&, auto& last) {
         rows.of = last;
@@ -47,105 +65,203 @@ void GpuBackend::quantize(const Buffer& x, int64_t n_rows, int64_t n, uint32_t n
     queue_.launch(Kernel::activate_rows, grid, rows);
 }
 
-// One output of a product of n_rows outputs: rows of x, or slots of n_slots for each row. With experts, each
-// of theirs.
-void GpuBackend::multiply(const Buffer& x, int64_t n_rows, const Projection& projection,
-                          const Quantized* quantized, const ExpertChoice* choice, int64_t n_slots) {
+// x in two parts of 16 bits, in scratch.
+void GpuBackend::split(const Buffer& x, int64_t n_rows, int64_t n, bool is_f16) {
+    SplitArguments a{};
+    a.n = int32_t(n);
+    a.n_padded = int32_t(padded(n));
+    const size_t n_bytes = size_t(n_rows) * size_t(a.n_padded) * sizeof(uint16_t);
+    a.x = floats(x);
+    a.high = global<uint8_t>(scratch(halves_->high, n_bytes));
+    a.low = global<uint8_t>(scratch(halves_->low, n_bytes));
+    a.scales = global<float>(scratch(halves_->scales, size_t(n_rows) * sizeof(float)));
+    a.is_f16 = is_f16;
+    queue_.launch(Kernel::split_rows, {.x = uint32_t(n_rows), .n_threads = kMaxThreads}, a);
+}
+
+/// x (n_rows, n) of a product, in the forms that its weights want: each is made once.
+struct GpuBackend::Input {
+    const Buffer& x;
+    int64_t n_rows;
+    bool has_by_32 = false, has_by_256 = false;
+    std::optional<bool> halves_are_f16 = {};  // the last that were made
+};
+
+template <typename Arguments>
+void GpuBackend::give(Input& input, const GpuWeight& weight, Arguments& a) {
+    const Layout& layout = weight.layout();
+    a.n = int32_t(weight.n_in());
+    if (layout.n_shared != 0) {
+        Quantized& quantized = layout.n_shared == 32 ? *by_32_ : *by_256_;
+        bool& is_made = layout.n_shared == 32 ? input.has_by_32 : input.has_by_256;
+        if (!is_made) quantize(input.x, input.n_rows, weight.n_in(), layout.n_shared, quantized);
+        is_made = true;
+        a.quants = global<const uint8_t>(quantized.quants.buffer->address());
+        a.scales = global<const float>(quantized.scales.buffer->address());
+        a.sums = global<const float>(quantized.sums.buffer->address());
+        return;
+    }
+    if constexpr (std::is_same_v<Arguments, TileArguments>) {
+        if (layout.type != TensorType::F32) {
+            const bool is_f16 = layout.type == TensorType::F16;
+            if (input.halves_are_f16 != is_f16) split(input.x, input.n_rows, weight.n_in(), is_f16);
+            input.halves_are_f16 = is_f16;
+            a.high = global<const uint8_t>(halves_->high.buffer->address());
+            a.low = global<const uint8_t>(halves_->low.buffer->address());
+            a.scales = global<const float>(halves_->scales.buffer->address());
+            a.n_padded = int32_t(padded(weight.n_in()));
+            return;
+        }
+    }
+    a.x = floats(input.x);
+}
+
+// A few tokens, which share the weights that a warp decodes.
+void GpuBackend::multiply_few(Input& input, const Projection& projection) {
     const GpuWeight& weight = gpu_weight(*projection.weight);
     MatmulArguments a{};
+    give(input, weight, a);
     a.weights = global<const uint8_t>(weight.address());
-    if (quantized != nullptr) {
-        a.quants = global<const uint8_t>(quantized->quants.buffer->address());
-        a.scales = global<const float>(quantized->scales.buffer->address());
-        a.sums = global<const float>(quantized->sums.buffer->address());
-    } else {
-        a.x = floats(x);
-    }
     if (projection.bias != nullptr) a.bias = floats(*projection.bias);
-    if (choice != nullptr) a.experts = global<const int32_t>(address_of(*choice->experts));
     a.y = floats(*projection.output);
     a.row_bytes = int64_t(weight.device_row());
-    a.n = int32_t(weight.n_in());
-    a.n_out = int32_t(weight.n_out() / (choice != nullptr ? choice->n_experts : 1));
-    a.n_tokens = int32_t(n_rows);
+    a.n_out = int32_t(weight.n_out());
+    a.n_tokens = int32_t(input.n_rows);
+    const Grid grid{.x = groups_of(a.n_out, kWarpsOfGroup * kRowsOfWarp),
+                    .y = groups_of(input.n_rows, kTokensAtOnce),
+                    .n_threads = kMatmulThreads};
+    queue_.launch(weight.layout().matmul, grid, a);
+}
+
+/// Slots of experts, sorted by expert for tiles of n_tokens.
+struct GpuBackend::Sorted {
+    int64_t n_experts, n_slots;
+    int64_t n_shared;  // slots that share a row of x
+    int64_t n_tokens, n_tiles;
+    Address slots, tiles;
+};
+
+GpuBackend::Sorted GpuBackend::sort(const ExpertChoice& choice, int64_t n_slots, int64_t n_shared) {
+    Sorted sorted{choice.n_experts, n_slots, n_shared, kTileTokens, 0, 0, 0};
+    if (n_slots / choice.n_experts >= kLeastWideTokens) sorted.n_tokens = kWideTokens;
+    sorted.n_tiles = n_slots / sorted.n_tokens + std::min(choice.n_experts, n_slots);  // at most
+    SortSlotsArguments a{};
+    a.experts = global<const int32_t>(address_of(*choice.experts));
+    const auto integers = [&](Scratch& memory, int64_t n) {
+        return global<int32_t>(scratch(memory, size_t(n) * sizeof(int32_t)));
+    };
+    a.counts = integers(sorted_->counts, choice.n_experts);
+    a.slots = integers(sorted_->slots, sorted.n_tiles * sorted.n_tokens);
+    a.tiles = integers(sorted_->tiles, sorted.n_tiles);
     a.n_slots = int32_t(n_slots);
-    if (choice == nullptr && n_rows >= kLeastTileTokens) {
-        const Grid tiles{groups_of(a.n_out, kTile), groups_of(n_rows, kTile), 1, kTileThreads};
-        return queue_.launch(weight.layout().tile, tiles, a);
+    a.n_experts = int32_t(choice.n_experts);
+    a.n_tiles = int32_t(sorted.n_tiles);
+    a.n_tokens = int32_t(sorted.n_tokens);
+    const Grid grid{.x = uint32_t(choice.n_experts), .n_threads = kMaxThreads};
+    queue_.launch(Kernel::count_slots, grid, a);
+    queue_.launch(Kernel::sort_slots, grid, a);
+    sorted.slots = a.slots.address();
+    sorted.tiles = a.tiles.address();
+    return sorted;
+}
+
+// Many tokens: tiles of rows by tokens, or by slots of an expert.
+void GpuBackend::multiply_tiles(Input& input, const Projection& projection, const Sorted* sorted) {
+    const GpuWeight& weight = gpu_weight(*projection.weight);
+    TileArguments a{};
+    give(input, weight, a);
+    a.weights = global<const uint8_t>(weight.address());
+    if (projection.bias != nullptr) a.bias = floats(*projection.bias);
+    a.y = floats(*projection.output);
+    a.row_bytes = int64_t(weight.device_row());
+    a.n_out = int32_t(weight.n_out() / (sorted != nullptr ? sorted->n_experts : 1));
+    a.n_tokens = int32_t(input.n_rows);
+    a.n_slots = 1;
+    bool is_wide = input.n_rows >= kLeastWideTokens;
+    Grid grid{.x = groups_of(a.n_out, kTileRows), .n_threads = kTileThreads};
+    grid.y = groups_of(input.n_rows, is_wide ? kWideTokens : kTileTokens);
+    if (sorted != nullptr) {
+        a.slots = global<const int32_t>(sorted->slots);
+        a.experts = global<const int32_t>(sorted->tiles);
+        a.n_slots = int32_t(sorted->n_shared);
+        is_wide = sorted->n_tokens == kWideTokens;
+        grid.y = uint32_t(sorted->n_tiles);
     }
-    const bool one_each = choice != nullptr || n_rows == 1;
-    Grid grid{.x = groups_of(a.n_out, kMatmulThreads / kLanes), .n_threads = kMatmulThreads};
-    grid.y = one_each ? uint32_t(n_rows) : groups_of(n_rows, kTokensAtOnce);
-    queue_.launch(one_each ? weight.layout().matvec : weight.layout().matmul, grid, a);
+    queue_.launch(is_wide ? weight.layout().wide : weight.layout().tile, grid, a);
 }
 
-// x in the form that a weight wants, made once for all projections; null: as floats.
-const GpuBackend::Quantized* GpuBackend::form_of(const Buffer& x, int64_t n_rows, const Weight& of,
-                                                 std::span<bool, 2> is_made) {
-    const GpuWeight& weight = gpu_weight(of);
-    const uint32_t n_shared = weight.layout().n_shared;
-    if (n_shared == 0) return nullptr;
-    Quantized& quantized = n_shared == 32 ? *by_32_ : *by_256_;
-    bool& made = is_made[n_shared == 32 ? 0 : 1];
-    if (!made) quantize(x, n_rows, weight.n_in(), n_shared, quantized);
-    made = true;
-    return &quantized;
-}
-
-// Products of one token by matrices in one layout.
-void GpuBackend::multiply_together(const Buffer& x, std::span<const Projection> projections,
-                                   const Quantized* quantized) {
+// One token, or slots of experts, by matrices in one layout.
+void GpuBackend::multiply_one(Input& input, std::span<const Projection> projections,
+                              const ExpertChoice* choice, int64_t n_slots, int64_t n_shared) {
     const GpuWeight& first = gpu_weight(*projections[0].weight);
-    MatvecsArguments a{};
-    if (quantized != nullptr) {
-        a.quants = global<const uint8_t>(quantized->quants.buffer->address());
-        a.scales = global<const float>(quantized->scales.buffer->address());
-        a.sums = global<const float>(quantized->sums.buffer->address());
-    } else {
-        a.x = floats(x);
-    }
-    a.n = int32_t(first.n_in());
-    int64_t n_rows = 0;
+    MatvecArguments a{};
+    give(input, first, a);
+    a.activation = kNoActivation;
+    a.n_slots = int32_t(n_shared);
+    if (choice != nullptr) a.experts = global<const int32_t>(address_of(*choice->experts));
+    int64_t n_pairs = 0;  // of rows
     for (size_t i = 0; i < projections.size(); ++i) {
         const GpuWeight& weight = gpu_weight(*projections[i].weight);
         a.parts[i].weights = global<const uint8_t>(weight.address());
         if (projections[i].bias != nullptr) a.parts[i].bias = floats(*projections[i].bias);
         a.parts[i].y = floats(*projections[i].output);
         a.parts[i].row_bytes = int64_t(weight.device_row());
-        a.parts[i].n_out = weight.n_out();
-        n_rows += weight.n_out();
+        a.parts[i].n_out = int32_t(weight.n_out() / (choice != nullptr ? choice->n_experts : 1));
+        n_pairs += (a.parts[i].n_out + 1) / kRowsOfWarp;
     }
-    const Grid grid{.x = groups_of(n_rows, kMatmulThreads / kLanes), .n_threads = kMatmulThreads};
-    queue_.launch(first.layout().matvecs, grid, a);
+    const Grid grid{
+        .x = groups_of(n_pairs, kWarpsOfGroup), .y = uint32_t(n_slots), .n_threads = kMatmulThreads};
+    queue_.launch(first.layout().matvec, grid, a);
+}
+
+// As many at once as a launch can have.
+void GpuBackend::multiply_one_by_all(Input& input, std::span<const Projection> projections,
+                                     const ExpertChoice* choice, int64_t n_slots, int64_t n_shared) {
+    const auto layout = [&](size_t i) { return &gpu_weight(*projections[i].weight).layout(); };
+    for (size_t i = 0, end = 0; i < projections.size(); i = end) {
+        while (end < std::min(i + kMostMatrices, projections.size()) && layout(end) == layout(i)) ++end;
+        multiply_one(input, projections.subspan(i, end - i), choice, n_slots, n_shared);
+    }
 }
 
 void GpuBackend::matmul(const Buffer& x, int64_t n_tokens, std::span<const Projection> projections) {
-    bool is_made[2] = {};
-    for (size_t i = 0; i < projections.size();) {
-        const auto layout = [&](size_t j) { return &gpu_weight(*projections[j].weight).layout(); };
-        const Quantized* quantized = form_of(x, n_tokens, *projections[i].weight, is_made);
-        size_t end = i + 1;
-        while (n_tokens == 1 && end < std::min(i + kMostMatrices, projections.size()) &&
-               layout(end) == layout(i))
-            ++end;
-        if (end - i > 1) {
-            multiply_together(x, projections.subspan(i, end - i), quantized);
+    Input input{.x = x, .n_rows = n_tokens};
+    if (n_tokens == 1) return multiply_one_by_all(input, projections, nullptr, 1, 1);
+    for (const Projection& projection : projections) {
+        if (n_tokens < kLeastTileTokens) {
+            multiply_few(input, projection);
         } else {
-            multiply(x, n_tokens, projections[i], quantized, nullptr, 1);
+            multiply_tiles(input, projection, nullptr);
         }
-        i = end;
     }
 }
 
 void GpuBackend::matmul_experts(const Buffer& x, bool x_has_slots, int64_t n_tokens,
                                 const ExpertChoice& choice, std::span<const Projection> projections) {
-    const int64_t n_slots = n_tokens * choice.n_used;
-    bool is_made[2] = {};
-    for (const Projection& projection : projections) {
-        const Quantized* quantized =
-            form_of(x, x_has_slots ? n_slots : n_tokens, *projection.weight, is_made);
-        multiply(x, n_slots, projection, quantized, &choice, x_has_slots ? 1 : choice.n_used);
-    }
+    const int64_t n_slots = n_tokens * choice.n_used, n_shared = x_has_slots ? 1 : choice.n_used;
+    Input input{.x = x, .n_rows = n_slots / n_shared};
+    if (n_slots < kLeastTileTokens || n_slots < kLeastSlots * choice.n_experts)
+        return multiply_one_by_all(input, projections, &choice, n_slots, n_shared);
+    const Sorted sorted = sort(choice, n_slots, n_shared);
+    for (const Projection& projection : projections) multiply_tiles(input, projection, &sorted);
+}
+
+// Where the two products that are activated were the last to be asked for, they do that, too.
+bool GpuBackend::activate_product(const ActivateArguments& activate) {
+    const std::optional<Kernel> last = queue_.last();
+    if (!activate.up || !last || layout_of_matvec(*last) == nullptr) return false;
+    return queue_.amend_last<MatvecArguments>(*last, [&](Grid& grid, MatvecArguments& product) {
+        const MatvecArguments::Part& gate = product.parts[0];
+        const MatvecArguments::Part& up = product.parts[1];
+        if (product.activation != kNoActivation || product.parts[2].n_out != 0 || gate.n_out != up.n_out ||
+            gate.y.address() != activate.gate.address() || up.y.address() != activate.up.address() ||
+            activate.n != int64_t(gate.n_out) * grid.y)
+            return false;
+        product.activated = activate.y;
+        product.activation = activate.activation;
+        grid.x = groups_of(gate.n_out, kWarpsOfGroup);
+        return true;
+    });
 }
 
 }  // namespace ingot::runtime

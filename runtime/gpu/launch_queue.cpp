@@ -20,6 +20,7 @@ bool LaunchQueue::Batch::is_same_as(const Batch& other) const {
 }
 
 void LaunchQueue::add(gpu::Kernel kernel, const gpu::Grid& grid, std::span<const std::byte> arguments) {
+    ++n_given_;
     waiting_.launches.push_back({kernel, grid, waiting_.arguments.size(), arguments.size()});
     waiting_.arguments.insert(waiting_.arguments.end(), arguments.begin(), arguments.end());
 }

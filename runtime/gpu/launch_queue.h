@@ -1,5 +1,6 @@
 #pragma once
 #include <cstring>
+#include <optional>
 #include <span>
 #include <type_traits>
 #include <vector>
@@ -34,14 +35,21 @@ class LaunchQueue {
         std::memcpy(waiting_.arguments.data() + last.first, &arguments, sizeof arguments);
         return true;
     }
+    /// The kernel of that launch; none: nothing waits.
+    std::optional<gpu::Kernel> last() const {
+        if (waiting_.launches.empty()) return std::nullopt;
+        return waiting_.launches.back().kernel;
+    }
     /// Takes it back.
     void drop_last() {
+        --n_given_;
         waiting_.arguments.resize(waiting_.launches.back().first);
         waiting_.launches.pop_back();
     }
     /// Gives the device all that waits. Throws Error when the device does.
     void flush();
 
+    uint64_t n_given() const { return n_given_; }        // less those that were taken back
     uint64_t n_launched() const { return n_launched_; }  // one by one
     uint64_t n_replays() const { return n_replays_; }    // of sequences
 
@@ -66,7 +74,7 @@ class LaunchQueue {
     gpu::Device& device_;
     Batch waiting_;
     std::vector<Known> known_;  // those that came last are last
-    uint64_t n_launched_ = 0, n_replays_ = 0;
+    uint64_t n_given_ = 0, n_launched_ = 0, n_replays_ = 0;
 };
 
 }  // namespace ingot::runtime

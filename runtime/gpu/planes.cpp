@@ -30,7 +30,8 @@ constexpr Field kQ5_0[] = {INGOT_FIELD(BlockQ5_0, quants), INGOT_FIELD(BlockQ5_0
                            INGOT_FIELD(BlockQ5_0, d)};
 constexpr Field kQ5_1[] = {
     INGOT_FIELD(BlockQ5_1, quants), INGOT_FIELD(BlockQ5_1, high_bits), {offsetof(BlockQ5_1, d), 4}};
-constexpr Field kQ8_0[] = {INGOT_FIELD(BlockQ8_0, quants), INGOT_FIELD(BlockQ8_0, d)};
+constexpr Field kQ8_0[] = {
+    {offsetof(BlockQ8_0, quants), 16}, {offsetof(BlockQ8_0, quants) + 16, 16}, INGOT_FIELD(BlockQ8_0, d)};
 constexpr Field kQ2_K[] = {
     INGOT_FIELD(BlockQ2_K, quants), INGOT_FIELD(BlockQ2_K, scales), {offsetof(BlockQ2_K, d), 4}};
 constexpr Field kQ3_K[] = {INGOT_FIELD(BlockQ3_K, quants), INGOT_FIELD(BlockQ3_K, high_bits),
@@ -45,10 +46,10 @@ constexpr Field kMXFP4[] = {INGOT_FIELD(BlockMXFP4, floats), INGOT_FIELD(BlockMX
 #undef INGOT_FIELD
 
 // As many activations share a scale as on the CPU, so that both compute with the same integers.
-#define INGOT_LAYOUT(name, fields, n_shared)                                                   \
-    {                                                                                          \
-        TensorType::name, Kernel::embed_##name, Kernel::matvec_##name, Kernel::matvecs_##name, \
-            Kernel::matmul_##name, Kernel::tile_##name, fields, n_shared                       \
+#define INGOT_LAYOUT(name, fields, n_shared)                                                  \
+    {                                                                                         \
+        TensorType::name, Kernel::embed_##name, Kernel::matvec_##name, Kernel::matmul_##name, \
+            Kernel::tile_##name, Kernel::wide_##name, fields, n_shared                        \
     }
 constexpr Layout kLayouts[] = {
     INGOT_LAYOUT(F32, {}, 0),       INGOT_LAYOUT(F16, {}, 0),          INGOT_LAYOUT(BF16, {}, 0),

@@ -17,7 +17,7 @@ struct Field {
 
 struct Layout {
     TensorType type;
-    Kernel embed, matvec, matvecs, matmul, tile;
+    Kernel embed, matvec, matmul, tile, wide;
     /// In the order of the planes; together they are the whole block. None: rows are as in the file.
     std::span<const Field> fields;
     uint32_t n_shared;  // activations that have one scale; 0: the kernels want floats

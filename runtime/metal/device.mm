@@ -14,7 +14,7 @@ namespace ingot::runtime::gpu {
 namespace {
 
 #define INGOT_ENTRY(name, Arguments) #name,
-#define INGOT_LAYOUT_ENTRIES(layout) "embed_" #layout, "matvec_" #layout, "matvecs_" #layout, "matmul_" #layout, "tile_" #layout,
+#define INGOT_LAYOUT_ENTRIES(layout) "embed_" #layout, "matvec_" #layout, "matmul_" #layout, "tile_" #layout, "wide_" #layout,
 const char* const kNames[] = {INGOT_COMMON_KERNELS(INGOT_ENTRY) INGOT_LAYOUTS(INGOT_LAYOUT_ENTRIES)};
 #undef INGOT_ENTRY
 #undef INGOT_LAYOUT_ENTRIES

@@ -62,8 +62,9 @@ KERNEL(multiply_bf16, Arguments) {
 KERNEL(multiply_bytes, Arguments) {
     const int row = int(me.lane() / 4), four = int(me.lane() % 4);
     GLOBAL(const uint8_t) of_a = a.bytes + row * 16 + 4 * four;
-    const Product product =
-        me.product(load<uint32_t>(of_a), load<uint32_t>(of_a + 8 * 16), load<uint32_t>(of_a + 16 * 16));
+    Product product = {{0, 0, 0, 0}};
+    me.add_product(load<uint32_t>(of_a), load<uint32_t>(of_a + 8 * 16), load<uint32_t>(of_a + 16 * 16),
+                   product);
     for (int i = 0; i < 4; ++i) a.y[(row + i / 2 * 8) * 8 + 2 * four + i % 2] = float(product.of[i]);
 }
 KERNEL(barrier_for_some, Arguments) {

@@ -28,10 +28,10 @@ constexpr EmulatedKernel entry(const char* name) {
 #define INGOT_ENTRY(name, Arguments) entry<Arguments, name>(#name),
 #define INGOT_LAYOUT_ENTRIES(layout)                                                                          \
     entry<EmbedArguments, embed_##layout>("embed_" #layout),                                                  \
-    entry<MatmulArguments, matvec_##layout>("matvec_" #layout),                                               \
-    entry<MatvecsArguments, matvecs_##layout>("matvecs_" #layout),                                            \
+    entry<MatvecArguments, matvec_##layout>("matvec_" #layout),                                               \
     entry<MatmulArguments, matmul_##layout>("matmul_" #layout),                                               \
-    entry<MatmulArguments, tile_##layout>("tile_" #layout),
+    entry<TileArguments, tile_##layout>("tile_" #layout),                                                     \
+    entry<TileArguments, wide_##layout>("wide_" #layout),
 constexpr EmulatedKernel kKernels[] = {INGOT_COMMON_KERNELS(INGOT_ENTRY) INGOT_LAYOUTS(INGOT_LAYOUT_ENTRIES)};
 // clang-format on
 

@@ -12,9 +12,13 @@ enum : int {
     kMaxKeyDim = 1024,         // elements of a head of queries and keys
     kMaxValueDim = 512,        // … and of values
     kMaxExperts = 1024,        // of a layer
+    kMatmulThreads = 128,      // of a group of matvec_* and matmul_*
+    kRowsOfWarp = 2,           // of weights, that a warp of matvec_* and matmul_* computes
     kTokensAtOnce = 8,         // columns that matmul_* computes with each weight that it decodes
-    kTile = 64,                // rows of weights, and tokens, of a group of tile_*
-    kTileThreads = 256,        // of that group
+    kTileRows = 64,            // of weights, that a group of tile_* and wide_* computes …
+    kTileTokens = 32,          // … for so many tokens …
+    kWideTokens = 128,         // … or so many
+    kTileThreads = 128,        // of that group
     kAttentionWarps = 4,       // of a group
     kMostHeads = 8,            // query heads of a group of attention_*
     kQueryElements = 8 * 576,  // … and the elements of their queries, at most
@@ -36,36 +40,77 @@ struct QuantizeArguments {
     int32_t n;
 };
 
-/// y (n_tokens, n_out) = W (n_out, n) · x (n_tokens, n) + bias. With experts, token t is slot t: its matrix
-/// is that of expert experts[t], its x the row t / n_slots.
+/// y (n_tokens, n_out) = W (n_out, n) · x (n_tokens, n) + bias
 struct MatmulArguments {
     GLOBAL(const uint8_t) weights;  // (n_out, n) rows in planes (layouts.h)
     GLOBAL(const float) x;          // (n_tokens, n); layouts that want floats
     GLOBAL(const uint8_t) quants;   // (n_tokens, n); others: see QuantizedRows
     GLOBAL(const float) scales;     // (n_tokens, n / 32)
     GLOBAL(const float) sums;       // (n_tokens, n / 16)
-    GLOBAL(const float) bias;       // (n_out), or null; with experts (n_experts, n_out)
-    GLOBAL(const int32_t) experts;  // (n_tokens), or null
+    GLOBAL(const float) bias;       // (n_out), or null
     GLOBAL(float) y;
     int64_t row_bytes;  // from row to row of the weights
     int32_t n, n_out, n_tokens;
-    int32_t n_slots;  // that share a row of x
 };
 
-/// Up to three products of one token by matrices in one layout, as one: rows are counted through them.
-struct MatvecsArguments {
+/// The same for many tokens. With slots, y (…, n_out) has a row for each, n_slots of them by the same row of
+/// x: the tokens of tile i are slots[i * its tokens …], -1 where there is none, by the matrix of expert
+/// experts[i], or nothing where that is -1.
+struct TileArguments {
+    GLOBAL(const uint8_t) weights;
+    GLOBAL(const float) x;
+    GLOBAL(const uint8_t) quants;
+    GLOBAL(const float) scales;  // of quants, or (n_tokens) of high and low
+    GLOBAL(const float) sums;
+    GLOBAL(const uint8_t) high;     // see SplitArguments
+    GLOBAL(const uint8_t) low;      // likewise
+    GLOBAL(const float) bias;       // (n_out), or null; with experts (n_experts, n_out)
+    GLOBAL(const int32_t) slots;    // or null
+    GLOBAL(const int32_t) experts;  // or null
+    GLOBAL(float) y;
+    int64_t row_bytes;
+    int32_t n, n_padded, n_out, n_tokens, n_slots;
+};
+
+/// x (n_rows, n) = (high + low) * scales, by rows: numbers of 16 bits, F16 or BF16; zeros behind a row's end
+struct SplitArguments {
+    GLOBAL(const float) x;
+    GLOBAL(uint8_t) high;  // (n_rows, n_padded)
+    GLOBAL(uint8_t) low;
+    GLOBAL(float) scales;  // (n_rows), powers of two; 1 for BF16
+    int32_t n, n_padded;
+    int32_t is_f16;
+};
+
+/// Slots sorted by expert, for TileArguments: each expert's begin with a tile.
+struct SortSlotsArguments {
+    GLOBAL(const int32_t) experts;  // (n_slots)
+    GLOBAL(int32_t) counts;         // (n_experts): count_slots makes it, sort_slots reads it
+    GLOBAL(int32_t) slots;          // (n_tiles * n_tokens), -1 where there is none
+    GLOBAL(int32_t) tiles;          // (n_tiles) experts, -1 behind the last
+    int32_t n_slots, n_experts, n_tiles;
+    int32_t n_tokens;  // of a tile
+};
+
+/// Up to three products of one token by matrices in one layout: rows are counted through them. With experts,
+/// each slot is such a token: its matrices are those of expert experts[slot], its x the row slot / n_slots.
+struct MatvecArguments {
     GLOBAL(const float) x;  // and so on, as in MatmulArguments
     GLOBAL(const uint8_t) quants;
     GLOBAL(const float) scales;
     GLOBAL(const float) sums;
+    GLOBAL(const int32_t) experts;  // or null
     struct Part {
         GLOBAL(const uint8_t) weights;
-        GLOBAL(const float) bias;  // or null
-        GLOBAL(float) y;
+        GLOBAL(const float) bias;  // (n_out), or null; with experts (n_experts, n_out)
+        GLOBAL(float) y;           // (slots, n_out)
         int64_t row_bytes;
-        int64_t n_out;
-    } parts[3];  // those that are absent have no rows
+        int32_t n_out;
+    } parts[3];               // those that are absent have no rows
+    GLOBAL(float) activated;  // (slots, n_out), if there is an activation: of part 0's y, times part 1's
+    int32_t activation;       // an Activation, or -1
     int32_t n;
+    int32_t n_slots;  // that share a row of x
 };
 
 /// y (n_tokens, n) = rows of the table (n_vocab, n)

@@ -7,6 +7,8 @@
 //     KERNEL(name, Arguments) { ... }                 an entry of the kernel table; sees its arguments as `a`, its place as `me`
 //     GROUP_KERNEL(name, Arguments, Shared) { ... }   … and the memory that its group shares as `shared`, a struct of such
 //     GROUP_ARRAY(T, name, n);                        members, undefined at first, aligned to 16 bytes
+//     BOUNDED_KERNEL(…, n_threads, n_groups)          the same of groups of up to n_threads, n_groups of which are to run on a processor at
+//     BOUNDED_GROUP_KERNEL(…, n_threads, n_groups)    the same time: a thread may have so many registers, and need not spare them
 //     FUNCTION float f(Thread me) { ... }             any other function
 //     GLOBAL(T)                                       a pointer to the device's memory; may be null
 //     GROUP(T)                                        a pointer to memory that the group shares
@@ -18,6 +20,11 @@
 //     load<T>(p), store<T>(p, value)                  a T at the bytes p, which are aligned to sizeof(T)
 //     store_four(p, value)                            a uint4 to the group's words p, aligned to 16 bytes
 //     halves_of(low, high)                            two floats as halves in a word
+//     load_once<T>(p)                                 a T that is not looked at again soon: it need not be kept in a cache
+//     under_way()                                     loads before it are not put off until they are needed
+//     begin_copy(words, bytes)                        sixteen bytes to four words of the group's memory, both aligned to that: others can
+//     me.end_copies()                                 read them after the thread has ended its copies, and a barrier
+//     bytes_of(table, word)                           each byte of the word, 0 … 15, becomes that byte of the uint4
 //
 //     me.x, me.y, me.z                                the group
 //     me.index, me.n_threads                          the thread within its group
@@ -26,9 +33,9 @@
 //     me.lane_sum(x), me.lane_max(x)                  of a warp's 32 values; every lane gets the same
 //     me.shuffle(x, lane)                             that lane's x, for x a float or an int
 //     me.shuffle_xor(x, mask)                         lane ^ mask's x
-//     me.product(a0, a1, b)                           signed bytes A (16, 16) · Bᵀ, B being (8, 16): lane l gives bytes 4t … 4t + 3, where
+//     me.add_product(a0, a1, b, product)              signed bytes A (16, 16) · Bᵀ, B being (8, 16): lane l gives bytes 4t … 4t + 3, where
 //                                                     t = l % 4, of A's rows l / 4 and 8 + l / 4 and of B's row l / 4, and gets of A's row l / 4
-//                                                     by B's rows 2t and 2t + 1, and of A's row 8 + l / 4 by them, Product::of[0 … 3]
+//                                                     by B's rows 2t and 2t + 1, and of A's row 8 + l / 4 by them, added to Product::of[0 … 3]
 //     me.add_product_f16(a, b, sums)                  the same of halves with float sums, sums.of[0 … 3], which are added to; a is a uint4: elements
 //     me.add_product_bf16(a, b, sums)                 2t, 2t + 1 of A's row l / 4, and of its row 8 + l / 4, then elements 8 + 2t, 9 + 2t of these;
 //                                                     b is a uint2: elements 2t, 2t + 1 of B's row l / 4, then 8 + 2t, 9 + 2t. Low bits first.

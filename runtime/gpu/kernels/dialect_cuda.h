@@ -13,19 +13,26 @@
 #define ARGUMENTS(T) const T&
 #define TABLE(T, name, n) __constant__ static const T name[n]
 #define UNROLLED _Pragma("unroll")
-#define KERNEL(name, Arguments)                                                                \
-    FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me);                              \
-    __global__ void __launch_bounds__(kMaxThreads) name(const __grid_constant__ Arguments a) { \
-        name##_body(a, Thread::here());                                                        \
-    }                                                                                          \
+#define KERNEL_WITH(bounds, name, Arguments)                           \
+    FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me);      \
+    __global__ void bounds name(const __grid_constant__ Arguments a) { \
+        name##_body(a, Thread::here());                                \
+    }                                                                  \
     FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me)
-#define GROUP_KERNEL(name, Arguments, Shared)                                                  \
-    FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me, Shared& shared);              \
-    __global__ void __launch_bounds__(kMaxThreads) name(const __grid_constant__ Arguments a) { \
-        __shared__ Shared shared;                                                              \
-        name##_body(a, Thread::here(), shared);                                                \
-    }                                                                                          \
+#define GROUP_KERNEL_WITH(bounds, name, Arguments, Shared)                        \
+    FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me, Shared& shared); \
+    __global__ void bounds name(const __grid_constant__ Arguments a) {            \
+        __shared__ Shared shared;                                                 \
+        name##_body(a, Thread::here(), shared);                                   \
+    }                                                                             \
     FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me, Shared& shared)
+#define KERNEL(name, Arguments) KERNEL_WITH(__launch_bounds__(kMaxThreads), name, Arguments)
+#define GROUP_KERNEL(name, Arguments, Shared) \
+    GROUP_KERNEL_WITH(__launch_bounds__(kMaxThreads), name, Arguments, Shared)
+#define BOUNDED_KERNEL(name, Arguments, n_threads, n_groups) \
+    KERNEL_WITH(__launch_bounds__(n_threads, n_groups), name, Arguments)
+#define BOUNDED_GROUP_KERNEL(name, Arguments, Shared, n_threads, n_groups) \
+    GROUP_KERNEL_WITH(__launch_bounds__(n_threads, n_groups), name, Arguments, Shared)
 
 namespace ingot::runtime::gpu {
 
@@ -48,6 +55,11 @@ struct Thread {
     FUNCTION uint32_t n_warps() const { return n_threads / 32; }
 
     FUNCTION void barrier() const { __syncthreads(); }
+    FUNCTION void end_copies() const {
+#if __CUDA_ARCH__ >= 800
+        asm volatile("cp.async.wait_all;" ::: "memory");
+#endif
+    }
     template <typename T>
     FUNCTION T shuffle(T value, uint32_t from) const {
         return __shfl_sync(0xffffffffu, value, int(from));
@@ -61,21 +73,19 @@ struct Thread {
         return value;
     }
     /// On the tensor cores.
-    FUNCTION Product product(uint32_t a0, uint32_t a1, uint32_t b) const {
-        Product d;
+    FUNCTION void add_product(uint32_t a0, uint32_t a1, uint32_t b, Product& d) const {
 #if __CUDA_ARCH__ >= 800
-        asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%7,%7,%7,%7};"
-            : "=r"(d.of[0]), "=r"(d.of[1]), "=r"(d.of[2]), "=r"(d.of[3])
-            : "r"(a0), "r"(a1), "r"(b), "r"(0));
+        asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+            : "+r"(d.of[0]), "+r"(d.of[1]), "+r"(d.of[2]), "+r"(d.of[3])
+            : "r"(a0), "r"(a1), "r"(b));
 #else
-        asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1}, {%2}, {%3}, {%4,%4};"
-            : "=r"(d.of[0]), "=r"(d.of[1])
-            : "r"(a0), "r"(b), "r"(0));
-        asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1}, {%2}, {%3}, {%4,%4};"
-            : "=r"(d.of[2]), "=r"(d.of[3])
-            : "r"(a1), "r"(b), "r"(0));
+        asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1}, {%2}, {%3}, {%0,%1};"
+            : "+r"(d.of[0]), "+r"(d.of[1])
+            : "r"(a0), "r"(b));
+        asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1}, {%2}, {%3}, {%0,%1};"
+            : "+r"(d.of[2]), "+r"(d.of[3])
+            : "r"(a1), "r"(b));
 #endif
-        return d;
     }
     FUNCTION void add_product_f16(uint4 a, uint2 b, ProductSums& sums) const {
         float(&s)[4] = sums.of;
@@ -127,6 +137,16 @@ FUNCTION T load(const Element* bytes) {
 }
 
 template <typename T>
+FUNCTION T load_once(const uint8_t* bytes) {
+    static_assert(sizeof(T) == 16);
+    uint4 words;
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
+                 : "l"(__cvta_generic_to_global(bytes)));
+    return words;
+}
+
+template <typename T>
 FUNCTION void store(uint8_t* bytes, T value) {
     *reinterpret_cast<T*>(bytes) = value;
 }
@@ -138,6 +158,28 @@ FUNCTION uint32_t halves_of(float low, float high) {
     const __half2 halves = __floats2half2_rn(low, high);
     return *reinterpret_cast<const uint32_t*>(&halves);
 }
+FUNCTION void begin_copy(uint32_t* words, const uint8_t* bytes) {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(uint32_t(__cvta_generic_to_shared(words))),
+                 "l"(__cvta_generic_to_global(bytes))
+                 : "memory");
+#else
+    *reinterpret_cast<uint4*>(words) = *reinterpret_cast<const uint4*>(bytes);
+#endif
+}
+
+FUNCTION void under_way() {
+    asm volatile("" ::: "memory");
+}
+
+// Selectors of four bits, three of which select a byte of eight; the fourth one says of which eight.
+FUNCTION uint32_t bytes_of(uint4 table, uint32_t word) {
+    const uint32_t selectors = __byte_perm(word | (word >> 4), 0, 0x4420);
+    const uint32_t low = __byte_perm(table.x, table.y, selectors & 0x7777u);
+    const uint32_t high = __byte_perm(table.z, table.w, selectors & 0x7777u);
+    return __byte_perm(low, high, 0x3210u | ((selectors & 0x8888u) >> 1));
+}
+
 FUNCTION float half_to_float(uint16_t half) {
     return __half2float(__ushort_as_half(half));
 }

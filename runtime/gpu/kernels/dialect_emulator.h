@@ -24,6 +24,9 @@
         name##_body(a, me, *reinterpret_cast<Members*>(me.group->shared().bytes()));            \
     }                                                                                           \
     inline void name##_body([[maybe_unused]] ARGUMENTS(Arguments) a, Thread me, Members& shared)
+#define BOUNDED_KERNEL(name, Arguments, n_threads, n_groups) KERNEL(name, Arguments)
+#define BOUNDED_GROUP_KERNEL(name, Arguments, Members, n_threads, n_groups) \
+    GROUP_KERNEL(name, Arguments, Members)
 
 namespace ingot::runtime::gpu::emulator {
 
@@ -177,6 +180,7 @@ struct Thread {
 
     using Where = std::source_location;
     void barrier(const Where& where = Where::current()) const { group->barrier(where); }
+    void end_copies() const {}
     template <typename T>
     T shuffle(T value, uint32_t from, const Where& where = Where::current()) const {
         return exchange(emulator::Exchange::Shuffle, value, from, where);
@@ -191,10 +195,11 @@ struct Thread {
     float lane_max(float value, const Where& where = Where::current()) const {
         return exchange(emulator::Exchange::Max, value, 0, where);
     }
-    Product product(uint32_t a0, uint32_t a1, uint32_t b, const Where& where = Where::current()) const {
-        emulator::Group::Elements d{};
-        group->product(emulator::Exchange::Product, {a0, a1, b}, d, where);
-        return __builtin_bit_cast(Product, d);
+    void add_product(uint32_t a0, uint32_t a1, uint32_t b, Product& product,
+                     const Where& where = Where::current()) const {
+        auto elements = __builtin_bit_cast(emulator::Group::Elements, product);
+        group->product(emulator::Exchange::Product, {a0, a1, b}, elements, where);
+        product = __builtin_bit_cast(Product, elements);
     }
     void add_product_f16(uint4 a, uint2 b, ProductSums& sums, const Where& where = Where::current()) const {
         add_product(emulator::Exchange::ProductF16, a, b, sums, where);
@@ -225,6 +230,10 @@ T load(GLOBAL(const Element) bytes) {
     return value;
 }
 template <typename T>
+T load_once(GLOBAL(const uint8_t) bytes) {
+    return load<T>(bytes);
+}
+template <typename T>
 void store(GLOBAL(uint8_t) bytes, T value) {
     emulator::Group& group = *emulator::running_group;
     std::memcpy(group.memory().write(bytes.address(), sizeof(T), group.now()), &value, sizeof(T));
@@ -237,12 +246,25 @@ inline void store_four(GROUP(uint32_t) words, uint4 value) {
     words[2] = value.z;
     words[3] = value.w;
 }
+inline void begin_copy(GROUP(uint32_t) words, GLOBAL(const uint8_t) bytes) {
+    store_four(words, load<uint4>(bytes));
+}
+inline void under_way() {}
 inline uint32_t halves_of(float low, float high) {
     return uint32_t(float_to_half(low)) | uint32_t(float_to_half(high)) << 16;
 }
 inline int dot4(uint32_t a, uint32_t b, int sum) {
     for (int i = 0; i < 4; ++i) sum += int(int8_t(a >> (8 * i))) * int(int8_t(b >> (8 * i)));
     return sum;
+}
+inline uint32_t bytes_of(uint4 table, uint32_t word) {
+    const uint32_t words[] = {table.x, table.y, table.z, table.w};
+    uint32_t bytes = 0;
+    for (int shift = 0; shift < 32; shift += 8) {
+        const uint32_t i = (word >> shift) & 0xffu;
+        bytes |= ((words[i / 4 % 4] >> (8 * (i % 4))) & 0xffu) << shift;
+    }
+    return bytes;
 }
 template <typename T>
 T min(T a, T b) {

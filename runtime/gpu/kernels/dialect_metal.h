@@ -29,6 +29,9 @@
         name##_body(a, Thread{group.x, group.y, group.z, place.x, size.x}, name##_memory);     \
     }                                                                                          \
     FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me, threadgroup Members& shared)
+#define BOUNDED_KERNEL(name, Arguments, n_threads, n_groups) KERNEL(name, Arguments)
+#define BOUNDED_GROUP_KERNEL(name, Arguments, Members, n_threads, n_groups) \
+    GROUP_KERNEL(name, Arguments, Members)
 
 namespace ingot {
 namespace runtime {
@@ -67,6 +70,7 @@ struct Thread {
     FUNCTION uint32_t n_warps() const { return n_threads / 32; }
 
     FUNCTION void barrier() const { threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device); }
+    FUNCTION void end_copies() const {}
     template <typename T>
     FUNCTION T shuffle(T value, uint32_t from) const {
         return simd_shuffle(value, ushort(from));
@@ -77,8 +81,7 @@ struct Thread {
     }
     FUNCTION float lane_sum(float value) const { return simd_sum(value); }
     FUNCTION float lane_max(float value) const { return simd_max(value); }
-    FUNCTION Product product(uint32_t a0, uint32_t a1, uint32_t b) const {
-        Product d = {{0, 0, 0, 0}};
+    FUNCTION void add_product(uint32_t a0, uint32_t a1, uint32_t b, LOCAL(Product) d) const {
         const uint32_t row = lane() / 4 * 4, column = lane() % 4 * 8;  // the first of the four lanes with it
         for (uint32_t i = 0; i < 4; ++i) {
             const uint32_t first = shuffle(a0, row + i), second = shuffle(a1, row + i);
@@ -88,7 +91,6 @@ struct Thread {
             d.of[2] = dot4(second, even, d.of[2]);
             d.of[3] = dot4(second, odd, d.of[3]);
         }
-        return d;
     }
     FUNCTION void add_product_f16(uint4 a, uint2 b, LOCAL(ProductSums) sums) const {
         add_product<Halves>(a, b, sums);
@@ -120,6 +122,10 @@ FUNCTION T load(device const Element* bytes) {
     return *reinterpret_cast<device const T*>(bytes);
 }
 template <typename T>
+FUNCTION T load_once(device const uint8_t* bytes) {
+    return load<T>(bytes);
+}
+template <typename T>
 FUNCTION void store(device uint8_t* bytes, T value) {
     *reinterpret_cast<device T*>(bytes) = value;
 }
@@ -127,6 +133,20 @@ FUNCTION void store(device uint8_t* bytes, T value) {
 FUNCTION void store_four(threadgroup uint32_t* words, uint4 value) {
     *reinterpret_cast<threadgroup uint4*>(words) = value;
 }
+FUNCTION void begin_copy(threadgroup uint32_t* words, device const uint8_t* bytes) {
+    store_four(words, load<uint4>(bytes));
+}
+FUNCTION void under_way() {}
+
+FUNCTION uint32_t bytes_of(uint4 table, uint32_t word) {
+    uint32_t bytes = 0;
+    for (uint32_t shift = 0; shift < 32; shift += 8) {
+        const uint32_t i = (word >> shift) & 0xffu;
+        bytes |= ((table[i / 4] >> (8 * (i % 4))) & 0xffu) << shift;
+    }
+    return bytes;
+}
+
 FUNCTION float half_to_float(uint16_t bits) {
     return float(as_type<half>(bits));
 }

@@ -1,6 +1,7 @@
 #pragma once
-// Which experts a token goes to.
+// Which experts a token goes to, and which tokens go to an expert.
 #include "arguments.h"
+#include "rows.h"
 
 namespace ingot {
 namespace runtime {
@@ -113,6 +114,51 @@ GROUP_KERNEL(route, RouteArguments, RouteShared) {
         const float scale = a.expert_scales ? a.scale * a.expert_scales[experts[i]] : a.scale;
         weights[i] = weights[i] / divisor * scale;
     }
+}
+
+// ── Slots by expert: a group for each expert ────────────────────────────────────────────────────────────
+
+GROUP_KERNEL(count_slots, SortSlotsArguments, NormShared) {
+    float n = 0.0f;  // up to 2^24 are exact
+    for (int i = int(me.index); i < a.n_slots; i += int(me.n_threads))
+        n += a.experts[i] == int(me.x) ? 1.0f : 0.0f;
+    n = group_sum(me, n, shared.parts);
+    if (me.index == 0) a.counts[me.x] = int(n);
+}
+
+struct SortShared {
+    GROUP_ARRAY(float, parts, 32);          // see group_sum()
+    GROUP_ARRAY(int, counts, kMaxThreads);  // of each thread's slots, those that are the expert's
+};
+
+/// In the order of their numbers.
+GROUP_KERNEL(sort_slots, SortSlotsArguments, SortShared) {
+    const int expert = int(me.x), place = int(me.index), n_threads = int(me.n_threads);
+    float before = 0.0f, all = 0.0f;  // tiles of the experts before, and of all
+    for (int i = place; i < a.n_experts; i += n_threads) {
+        const float n_tiles = float((a.counts[i] + a.n_tokens - 1) / a.n_tokens);
+        all += n_tiles;
+        if (i < expert) before += n_tiles;
+    }
+    const int tile = int(group_sum(me, before, shared.parts));
+    const int n_used = int(group_sum(me, all, shared.parts));
+    const int n_tiles = (a.counts[expert] + a.n_tokens - 1) / a.n_tokens;
+    const int n_each = (a.n_slots + n_threads - 1) / n_threads;
+    const int first = place * n_each, end = min(first + n_each, a.n_slots);
+    int n = 0;
+    for (int i = first; i < end; ++i) n += a.experts[i] == expert ? 1 : 0;
+    shared.counts[place] = n;
+    me.barrier();
+    int at = tile * a.n_tokens;
+    for (int i = 0; i < place; ++i) at += shared.counts[i];
+    for (int i = first; i < end; ++i) {
+        if (a.experts[i] == expert) a.slots[at++] = i;
+    }
+    for (int i = a.counts[expert] + place; i < n_tiles * a.n_tokens; i += n_threads)
+        a.slots[tile * a.n_tokens + i] = -1;
+    for (int i = place; i < n_tiles; i += n_threads) a.tiles[tile + i] = expert;
+    if (expert > 0) return;
+    for (int i = n_used + place; i < a.n_tiles; i += n_threads) a.tiles[i] = -1;
 }
 
 }  // namespace gpu

@@ -9,7 +9,7 @@
 //     Q4_1      quants 16, d and min 4                                     32
 //     Q5_0      quants 16, high bits 4, d 2                                32
 //     Q5_1      quants 16, high bits 4, d and min 4                        32
-//     Q8_0      quants 32, d 2                                             32
+//     Q8_0      quants 16, the other quants 16, d 2                        32
 //     IQ4_NL    quants 16, d 2                                             32
 //     MXFP4     floats 16, exponent 1                                      32
 //     Q2_K      quants 64, scales 16, d and dmin 4                         256
@@ -20,7 +20,8 @@
 //     IQ4_XS    quants 128, (d, high scales, low scales) 8                 256
 //
 // What a lane takes at a time is a unit: 32 weights whose quants share bytes, in two runs of 16 neighbours.
-// The bits are those of format/blocks/.
+// A layout fetches a unit's bytes, Raw, and decodes them: what lies between the two is up to a kernel, which
+// has to have many bytes under way. The bits are those of format/blocks/.
 #include "dialect.h"
 
 namespace ingot {
@@ -33,6 +34,15 @@ struct Unit {
     float scale[2];
     float min[2];
 };
+
+/// What is fetched of it: the quants of its runs, bits that belong to them (or quants of run 1), scales.
+struct Raw {
+    uint4 quants, high, head;
+};
+
+/// Which runs have one scale and one min: none, both of a unit, or those of two units, run 0 of units 2i and
+/// 2i + 1 and run 1 of these. Of activations, both runs of a unit always have one scale.
+enum : int { kNothing, kRunsOfUnit, kRunsOfNeighbours };
 
 /// A row in planes.
 struct Row {
@@ -56,8 +66,11 @@ FUNCTION uint32_t byte_of(uint32_t word, int i) {
 FUNCTION uint32_t word_of(uint4 words, int i) {
     return i == 0 ? words.x : i == 1 ? words.y : i == 2 ? words.z : words.w;
 }
-FUNCTION float half_at(GLOBAL(const uint8_t) p) {
-    return half_to_float(load<uint16_t>(p));
+FUNCTION float low_half(uint32_t word) {
+    return half_to_float(uint16_t(word & 0xffffu));
+}
+FUNCTION float high_half(uint32_t word) {
+    return half_to_float(uint16_t(word >> 16));
 }
 
 /// (words >> shift) & mask, into one run.
@@ -89,27 +102,38 @@ FUNCTION void set_scales(float scale, float min, LOCAL(Unit) unit) {
 // ── Blocks of 32: one unit, runs 0 … 15 and 16 … 31 ─────────────────────────────────────────────────────
 
 struct Block32 {
-    enum : int { kElements = 32, kUnits = 1, kHasMin = 0, kWantsFloats = 0 };
+    enum : int { kElements = 32, kUnits = 1, kHasMin = 0, kWantsFloats = 0, kShared = kRunsOfUnit };
     FUNCTION static int run(int, int r) { return 16 * r; }  // the first element of a unit's run
 };
 
 struct Q4_0 : Block32 {
-    FUNCTION static Unit take(Row row, int b, int) {
+    FUNCTION static Raw fetch(Row row, int b, int) {
+        Raw raw = {};
+        raw.quants = load_once<uint4>(row.bytes + 16 * b);
+        raw.head.x = load<uint16_t>(row.bytes + 16 * row.n_blocks + 2 * b);
+        return raw;
+    }
+    FUNCTION static Unit decode(Raw raw, int) {
         Unit unit;
-        take_nibbles(load<uint4>(row.bytes + 16 * b), unit);
+        take_nibbles(raw.quants, unit);
         subtract(8, unit);
-        set_scales(half_at(row.bytes + 16 * row.n_blocks + 2 * b), 0.0f, unit);
+        set_scales(low_half(raw.head.x), 0.0f, unit);
         return unit;
     }
 };
 
 struct Q4_1 : Block32 {
     enum : int { kHasMin = 1 };
-    FUNCTION static Unit take(Row row, int b, int) {
+    FUNCTION static Raw fetch(Row row, int b, int) {
+        Raw raw = {};
+        raw.quants = load_once<uint4>(row.bytes + 16 * b);
+        raw.head.x = load<uint32_t>(row.bytes + 16 * row.n_blocks + 4 * b);
+        return raw;
+    }
+    FUNCTION static Unit decode(Raw raw, int) {
         Unit unit;
-        take_nibbles(load<uint4>(row.bytes + 16 * b), unit);
-        const uint32_t d_min = load<uint32_t>(row.bytes + 16 * row.n_blocks + 4 * b);
-        set_scales(half_to_float(uint16_t(d_min & 0xffffu)), -half_to_float(uint16_t(d_min >> 16)), unit);
+        take_nibbles(raw.quants, unit);
+        set_scales(low_half(raw.head.x), -high_half(raw.head.x), unit);
         return unit;
     }
 };
@@ -120,48 +144,61 @@ FUNCTION void add_fifth_bits(uint32_t bits, LOCAL(Unit) unit) {
 }
 
 struct Q5_0 : Block32 {
-    FUNCTION static Unit take(Row row, int b, int) {
+    FUNCTION static Raw fetch(Row row, int b, int) {
+        Raw raw = {};
+        raw.quants = load_once<uint4>(row.bytes + 16 * b);
+        raw.high.x = load<uint32_t>(row.bytes + 16 * row.n_blocks + 4 * b);
+        raw.head.x = load<uint16_t>(row.bytes + 20 * row.n_blocks + 2 * b);
+        return raw;
+    }
+    FUNCTION static Unit decode(Raw raw, int) {
         Unit unit;
-        take_nibbles(load<uint4>(row.bytes + 16 * b), unit);
-        add_fifth_bits(load<uint32_t>(row.bytes + 16 * row.n_blocks + 4 * b), unit);
+        take_nibbles(raw.quants, unit);
+        add_fifth_bits(raw.high.x, unit);
         subtract(16, unit);
-        set_scales(half_at(row.bytes + 20 * row.n_blocks + 2 * b), 0.0f, unit);
+        set_scales(low_half(raw.head.x), 0.0f, unit);
         return unit;
     }
 };
 
 struct Q5_1 : Block32 {
     enum : int { kHasMin = 1 };
-    FUNCTION static Unit take(Row row, int b, int) {
+    FUNCTION static Raw fetch(Row row, int b, int) {
+        Raw raw = {};
+        raw.quants = load_once<uint4>(row.bytes + 16 * b);
+        raw.high.x = load<uint32_t>(row.bytes + 16 * row.n_blocks + 4 * b);
+        raw.head.x = load<uint32_t>(row.bytes + 20 * row.n_blocks + 4 * b);
+        return raw;
+    }
+    FUNCTION static Unit decode(Raw raw, int) {
         Unit unit;
-        take_nibbles(load<uint4>(row.bytes + 16 * b), unit);
-        add_fifth_bits(load<uint32_t>(row.bytes + 16 * row.n_blocks + 4 * b), unit);
-        const uint32_t d_min = load<uint32_t>(row.bytes + 20 * row.n_blocks + 4 * b);
-        set_scales(half_to_float(uint16_t(d_min & 0xffffu)), -half_to_float(uint16_t(d_min >> 16)), unit);
+        take_nibbles(raw.quants, unit);
+        add_fifth_bits(raw.high.x, unit);
+        set_scales(low_half(raw.head.x), -high_half(raw.head.x), unit);
         return unit;
     }
 };
 
 struct Q8_0 : Block32 {
-    FUNCTION static Unit take(Row row, int b, int) {
+    FUNCTION static Raw fetch(Row row, int b, int) {
+        Raw raw = {};
+        raw.quants = load_once<uint4>(row.bytes + 16 * b);
+        raw.high = load_once<uint4>(row.bytes + 16 * row.n_blocks + 16 * b);
+        raw.head.x = load<uint16_t>(row.bytes + 32 * row.n_blocks + 2 * b);
+        return raw;
+    }
+    FUNCTION static Unit decode(Raw raw, int) {
         Unit unit;
-        take_bits(load<uint4>(row.bytes + 32 * b), 0, 0xffffffffu, unit, 0);
-        take_bits(load<uint4>(row.bytes + 32 * b + 16), 0, 0xffffffffu, unit, 1);
-        set_scales(half_at(row.bytes + 32 * row.n_blocks + 2 * b), 0.0f, unit);
+        take_bits(raw.quants, 0, 0xffffffffu, unit, 0);
+        take_bits(raw.high, 0, 0xffffffffu, unit, 1);
+        set_scales(low_half(raw.head.x), 0.0f, unit);
         return unit;
     }
 };
 
 /// Nibbles become bytes of a table of 16, which is four words.
 FUNCTION void look_up(uint4 table, LOCAL(Unit) unit) {
-    for (int i = 0; i < 8; ++i) {
-        uint32_t bytes = 0;
-        for (int j = 0; j < 4; ++j) {
-            const int index = int(byte_of(unit.q[i], j));
-            bytes |= byte_of(word_of(table, index / 4), index % 4) << (8 * j);
-        }
-        unit.q[i] = bytes;
-    }
+    for (int i = 0; i < 8; ++i) unit.q[i] = bytes_of(table, unit.q[i]);
 }
 /// -127 -104 -83 -65 | -49 -35 -22 -10 | 1 13 25 38 | 53 69 89 113
 FUNCTION uint4 iq4_values() {
@@ -173,23 +210,30 @@ FUNCTION uint4 fp4_doubled() {
 }
 
 struct IQ4_NL : Block32 {
-    FUNCTION static Unit take(Row row, int b, int) {
+    FUNCTION static Raw fetch(Row row, int b, int) { return Q4_0::fetch(row, b, 0); }
+    FUNCTION static Unit decode(Raw raw, int) {
         Unit unit;
-        take_nibbles(load<uint4>(row.bytes + 16 * b), unit);
+        take_nibbles(raw.quants, unit);
         look_up(iq4_values(), unit);
-        set_scales(half_at(row.bytes + 16 * row.n_blocks + 2 * b), 0.0f, unit);
+        set_scales(low_half(raw.head.x), 0.0f, unit);
         return unit;
     }
 };
 
 struct MXFP4 : Block32 {
     enum : int { kWantsFloats = 1 };
-    FUNCTION static Unit take(Row row, int b, int) {
+    FUNCTION static Raw fetch(Row row, int b, int) {
+        Raw raw = {};
+        raw.quants = load_once<uint4>(row.bytes + 16 * b);
+        raw.head.x = row.bytes[16 * row.n_blocks + b];
+        return raw;
+    }
+    FUNCTION static Unit decode(Raw raw, int) {
         Unit unit;
-        take_nibbles(load<uint4>(row.bytes + 16 * b), unit);
+        take_nibbles(raw.quants, unit);
         look_up(fp4_doubled(), unit);
         // 2^(exponent - 128), of which 2^-128 and 2^-127 are subnormal floats.
-        const uint32_t exponent = row.bytes[16 * row.n_blocks + b];
+        const uint32_t exponent = raw.head.x;
         set_scales(float_of(exponent < 2 ? 0x00200000u << exponent : (exponent - 1) << 23), 0.0f, unit);
         return unit;
     }
@@ -200,46 +244,62 @@ struct MXFP4 : Block32 {
 /// Two bits of four elements 32 apart in a byte. Unit u: half of the super-block u / 4, half of its bytes u /
 /// 2 % 2, bits 4 (u % 2) … and the next two.
 struct TwoBits {
-    enum : int { kElements = 256, kUnits = 8, kHasMin = 0, kWantsFloats = 0 };
+    enum : int { kElements = 256, kUnits = 8, kHasMin = 0, kWantsFloats = 0, kShared = kNothing };
     FUNCTION static int run(int u, int r) { return 128 * (u / 4) + 64 * (u % 2) + 32 * r + 16 * (u / 2 % 2); }
-    FUNCTION static void take_quants(GLOBAL(const uint8_t) quants, int u, LOCAL(Unit) unit) {
-        const uint4 words = load<uint4>(quants + 32 * (u / 4) + 16 * (u / 2 % 2));
-        take_bits(words, 4 * (u % 2), 0x03030303u, unit, 0);
-        take_bits(words, 4 * (u % 2) + 2, 0x03030303u, unit, 1);
+    FUNCTION static uint4 fetch_quants(GLOBAL(const uint8_t) quants, int u) {
+        return load_once<uint4>(quants + 32 * (u / 4) + 16 * (u / 2 % 2));
     }
+    FUNCTION static void take_quants(uint4 quants, int u, LOCAL(Unit) unit) {
+        take_bits(quants, 4 * (u % 2), 0x03030303u, unit, 0);
+        take_bits(quants, 4 * (u % 2) + 2, 0x03030303u, unit, 1);
+    }
+    // A scale for each run: run r's is byte byte_of_run(u, r) of four.
+    FUNCTION static int byte_of_run(int u, int r) { return 2 * r + u / 2 % 2; }
 };
 
 struct Q2_K : TwoBits {
     enum : int { kHasMin = 1 };
-    FUNCTION static Unit take(Row row, int b, int u) {
+    FUNCTION static Raw fetch(Row row, int b, int u) {
+        Raw raw = {};
+        raw.quants = fetch_quants(row.bytes + 64 * b, u);
+        raw.head.x = load<uint32_t>(row.bytes + 64 * row.n_blocks + 16 * b + 8 * (u / 4) + 4 * (u % 2));
+        raw.head.y = load<uint32_t>(row.bytes + 80 * row.n_blocks + 4 * b);
+        return raw;
+    }
+    FUNCTION static Unit decode(Raw raw, int u) {
         Unit unit;
-        take_quants(row.bytes + 64 * b, u, unit);
-        GLOBAL(const uint8_t) scales = row.bytes + 64 * row.n_blocks + 16 * b;
-        const uint32_t d_dmin = load<uint32_t>(row.bytes + 80 * row.n_blocks + 4 * b);
-        const float d = half_to_float(uint16_t(d_dmin & 0xffffu));
-        const float dmin = half_to_float(uint16_t(d_dmin >> 16));
+        take_quants(raw.quants, u, unit);
         for (int r = 0; r < 2; ++r) {
-            const uint32_t scale_min = scales[run(u, r) / 16];
-            unit.scale[r] = d * float(scale_min & 0xfu);
-            unit.min[r] = dmin * float(scale_min >> 4);
+            const uint32_t scale_min = byte_of(raw.head.x, byte_of_run(u, r));
+            unit.scale[r] = low_half(raw.head.y) * float(scale_min & 0xfu);
+            unit.min[r] = high_half(raw.head.y) * float(scale_min >> 4);
         }
         return unit;
     }
 };
 
 struct Q3_K : TwoBits {
-    FUNCTION static Unit take(Row row, int b, int u) {
-        Unit unit;
-        take_quants(row.bytes + 64 * b, u, unit);
-        const uint4 high = load<uint4>(row.bytes + 64 * row.n_blocks + 32 * b + 16 * (u / 2 % 2));
+    // Of the twelve bytes of scales (format/blocks/q3_k.h), low bits are in the first eight, in two words,
+    // and high ones in the last four.
+    FUNCTION static Raw fetch(Row row, int b, int u) {
+        Raw raw = {};
+        raw.quants = fetch_quants(row.bytes + 64 * b, u);
+        raw.high = load<uint4>(row.bytes + 64 * row.n_blocks + 32 * b + 16 * (u / 2 % 2));
         GLOBAL(const uint8_t) scales = row.bytes + 96 * row.n_blocks + 12 * b;
-        const float d = half_at(row.bytes + 108 * row.n_blocks + 2 * b);
+        raw.head.x = load<uint32_t>(scales + 4 * (u % 2));
+        raw.head.y = load<uint32_t>(scales + 8);
+        raw.head.z = load<uint16_t>(row.bytes + 108 * row.n_blocks + 2 * b);
+        return raw;
+    }
+    FUNCTION static Unit decode(Raw raw, int u) {
+        Unit unit;
+        take_quants(raw.quants, u, unit);
         for (int r = 0; r < 2; ++r) {
-            add_bits(high, run(u, r) / 32, 0x01010101u, 2, unit, r);
-            const int s = run(u, r) / 16;
-            const uint32_t low = (uint32_t(scales[s % 8]) >> (4 * (s / 8))) & 0xfu;
-            const uint32_t top = (uint32_t(scales[8 + s % 4]) >> (2 * (s / 4))) & 3u;
-            unit.scale[r] = d * float(int(low | (top << 4)) - 32);
+            add_bits(raw.high, run(u, r) / 32, 0x01010101u, 2, unit, r);
+            const int byte = byte_of_run(u, r);
+            const uint32_t low = (byte_of(raw.head.x, byte) >> (4 * (u / 4))) & 0xfu;
+            const uint32_t top = (byte_of(raw.head.y, byte) >> (2 * (run(u, r) / 64))) & 3u;
+            unit.scale[r] = low_half(raw.head.z) * float(int(low | (top << 4)) - 32);
             unit.min[r] = 0.0f;
         }
         subtract(4, unit);
@@ -249,12 +309,11 @@ struct Q3_K : TwoBits {
 
 /// Two nibbles of elements 32 apart in a byte. Unit u: 64 elements u / 2, half of their bytes u % 2.
 struct TwoNibbles {
-    enum : int { kElements = 256, kUnits = 8, kHasMin = 1, kWantsFloats = 0 };
+    enum : int { kElements = 256, kUnits = 8, kHasMin = 1, kWantsFloats = 0, kShared = kRunsOfNeighbours };
     FUNCTION static int run(int u, int r) { return 64 * (u / 2) + 32 * r + 16 * (u % 2); }
     /// The head is d, dmin (halves) and twelve bytes of scales and minimums: format/blocks/q4_k.h.
     FUNCTION static void take_scales(uint4 head, int u, LOCAL(Unit) unit) {
-        const float d = half_to_float(uint16_t(head.x & 0xffffu));
-        const float dmin = half_to_float(uint16_t(head.x >> 16));
+        const float d = low_half(head.x), dmin = high_half(head.x);
         for (int r = 0; r < 2; ++r) {
             const int s = 2 * (u / 2) + r;
             const uint32_t a = byte_of(head.y, s % 4);  // scales[s % 4]
@@ -269,38 +328,59 @@ struct TwoNibbles {
 };
 
 struct Q4_K : TwoNibbles {
-    FUNCTION static Unit take(Row row, int b, int u) {
+    FUNCTION static Raw fetch(Row row, int b, int u) {
+        Raw raw = {};
+        raw.quants = load_once<uint4>(row.bytes + 128 * b + 16 * u);
+        raw.head = load<uint4>(row.bytes + 128 * row.n_blocks + 16 * b);
+        return raw;
+    }
+    FUNCTION static Unit decode(Raw raw, int u) {
         Unit unit;
-        take_nibbles(load<uint4>(row.bytes + 128 * b + 16 * u), unit);
-        take_scales(load<uint4>(row.bytes + 128 * row.n_blocks + 16 * b), u, unit);
+        take_nibbles(raw.quants, unit);
+        take_scales(raw.head, u, unit);
         return unit;
     }
 };
 
 struct Q5_K : TwoNibbles {
-    FUNCTION static Unit take(Row row, int b, int u) {
+    FUNCTION static Raw fetch(Row row, int b, int u) {
+        Raw raw = {};
+        raw.quants = load_once<uint4>(row.bytes + 128 * b + 16 * u);
+        raw.high = load<uint4>(row.bytes + 128 * row.n_blocks + 32 * b + 16 * (u % 2));
+        raw.head = load<uint4>(row.bytes + 160 * row.n_blocks + 16 * b);
+        return raw;
+    }
+    FUNCTION static Unit decode(Raw raw, int u) {
         Unit unit;
-        take_nibbles(load<uint4>(row.bytes + 128 * b + 16 * u), unit);
-        const uint4 high = load<uint4>(row.bytes + 128 * row.n_blocks + 32 * b + 16 * (u % 2));
-        for (int r = 0; r < 2; ++r) add_bits(high, run(u, r) / 32, 0x01010101u, 4, unit, r);
-        take_scales(load<uint4>(row.bytes + 160 * row.n_blocks + 16 * b), u, unit);
+        take_nibbles(raw.quants, unit);
+        for (int r = 0; r < 2; ++r) add_bits(raw.high, run(u, r) / 32, 0x01010101u, 4, unit, r);
+        take_scales(raw.head, u, unit);
         return unit;
     }
 };
 
 struct Q6_K {
-    enum : int { kElements = 256, kUnits = 8, kHasMin = 0, kWantsFloats = 0 };
+    enum : int { kElements = 256, kUnits = 8, kHasMin = 0, kWantsFloats = 0, kShared = kNothing };
     // Nibbles of elements 64 apart in a byte. Unit u: 128 elements u / 4, a quarter of their bytes u % 4.
     FUNCTION static int run(int u, int r) { return 128 * (u / 4) + 64 * r + 16 * (u % 4); }
-    FUNCTION static Unit take(Row row, int b, int u) {
+    // Scales are bytes: run r's is byte u % 4 of word r of these two.
+    FUNCTION static Raw fetch(Row row, int b, int u) {
+        Raw raw = {};
+        raw.quants = load_once<uint4>(row.bytes + 128 * b + 16 * u);
+        raw.high = load<uint4>(row.bytes + 128 * row.n_blocks + 64 * b + 32 * (u / 4) + 16 * (u % 2));
+        const uint2 scales = load<uint2>(row.bytes + 192 * row.n_blocks + 16 * b + 8 * (u / 4));
+        raw.head.x = scales.x;
+        raw.head.y = scales.y;
+        raw.head.z = load<uint16_t>(row.bytes + 208 * row.n_blocks + 2 * b);
+        return raw;
+    }
+    FUNCTION static Unit decode(Raw raw, int u) {
         Unit unit;
-        take_nibbles(load<uint4>(row.bytes + 128 * b + 16 * u), unit);
-        const uint4 high = load<uint4>(row.bytes + 128 * row.n_blocks + 64 * b + 32 * (u / 4) + 16 * (u % 2));
-        GLOBAL(const uint8_t) scales = row.bytes + 192 * row.n_blocks + 16 * b;
-        const float d = half_at(row.bytes + 208 * row.n_blocks + 2 * b);
+        take_nibbles(raw.quants, unit);
         for (int r = 0; r < 2; ++r) {
-            add_bits(high, 2 * (run(u, r) / 32 % 4), 0x03030303u, 4, unit, r);
-            unit.scale[r] = d * float(int8_t(scales[run(u, r) / 16]));
+            add_bits(raw.high, 2 * (run(u, r) / 32 % 4), 0x03030303u, 4, unit, r);
+            const uint32_t scale = byte_of(r == 0 ? raw.head.x : raw.head.y, u % 4);
+            unit.scale[r] = low_half(raw.head.z) * float(int8_t(scale));
             unit.min[r] = 0.0f;
         }
         subtract(32, unit);
@@ -309,17 +389,23 @@ struct Q6_K {
 };
 
 struct IQ4_XS {
-    enum : int { kElements = 256, kUnits = 8, kHasMin = 0, kWantsFloats = 0 };
+    enum : int { kElements = 256, kUnits = 8, kHasMin = 0, kWantsFloats = 0, kShared = kRunsOfUnit };
     FUNCTION static int run(int u, int r) { return 32 * u + 16 * r; }
-    FUNCTION static Unit take(Row row, int b, int u) {
-        Unit unit;
-        take_nibbles(load<uint4>(row.bytes + 128 * b + 16 * u), unit);
-        look_up(iq4_values(), unit);
+    FUNCTION static Raw fetch(Row row, int b, int u) {
+        Raw raw = {};
+        raw.quants = load_once<uint4>(row.bytes + 128 * b + 16 * u);
         const uint2 head = load<uint2>(row.bytes + 128 * row.n_blocks + 8 * b);
-        const uint32_t low = (head.y >> (4 * u)) & 0xfu;
-        const uint32_t high = (head.x >> (16 + 2 * u)) & 3u;
-        set_scales(half_to_float(uint16_t(head.x & 0xffffu)) * float(int(low | (high << 4)) - 32), 0.0f,
-                   unit);
+        raw.head.x = head.x;
+        raw.head.y = head.y;
+        return raw;
+    }
+    FUNCTION static Unit decode(Raw raw, int u) {
+        Unit unit;
+        take_nibbles(raw.quants, unit);
+        look_up(iq4_values(), unit);
+        const uint32_t low = (raw.head.y >> (4 * u)) & 0xfu;
+        const uint32_t high = (raw.head.x >> (16 + 2 * u)) & 3u;
+        set_scales(low_half(raw.head.x) * float(int(low | (high << 4)) - 32), 0.0f, unit);
         return unit;
     }
 };

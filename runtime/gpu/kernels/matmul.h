@@ -1,18 +1,23 @@
 #pragma once
-// Products by weights. A warp computes one output row for one token (matvec_*) or for eight (matmul_*), which
-// share the weights that it decodes.
+// Products by weights for one token, and for a few. A warp computes two rows of weights at a time: they share
+// the activations that it reads, and the weights of both, of several units, are under way before the first is
+// needed. That many bytes under way is what memory gives its bandwidth for.
 #include "arguments.h"
 #include "layouts.h"
 #include "quantize.h"
+#include "rows.h"
 
 namespace ingot {
 namespace runtime {
 namespace gpu {
 
-/// A sum for each of several tokens.
+/// Rows of weights that a warp computes together, and their sums for each of several tokens.
+struct RowPair {
+    GLOBAL(const uint8_t) of[kRowsOfWarp];
+};
 template <int n_tokens>
 struct Sums {
-    float of[n_tokens];
+    float of[kRowsOfWarp][n_tokens];
 };
 
 /// A run of 16 weights by 16 activations in 8 bits.
@@ -28,115 +33,211 @@ FUNCTION float weight_of(LOCAL(const Unit) unit, int r, int i) {
     return unit.scale[r] * float(int8_t(byte_of(unit.q[4 * r + i / 4], i % 4))) - unit.min[r];
 }
 
-/// A lane's share of a row (n) of blocks by the rows x[token …], as many as there are.
-template <typename Layout, int n_tokens, typename Arguments>
-FUNCTION Sums<n_tokens> dot_blocks(ARGUMENTS(Arguments) a, Thread me, GLOBAL(const uint8_t) row_bytes,
-                                   int64_t token, int n_present) {
-    Sums<n_tokens> sums;
-    for (int t = 0; t < n_tokens; ++t) sums.of[t] = 0.0f;
-    const Row row = {row_bytes, a.n / Layout::kElements};
-    for (int i = int(me.lane()); i < a.n / 32; i += 32) {
-        const int block = i / Layout::kUnits, u = i % Layout::kUnits;
-        const Unit unit = Layout::take(row, block, u);
-        for (int r = 0; r < 2; ++r) {
-            const int element = block * Layout::kElements + Layout::run(u, r);
-            for (int t = 0; t < n_tokens; ++t) {
-                if (t >= n_present) break;
-                const int64_t at = (token + t) * a.n + element;
-                if (Layout::kWantsFloats) {
-                    for (int j = 0; j < 16; ++j)
-                        sums.of[t] = fma(weight_of(unit, r, j), float(a.x[at + j]), sums.of[t]);
-                } else {
-                    const float dot = float(dot_run(unit, r, load<uint4>(a.quants + at)));
-                    float part = unit.scale[r] * dot;
-                    if (Layout::kHasMin) part -= unit.min[r] * a.sums[at / 16];
-                    sums.of[t] = fma(float(a.scales[at / 32]), part, sums.of[t]);
-                }
-            }
-        }
+/// The activations that a unit meets.
+struct UnitInput {
+    uint4 quants[2];  // of its runs
+    float scale;
+    float sums[2];
+};
+template <typename Layout>
+FUNCTION float dot_unit(LOCAL(const Unit) unit, LOCAL(const UnitInput) x) {
+    const int dots[2] = {dot_run(unit, 0, x.quants[0]), dot_run(unit, 1, x.quants[1])};
+    if (int(Layout::kShared) == int(kRunsOfUnit)) {
+        const float part = unit.scale[0] * float(dots[0] + dots[1]);
+        return Layout::kHasMin ? fma(-unit.min[0], x.sums[0] + x.sums[1], part) : part;
     }
-    return sums;
+    float part = fma(unit.scale[1], float(dots[1]), unit.scale[0] * float(dots[0]));
+    if (Layout::kHasMin) part = fma(-unit.min[1], x.sums[1], fma(-unit.min[0], x.sums[0], part));
+    return part;
 }
 
-/// The same for a row of numbers. Rows of weights are padded to 16 bytes, rows of x are not.
+/// Unit i of two rows by the rows x[token …], as many as there are.
 template <typename Layout, int n_tokens, typename Arguments>
-FUNCTION Sums<n_tokens> dot_numbers(ARGUMENTS(Arguments) a, Thread me, GLOBAL(const uint8_t) row,
-                                    int64_t token, int n_present) {
-    Sums<n_tokens> sums;
-    for (int t = 0; t < n_tokens; ++t) sums.of[t] = 0.0f;
-    const bool aligned = a.n % 4 == 0;
-    for (int i = int(me.lane()) * Layout::kAtOnce; i < a.n; i += 32 * Layout::kAtOnce) {
-        const uint4 weights = load<uint4>(row + int64_t(i) * Layout::kBytes);
-        for (int t = 0; t < n_tokens; ++t) {
-            if (t >= n_present) break;
-            GLOBAL(const float) x = a.x + (token + t) * a.n + i;
-            for (int j = 0; j < Layout::kAtOnce; j += 4) {
-                if (aligned && i + j < a.n) {
-                    const uint4 words = load<uint4>(x + j);
-                    for (int k = 0; k < 4; ++k)
-                        sums.of[t] = fma(Layout::at(weights, j + k), float_of(word_of(words, k)), sums.of[t]);
-                } else {
-                    for (int k = 0; k < 4 && i + j + k < a.n; ++k)
-                        sums.of[t] = fma(Layout::at(weights, j + k), float(x[j + k]), sums.of[t]);
-                }
-            }
-        }
-    }
-    return sums;
-}
-
-/// What the lanes of a warp have found, to y.
-template <int n_tokens>
-FUNCTION void write_sums(ARGUMENTS(MatmulArguments) a, Thread me, Sums<n_tokens> sums, int row, int64_t token,
-                         int n_present, int64_t bias_row) {
+FUNCTION void add_units(ARGUMENTS(Arguments) a, LOCAL(const Raw) first, LOCAL(const Raw) second, int i,
+                        int64_t token, int n_present, LOCAL(Sums<n_tokens>) sums) {
+    const int u = i % Layout::kUnits;
+    const Unit units[kRowsOfWarp] = {Layout::decode(first, u), Layout::decode(second, u)};
+    const int element = i / Layout::kUnits * Layout::kElements;
+    const int runs[2] = {element + Layout::run(u, 0), element + Layout::run(u, 1)};
     for (int t = 0; t < n_tokens; ++t) {
-        const float sum = me.lane_sum(sums.of[t]);
-        if (t < n_present && me.lane() == 0)
-            a.y[(token + t) * a.n_out + row] = a.bias ? sum + a.bias[bias_row] : sum;
+        if (t >= n_present) break;
+        const int64_t x_row = (token + t) * a.n;
+        if (Layout::kWantsFloats) {
+            for (int place = 0; place < 32; place += 4) {
+                const int r = place / 16, j = place % 16;
+                const uint4 words = load<uint4>(a.x + (x_row + runs[r] + j));
+                for (int k = 0; k < 4; ++k) {
+                    const float x = float_of(word_of(words, k));
+                    for (int row = 0; row < kRowsOfWarp; ++row)
+                        sums.of[row][t] = fma(weight_of(units[row], r, j + k), x, sums.of[row][t]);
+                }
+            }
+        } else {
+            UnitInput x;
+            for (int r = 0; r < 2; ++r) {
+                x.quants[r] = load<uint4>(a.quants + (x_row + runs[r]));
+                x.sums[r] = Layout::kHasMin ? float(a.sums[(x_row + runs[r]) / 16]) : 0.0f;
+            }
+            x.scale = a.scales[x_row / 32 + i];
+            for (int row = 0; row < kRowsOfWarp; ++row)
+                sums.of[row][t] = fma(x.scale, dot_unit<Layout>(units[row], x), sums.of[row][t]);
+        }
     }
 }
 
-/// The output row of a warp; those after the last have none.
-FUNCTION int row_of(Thread me) {
-    return int(me.x * me.n_warps() + me.warp());
+template <int n_tokens>
+FUNCTION void clear(LOCAL(Sums<n_tokens>) sums) {
+    for (int row = 0; row < kRowsOfWarp; ++row) {
+        for (int t = 0; t < n_tokens; ++t) sums.of[row][t] = 0.0f;
+    }
 }
 
-// One token. With experts the matrix is the slot's, and so is the bias.
-#define MATVEC(layout, dot)                                                                    \
-    KERNEL(matvec_##layout, MatmulArguments) {                                                 \
-        const int row = row_of(me);                                                            \
-        if (row >= a.n_out) return;                                                            \
-        const int64_t slot = me.y;                                                             \
-        const int64_t matrix_row = (a.experts ? int64_t(a.experts[slot]) * a.n_out : 0) + row; \
-        const Sums<1> sums =                                                                   \
-            dot<layout, 1>(a, me, a.weights + matrix_row * a.row_bytes, slot / a.n_slots, 1);  \
-        write_sums<1>(a, me, sums, row, slot, 1, matrix_row);                                  \
+/// A lane's share of two rows (n) of blocks by the rows x[token …].
+struct DotBlocks {
+    template <typename Layout, int n_tokens, typename Arguments>
+    FUNCTION static void of(ARGUMENTS(Arguments) a, Thread me, LOCAL(const RowPair) rows, int64_t token,
+                            int n_present, LOCAL(Sums<n_tokens>) sums) {
+        clear(sums);
+        const int n_units = a.n / 32;
+        const Row first = {rows.of[0], a.n / Layout::kElements};
+        const Row second = {rows.of[1], a.n / Layout::kElements};
+        int i = int(me.lane());
+        for (; n_tokens == 1 && i + 32 < n_units; i += 64) {
+            const int block = i / Layout::kUnits, u = i % Layout::kUnits;
+            const int next = (i + 32) / Layout::kUnits, v = (i + 32) % Layout::kUnits;
+            const Raw raw[4] = {Layout::fetch(first, block, u), Layout::fetch(second, block, u),
+                                Layout::fetch(first, next, v), Layout::fetch(second, next, v)};
+            under_way();
+            add_units<Layout, n_tokens>(a, raw[0], raw[1], i, token, n_present, sums);
+            add_units<Layout, n_tokens>(a, raw[2], raw[3], i + 32, token, n_present, sums);
+        }
+        for (; i < n_units; i += 32) {
+            const int block = i / Layout::kUnits, u = i % Layout::kUnits;
+            const Raw raw[2] = {Layout::fetch(first, block, u), Layout::fetch(second, block, u)};
+            under_way();
+            add_units<Layout, n_tokens>(a, raw[0], raw[1], i, token, n_present, sums);
+        }
     }
+};
 
-// One token by several matrices.
-#define MATVECS(layout, dot)                                                                                 \
-    KERNEL(matvecs_##layout, MatvecsArguments) {                                                             \
-        int64_t row = row_of(me);                                                                            \
-        int part = 0;                                                                                        \
-        while (part < 2 && row >= a.parts[part].n_out) row -= a.parts[part++].n_out;                         \
-        if (row >= a.parts[part].n_out) return;                                                              \
-        const Sums<1> sums =                                                                                 \
-            dot<layout, 1>(a, me, a.parts[part].weights + row * a.parts[part].row_bytes, 0, 1);              \
-        const float sum = me.lane_sum(sums.of[0]);                                                           \
-        if (me.lane() == 0) a.parts[part].y[row] = a.parts[part].bias ? sum + a.parts[part].bias[row] : sum; \
+/// Sixteen bytes of two rows of numbers, from element i on, by the rows x[token …]; all of them are in the
+/// rows.
+template <typename Layout, int n_tokens, typename Arguments>
+FUNCTION void add_numbers(ARGUMENTS(Arguments) a, uint4 first, uint4 second, int i, int64_t token,
+                          int n_present, LOCAL(Sums<n_tokens>) sums) {
+    for (int t = 0; t < n_tokens; ++t) {
+        if (t >= n_present) break;
+        for (int j = 0; j < Layout::kAtOnce; j += 4) {
+            const uint4 words = load<uint4>(a.x + ((token + t) * a.n + i + j));
+            for (int k = 0; k < 4; ++k) {
+                const float x = float_of(word_of(words, k));
+                sums.of[0][t] = fma(Layout::at(first, j + k), x, sums.of[0][t]);
+                sums.of[1][t] = fma(Layout::at(second, j + k), x, sums.of[1][t]);
+            }
+        }
     }
+}
 
-// kTokensAtOnce tokens.
-#define MATMUL(layout, dot)                                                                     \
-    KERNEL(matmul_##layout, MatmulArguments) {                                                  \
-        const int row = row_of(me);                                                             \
-        if (row >= a.n_out) return;                                                             \
-        const int64_t token = int64_t(me.y) * kTokensAtOnce;                                    \
-        const int n_present = int(min(int64_t(kTokensAtOnce), a.n_tokens - token));             \
-        const Sums<kTokensAtOnce> sums =                                                        \
-            dot<layout, kTokensAtOnce>(a, me, a.weights + row * a.row_bytes, token, n_present); \
-        write_sums<kTokensAtOnce>(a, me, sums, row, token, n_present, row);                     \
+/// The same as DotBlocks of rows of numbers. Rows of weights are padded to 16 bytes, rows of x are not.
+struct DotNumbers {
+    template <typename Layout>
+    FUNCTION static uint4 take(GLOBAL(const uint8_t) row, int i) {
+        return load_once<uint4>(row + int64_t(i) * Layout::kBytes);
     }
+    template <typename Layout, int n_tokens, typename Arguments>
+    FUNCTION static void of(ARGUMENTS(Arguments) a, Thread me, LOCAL(const RowPair) rows, int64_t token,
+                            int n_present, LOCAL(Sums<n_tokens>) sums) {
+        clear(sums);
+        constexpr int kStep = 32 * Layout::kAtOnce;
+        int i = int(me.lane()) * Layout::kAtOnce;
+        if (a.n % Layout::kAtOnce == 0) {
+            for (; n_tokens == 1 && i + kStep < a.n; i += 2 * kStep) {
+                const uint4 raw[4] = {take<Layout>(rows.of[0], i), take<Layout>(rows.of[1], i),
+                                      take<Layout>(rows.of[0], i + kStep),
+                                      take<Layout>(rows.of[1], i + kStep)};
+                under_way();
+                add_numbers<Layout, n_tokens>(a, raw[0], raw[1], i, token, n_present, sums);
+                add_numbers<Layout, n_tokens>(a, raw[2], raw[3], i + kStep, token, n_present, sums);
+            }
+            for (; i < a.n; i += kStep)
+                add_numbers<Layout, n_tokens>(a, take<Layout>(rows.of[0], i), take<Layout>(rows.of[1], i), i,
+                                              token, n_present, sums);
+            return;
+        }
+        for (; i < a.n; i += kStep) {
+            const uint4 raw[kRowsOfWarp] = {take<Layout>(rows.of[0], i), take<Layout>(rows.of[1], i)};
+            for (int t = 0; t < n_tokens; ++t) {
+                for (int j = 0; t < n_present && j < Layout::kAtOnce && i + j < a.n; ++j) {
+                    const float x = a.x[(token + t) * a.n + i + j];
+                    for (int row = 0; row < kRowsOfWarp; ++row)
+                        sums.of[row][t] = fma(Layout::at(raw[row], j), x, sums.of[row][t]);
+                }
+            }
+        }
+    }
+};
+
+/// A row that a warp computes, in one of the matrices of a launch.
+struct MatvecRow {
+    int part;
+    int64_t matrix_row;  // of the weights and the bias
+    int64_t at;          // of y
+};
+FUNCTION MatvecRow matvec_row(ARGUMENTS(MatvecArguments) a, Thread me, int part, int row) {
+    const int64_t n_out = a.parts[part].n_out;
+    return {part, (a.experts ? a.experts[me.y] * n_out : 0) + row, me.y * n_out + row};
+}
+FUNCTION float biased(ARGUMENTS(MatvecArguments) a, LOCAL(const MatvecRow) row, float sum) {
+    return a.parts[row.part].bias ? sum + a.parts[row.part].bias[row.matrix_row] : sum;
+}
+
+/// Rows two by two, counted through the matrices; the last of a matrix may be alone, and is then computed
+/// twice. With an activation, a row of the first matrix and the same of the second.
+template <typename Layout, typename Dot>
+FUNCTION void matvec(ARGUMENTS(MatvecArguments) a, Thread me) {
+    int pair = int(me.x * me.n_warps() + me.warp());
+    int part = 0;
+    const bool is_gated = a.activation >= 0;
+    while (!is_gated && part < 2 && pair >= (a.parts[part].n_out + 1) / 2)
+        pair -= (a.parts[part++].n_out + 1) / 2;
+    const int n_out = a.parts[part].n_out;
+    if (pair >= (is_gated ? n_out : (n_out + 1) / 2)) return;
+    const int row = is_gated ? pair : 2 * pair;
+    const MatvecRow first = matvec_row(a, me, part, row);
+    const MatvecRow second = matvec_row(a, me, is_gated ? 1 : part, is_gated ? row : min(row + 1, n_out - 1));
+    const RowPair rows = {
+        {a.parts[first.part].weights + first.matrix_row * a.parts[first.part].row_bytes,
+         a.parts[second.part].weights + second.matrix_row * a.parts[second.part].row_bytes}};
+    Sums<1> sums;
+    Dot::template of<Layout, 1>(a, me, rows, me.y / a.n_slots, 1, sums);
+    const float one = me.lane_sum(sums.of[0][0]), two = me.lane_sum(sums.of[1][0]);
+    if (me.lane() != 0) return;
+    const float gate = biased(a, first, one), up = biased(a, second, two);
+    a.parts[first.part].y[first.at] = gate;
+    if (second.at != first.at || is_gated) a.parts[second.part].y[second.at] = up;
+    if (is_gated) a.activated[first.at] = gated(a.activation, gate, up);
+}
+
+/// kTokensAtOnce tokens.
+template <typename Layout, typename Dot>
+FUNCTION void matmul(ARGUMENTS(MatmulArguments) a, Thread me) {
+    const int row = kRowsOfWarp * int(me.x * me.n_warps() + me.warp());
+    if (row >= a.n_out) return;
+    const int n_rows = min(int(kRowsOfWarp), a.n_out - row);
+    const int64_t token = int64_t(me.y) * kTokensAtOnce;
+    const int n_present = int(min(int64_t(kTokensAtOnce), a.n_tokens - token));
+    const RowPair rows = {
+        {a.weights + row * a.row_bytes, a.weights + int64_t(row + n_rows - 1) * a.row_bytes}};
+    Sums<kTokensAtOnce> sums;
+    Dot::template of<Layout, kTokensAtOnce>(a, me, rows, token, n_present, sums);
+    for (int t = 0; t < kTokensAtOnce; ++t) {
+        for (int i = 0; i < kRowsOfWarp; ++i) {
+            const float sum = me.lane_sum(sums.of[i][t]);
+            if (t < n_present && i < n_rows && me.lane() == 0)
+                a.y[(token + t) * a.n_out + row + i] = a.bias ? sum + a.bias[row + i] : sum;
+        }
+    }
+}
 
 template <typename Layout>
 FUNCTION float number_at(GLOBAL(const uint8_t) row, int i) {
@@ -149,7 +250,7 @@ FUNCTION float number_at(GLOBAL(const uint8_t) row, int i) {
         const Row row = {a.weights + int64_t(a.tokens[me.x]) * a.row_bytes, a.n / layout::kElements};   \
         for (int i = int(me.index); i < a.n / 32; i += int(me.n_threads)) {                             \
             const int block = i / layout::kUnits, u = i % layout::kUnits;                               \
-            const Unit unit = layout::take(row, block, u);                                              \
+            const Unit unit = layout::decode(layout::fetch(row, block, u), u);                          \
             for (int r = 0; r < 2; ++r) {                                                               \
                 const int64_t at = int64_t(me.x) * a.n + block * layout::kElements + layout::run(u, r); \
                 for (int j = 0; j < 16; ++j) a.y[at + j] = weight_of(unit, r, j);                       \
@@ -163,12 +264,18 @@ FUNCTION float number_at(GLOBAL(const uint8_t) row, int i) {
             a.y[int64_t(me.x) * a.n + i] = number_at<layout>(row, i);                  \
     }
 
-#define KERNELS_OF_BLOCKS(layout) \
-    MATVEC(layout, dot_blocks) MATVECS(layout, dot_blocks) MATMUL(layout, dot_blocks) EMBED_BLOCKS(layout)
-#define KERNELS_OF_NUMBERS(layout) \
-    MATVEC(layout, dot_numbers) MATVECS(layout, dot_numbers) MATMUL(layout, dot_numbers) EMBED_NUMBERS(layout)
+#define PRODUCTS(layout, Dot)                                             \
+    BOUNDED_KERNEL(matvec_##layout, MatvecArguments, kMatmulThreads, 4) { \
+        matvec<layout, Dot>(a, me);                                       \
+    }                                                                     \
+    BOUNDED_KERNEL(matmul_##layout, MatmulArguments, kMatmulThreads, 4) { \
+        matmul<layout, Dot>(a, me);                                       \
+    }
+#define KERNELS_OF_BLOCKS(layout) PRODUCTS(layout, DotBlocks) EMBED_BLOCKS(layout)
+#define KERNELS_OF_NUMBERS(layout) PRODUCTS(layout, DotNumbers) EMBED_NUMBERS(layout)
 INGOT_BLOCK_LAYOUTS(KERNELS_OF_BLOCKS)
 INGOT_PLAIN_LAYOUTS(KERNELS_OF_NUMBERS)
+#undef PRODUCTS
 #undef KERNELS_OF_BLOCKS
 #undef KERNELS_OF_NUMBERS
 

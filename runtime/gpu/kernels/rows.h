@@ -44,11 +44,14 @@ FUNCTION float curve(int activation, float x) {
     }
 }
 
+FUNCTION float gated(int activation, float gate, float up) {
+    if (activation == 6) up = min(max(up, -7.0f), 7.0f) + 1.0f;
+    return curve(activation, gate) * up;
+}
+
 template <typename Arguments>
 FUNCTION float activated(ARGUMENTS(Arguments) a, int64_t i) {
-    float up = a.up ? float(a.up[i]) : 1.0f;
-    if (a.activation == 6) up = min(max(up, -7.0f), 7.0f) + 1.0f;
-    return curve(a.activation, a.gate[i]) * up;
+    return gated(a.activation, a.gate[i], a.up ? float(a.up[i]) : 1.0f);
 }
 
 KERNEL(activate, ActivateArguments) {

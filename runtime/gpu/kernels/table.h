@@ -20,6 +20,7 @@
 // X(name, its arguments in arguments.h)
 #define INGOT_COMMON_KERNELS(X)                 \
     X(quantize, QuantizeArguments)              \
+    X(split_rows, SplitArguments)               \
     X(norm, NormArguments)                      \
     X(activate, ActivateArguments)              \
     X(activate_rows, ActivateRowsArguments)     \
@@ -42,13 +43,15 @@
     X(convolve, ConvolveArguments)              \
     X(delta_net, DeltaNetArguments)             \
     X(route, RouteArguments)                    \
+    X(count_slots, SortSlotsArguments)          \
+    X(sort_slots, SortSlotsArguments)           \
     X(combine, CombineArguments)
 
 namespace ingot::runtime::gpu {
 
 // clang-format off
 #define INGOT_ENTRY(name, Arguments) name,
-#define INGOT_LAYOUT_ENTRIES(layout) embed_##layout, matvec_##layout, matvecs_##layout, matmul_##layout, tile_##layout,
+#define INGOT_LAYOUT_ENTRIES(layout) embed_##layout, matvec_##layout, matmul_##layout, tile_##layout, wide_##layout,
 enum class Kernel : uint16_t { INGOT_COMMON_KERNELS(INGOT_ENTRY) INGOT_LAYOUTS(INGOT_LAYOUT_ENTRIES) };
 #undef INGOT_ENTRY
 #undef INGOT_LAYOUT_ENTRIES
