@@ -5,6 +5,7 @@
 #include <chrono>
 #include <filesystem>
 #include <memory>
+#include <utility>
 
 #include "cli/bench_report.h"
 #include "cli/console.h"
@@ -126,9 +127,31 @@ std::span<const std::byte> bytes_to_read(const runtime::Model& model) {
     return {begin, end};
 }
 
+/// As many positions and sequences as the largest of the tests has.
+runtime::RunShape shape_of(const Options& options) {
+    const int64_t n_tokens =
+        std::max(std::ranges::max(options.prompts), std::ranges::max(options.generations));
+    return {.n_context = std::ranges::max(options.depths) + n_tokens,
+            .cache_type = options.cache_type,
+            .n_sequences = std::ranges::max(options.parallels)};
+}
+
+/// The only GPU that the model is on; null: it is on several devices. The table of embeddings does not count.
+runtime::Backend* only_gpu(runtime::Backend& backend) {
+    auto* const placed = dynamic_cast<runtime::PlacedBackend*>(&backend);
+    if (placed == nullptr || placed->n_devices() != 2) return nullptr;
+    for (const auto& [part, usage] : placed->usage_of_parts(runtime::Placement::kCpu)) {
+        if (part != runtime::Model::kBeginning && usage.weights > 0) return nullptr;
+    }
+    return &placed->device(runtime::Placement::kGpu);
+}
+
 BenchReport measure(const Options& options, const std::filesystem::path& path) {
     const std::string device_name = device_of(options.device);
-    const auto device = open_device(options.device);
+    runtime::RunShape shape = shape_of(options);
+    const int64_t n_context =
+        std::max<int64_t>(1, std::exchange(shape.n_context, 0));  // the model's, if less
+    const auto device = open_device(options.device, path.string(), shape, n_context);
     runtime::ProfiledBackend backend(*device);
     const auto start = std::chrono::steady_clock::now();
     const runtime::Model model(path, backend, options.load);
@@ -148,11 +171,11 @@ BenchReport measure(const Options& options, const std::filesystem::path& path) {
     how.cache_type = options.cache_type;
     how.n_repetitions = options.n_repetitions;
     how.cancel = &interrupted;
-    // What a GPU in software could do at best is of no interest.
+    // What a GPU in software could do at best is of no interest, nor is one's of several devices.
     if (device_name == "cpu") {
         how.limits = [&] { return limits.measure(); };
-    } else if (device_name != "emulator") {
-        how.limits = [rate = runtime::streaming_rate(*device)] {
+    } else if (runtime::Backend* const gpu = only_gpu(*device); gpu != nullptr && device_name != "emulator") {
+        how.limits = [rate = runtime::streaming_rate(*gpu)] {
             return runtime::cpu::LimitRates{.read_bytes = rate};
         };
     }

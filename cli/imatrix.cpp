@@ -13,6 +13,8 @@
 #include "format/error.h"
 #include "format/json_writer.h"
 #include "runtime/importance.h"
+#include "runtime/own_text.h"
+#include "runtime/perplexity.h"
 
 namespace ingot::cli {
 namespace {
@@ -42,12 +44,15 @@ struct Outcome {
 };
 
 void run_model(const Options& options, Outcome& outcome) {
-    const auto device = open_device(options.device);
+    const bool has_text = !options.text_file.empty() || !options.ids_file.empty();
+    runtime::RunShape shape{.n_context = options.n_context};
+    if (!has_text) shape.n_sequences = runtime::OwnTextOptions{}.n_at_once;
+    shape.n_logits = runtime::kScoredBatch / shape.n_sequences;  // at once, of all
+    const auto device = open_device(options.device, options.file, shape, kDefaultChunk);
     runtime::ObservedBackend backend(*device);
     const runtime::Model model(options.file, backend);
     runtime::ImportanceOptions measure;
     measure.n_context = chunk_length(model, options.n_context);
-    const bool has_text = !options.text_file.empty() || !options.ids_file.empty();
     const TextInput input = has_text ? read_text_input(model, options.text_file, options.ids_file)
                                      : write_text_input(model, options.n_chunks, measure.n_context);
     measure.n_chunks = options.n_chunks;

@@ -48,6 +48,7 @@ void add_device_options(Command& command, DeviceOptions& options) {
             return std::string();
         })
         ->type_name("NAME");
+    add_placement_options(command, options.placement);
 }
 
 void add_cache_option(Command& command, runtime::CacheType& type) {
@@ -117,7 +118,7 @@ runtime::PlacementOptions placement_options(const PlacementArguments& arguments,
 }
 
 std::unique_ptr<runtime::Backend> open_device(const DeviceOptions& options, const std::string& path,
-                                              runtime::RunShape run) {
+                                              runtime::RunShape run, int64_t n_default) {
     const std::string device = device_of(options);
     if (device == "cpu") {
         if (options.placement.is_empty()) return open_device(options);
@@ -133,7 +134,7 @@ std::unique_ptr<runtime::Backend> open_device(const DeviceOptions& options, cons
         placement.device_memory[i] = std::min(placement.device_memory[i], gpus[i]->properties().free_bytes);
     }
     const runtime::Planner planner(std::make_shared<GgufModel>(path));
-    run.n_context = context_of(planner.hyperparameters(), run.n_context);
+    run.n_context = context_of(planner.hyperparameters(), run.n_context, n_default);
     const runtime::PlacementPlan plan = planner.plan(placement, run);
     const int64_t n_wanted = std::min(options.placement.n_gpu_layers, planner.hyperparameters().n_layers);
     if (options.placement.device_memory.empty() && plan.placement.n_gpu_layers() < n_wanted) {
@@ -154,8 +155,8 @@ std::unique_ptr<runtime::Backend> open_device(const DeviceOptions& options, cons
     return std::make_unique<runtime::PlacedBackend>(std::move(devices), plan.placement.place());
 }
 
-int64_t context_of(const runtime::Hyperparameters& model, int64_t n_asked) {
-    return n_asked > 0 ? n_asked : std::min(model.n_context, kDefaultContext);
+int64_t context_of(const runtime::Hyperparameters& model, int64_t n_asked, int64_t n_default) {
+    return n_asked > 0 ? n_asked : std::min(model.n_context, n_default);
 }
 
 std::string read_text(const std::string& path) {

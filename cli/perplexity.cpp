@@ -207,12 +207,27 @@ std::unique_ptr<runtime::ReferenceWriter> open_reference(const runtime::Model& m
                                                       std::span(input.tokens).first(n_tokens), true);
 }
 
+/// What is known of the run before the model is there. `ids`: those whose logits are asked for, if any.
+runtime::RunShape shape_of(const Options& options, std::span<const runtime::Token> ids) {
+    runtime::RunShape shape{
+        .n_context = options.n_context, .cache_type = options.cache_type, .n_logits = runtime::kScoredBatch};
+    if (!options.compared_with.empty())
+        shape.n_context = runtime::Reference(options.compared_with).info().n_context;
+    if (!ids.empty()) {
+        shape.n_context = shape.n_logits = int64_t(ids.size());
+        shape.cache_type = runtime::CacheType::F32;
+    }
+    return shape;
+}
+
 void run_perplexity(const Options& options) {
     const bool has_text = !options.text_file.empty() || !options.ids_file.empty();
     if (!has_text && options.compared_with.empty()) fail_required("--text, --token-ids or --kl-divergence");
-    const auto backend = open_device(options.device);
+    std::vector<runtime::Token> ids;
+    if (!options.logits_file.empty()) ids = read_token_ids(options.ids_file);
+    const auto backend = open_device(options.device, options.file, shape_of(options, ids), kDefaultChunk);
     const runtime::Model model(options.file, *backend);
-    if (!options.logits_file.empty()) return write_logits(model, read_token_ids(options.ids_file), options);
+    if (!options.logits_file.empty()) return write_logits(model, ids, options);
     if (!options.compared_with.empty()) return compare(model, options);
     const TextInput input = read_text_input(model, options.text_file, options.ids_file);
     const int64_t n_context = chunk_length(model, options.n_context);

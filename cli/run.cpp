@@ -347,7 +347,6 @@ void add_run(Command& program) {
     add_cache_option(*command, options->cache_type);
     add_load_options(*command, options->load);
     add_device_options(*command, options->device);
-    add_placement_options(*command, options->device.placement);
     command->footer(
         "Examples:\n"
         "  ingot run model.gguf -p \"The prince looked at her and\" -n 100\n"

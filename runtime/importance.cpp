@@ -111,11 +111,10 @@ MeasuredImportance measure_importance(const Model& model, ObservedBackend& backe
     if (options.n_chunks > 0) n_chunks = std::min(n_chunks, options.n_chunks);
 
     // Only tokens whose logits are wanted go through all of the last layer, so all are; some at a time.
-    constexpr int64_t kBatch = 128;
     const int64_t n_vocab = model.hyperparameters().n_vocab;
     Collector collector;
     const Observation observation(backend, model, collector);
-    ForwardPass forward(model, n_context, kBatch);
+    ForwardPass forward(model, n_context, kScoredBatch);
     MeasuredImportance result;
     double sum = 0;  // nats
     int64_t n_scored = 0, n_done = 0;
@@ -124,8 +123,8 @@ MeasuredImportance measure_importance(const Model& model, ObservedBackend& backe
         std::vector<Token> input(chunk.begin(), chunk.end());
         if (options.bos) input[0] = *options.bos;
         forward.cache().truncate(0);
-        for (int64_t begin = 0; begin < n_context; begin += kBatch) {
-            const int64_t n = std::min(kBatch, n_context - begin);
+        for (int64_t begin = 0; begin < n_context; begin += kScoredBatch) {
+            const int64_t n = std::min(kScoredBatch, n_context - begin);
             forward.run(std::span(input).subspan(size_t(begin), size_t(n)), n);
             for (int64_t i = 0; i < n; ++i) {
                 const int64_t position = begin + i;

@@ -8,9 +8,6 @@
 namespace ingot::runtime {
 namespace {
 
-// Logits of this many tokens are held at once: 64 MiB for a vocabulary of 128k.
-constexpr int64_t kScoredBatch = 128;
-
 // Runs one chunk and appends the scores of its second half. False when cancelled.
 bool score_chunk(ForwardPass& forward, std::span<const Token> chunk, int64_t chunk_begin,
                  const PerplexityOptions& options, std::vector<TokenScore>& scores) {

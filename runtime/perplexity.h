@@ -9,6 +9,9 @@
 
 namespace ingot::runtime {
 
+/// Tokens whose logits are held at once: 64 MiB for a vocabulary of 128k.
+inline constexpr int64_t kScoredBatch = 128;
+
 struct TokenScore {
     int64_t index;  // in the text's tokens
     Token token;

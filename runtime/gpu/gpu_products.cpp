@@ -144,15 +144,17 @@ struct GpuBackend::Sorted {
 GpuBackend::Sorted GpuBackend::sort(const ExpertChoice& choice, int64_t n_slots, int64_t n_shared) {
     Sorted sorted{choice.n_experts, n_slots, n_shared, kTileTokens, 0, 0, 0};
     if (n_slots / choice.n_experts >= kLeastWideTokens) sorted.n_tokens = kWideTokens;
-    sorted.n_tiles = n_slots / sorted.n_tokens + std::min(choice.n_experts, n_slots);  // at most
+    const int64_t n_experts = std::min(choice.n_experts, n_slots);  // that have any, at most
+    sorted.n_tiles = n_slots / sorted.n_tokens + n_experts;
     SortSlotsArguments a{};
     a.experts = global<const int32_t>(address_of(*choice.experts));
+    // Room for both sizes of tiles: the most slots then take the most memory.
     const auto integers = [&](Scratch& memory, int64_t n) {
         return global<int32_t>(scratch(memory, size_t(n) * sizeof(int32_t)));
     };
     a.counts = integers(sorted_->counts, choice.n_experts);
-    a.slots = integers(sorted_->slots, sorted.n_tiles * sorted.n_tokens);
-    a.tiles = integers(sorted_->tiles, sorted.n_tiles);
+    a.slots = integers(sorted_->slots, n_slots + kWideTokens * n_experts);
+    a.tiles = integers(sorted_->tiles, n_slots / kTileTokens + n_experts);
     a.n_slots = int32_t(n_slots);
     a.n_experts = int32_t(choice.n_experts);
     a.n_tiles = int32_t(sorted.n_tiles);
@@ -257,6 +259,7 @@ bool GpuBackend::activate_product(const ActivateArguments& activate) {
             gate.y.address() != activate.gate.address() || up.y.address() != activate.up.address() ||
             activate.n != int64_t(gate.n_out) * grid.y)
             return false;
+        if (product.x && product.x.address() == activate.y.address()) return false;  // others still read it
         product.activated = activate.y;
         product.activation = activate.activation;
         grid.x = groups_of(gate.n_out, kWarpsOfGroup);

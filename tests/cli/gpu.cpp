@@ -70,6 +70,44 @@ TEST_CASE("gpu: the demo model writes the same wherever the border between CPU a
     refused({"--gpu-layers", "6", "--device", "emulator", "--context", "2000000000"}, "--gpu-layers 0 fits");
 }
 
+TEST_CASE("gpu: perplexity, imatrix and bench put a model where run would") {
+    const TemporaryFolder folder;
+    std::string ids;
+    for (int i = 0; i < 32; ++i) ids += std::to_string(100 + i * 37 % 900) + " ";
+    const std::string tokens = folder / "ids.txt";
+    write_file(tokens, ids);
+    const std::vector<std::string> halves = {"--device", "emulator", "--gpu-layers", "3", "--threads", "1"};
+    const auto with = [](std::vector<std::string> arguments, const std::vector<std::string>& more) {
+        arguments.insert(arguments.end(), more.begin(), more.end());
+        const Outcome outcome = run_ingot(arguments);
+        INFO(outcome.err);
+        REQUIRE(outcome.exit_code == 0);
+        return outcome;
+    };
+    const auto perplexity = [&](const std::vector<std::string>& more) {
+        const Outcome outcome =
+            with({"perplexity", demo_model(), "--token-ids", tokens, "--context", "16", "--json"}, more);
+        simdjson::dom::parser parser;
+        const double value = parser.parse(outcome.out)["perplexity"];
+        return std::pair(value, outcome.err);
+    };
+    const auto on_cpu = perplexity({"--device", "cpu", "--threads", "1"}), on_both = perplexity(halves);
+    CHECK(on_both.first == Approx(on_cpu.first).epsilon(1e-4));
+    CHECK_THAT(on_both.second, ContainsSubstring("3 of 6 layers on emulator, the rest on the CPU"));
+
+    const Outcome matrix = with({"imatrix", demo_model(), "--token-ids", tokens, "--context", "16",
+                                 "--chunks", "1", "-o", folder / "imatrix.gguf"},
+                                halves);
+    CHECK_THAT(matrix.err, ContainsSubstring("3 of 6 layers on emulator"));
+    const Outcome bench =
+        with({"bench", demo_model(), "--prompt", "4", "--generate", "2", "--repetitions", "1"}, halves);
+    CHECK_THAT(bench.err, ContainsSubstring("3 of 6 layers on emulator"));
+    const Outcome refused = run_ingot({"perplexity", demo_model(), "--token-ids", tokens, "--context", "16",
+                                       "--gpu-layers", "1", "--device", "cpu"});
+    CHECK(refused.exit_code == 1);
+    CHECK_THAT(refused.err, ContainsSubstring("there is none with --device cpu"));
+}
+
 namespace {
 
 /// What `ingot plan --json` says.

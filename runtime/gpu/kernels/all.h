@@ -8,4 +8,6 @@
 #include "matmul.h"
 #include "recurrent.h"
 #include "rows.h"
-#include "tiles.h"
+#include "tiles_blocks.h"
+#include "tiles_floats.h"
+#include "tiles_halves.h"
