@@ -28,7 +28,7 @@ namespace ingot {
 namespace runtime {
 namespace gpu {
 
-/// w[i] = scale[r] * q[i] - min[r] for the weights of run r.
+/// w[i] = scale[r] * (q[i] - the layout's kOffset) - min[r] for the weights of run r.
 struct Unit {
     uint32_t q[8];  // signed bytes: run 0 in words 0 … 3, run 1 in words 4 … 7
     float scale[2];
@@ -91,8 +91,14 @@ FUNCTION void take_nibbles(uint4 words, LOCAL(Unit) unit) {
     take_bits(words, 0, 0x0f0f0f0fu, unit, 0);
     take_bits(words, 4, 0x0f0f0f0fu, unit, 1);
 }
-FUNCTION void subtract(uint32_t n, LOCAL(Unit) unit) {
-    for (int i = 0; i < 8; ++i) unit.q[i] = minus(unit.q[i], n);
+/// A unit whose weights are scale[r] * q[i] - min[r].
+template <typename Layout>
+FUNCTION Unit decode_all(Raw raw, int u) {
+    Unit unit = Layout::decode(raw, u);
+    if (Layout::kOffset != 0) {
+        for (int i = 0; i < 8; ++i) unit.q[i] = minus(unit.q[i], uint32_t(Layout::kOffset));
+    }
+    return unit;
 }
 FUNCTION void set_scales(float scale, float min, LOCAL(Unit) unit) {
     unit.scale[0] = unit.scale[1] = scale;
@@ -102,11 +108,19 @@ FUNCTION void set_scales(float scale, float min, LOCAL(Unit) unit) {
 // ── Blocks of 32: one unit, runs 0 … 15 and 16 … 31 ─────────────────────────────────────────────────────
 
 struct Block32 {
-    enum : int { kElements = 32, kUnits = 1, kHasMin = 0, kWantsFloats = 0, kShared = kRunsOfUnit };
+    enum : int {
+        kElements = 32,
+        kUnits = 1,
+        kHasMin = 0,
+        kWantsFloats = 0,
+        kOffset = 0,
+        kShared = kRunsOfUnit
+    };
     FUNCTION static int run(int, int r) { return 16 * r; }  // the first element of a unit's run
 };
 
 struct Q4_0 : Block32 {
+    enum : int { kOffset = 8 };
     FUNCTION static Raw fetch(Row row, int b, int) {
         Raw raw = {};
         raw.quants = load_once<uint4>(row.bytes + 16 * b);
@@ -116,7 +130,6 @@ struct Q4_0 : Block32 {
     FUNCTION static Unit decode(Raw raw, int) {
         Unit unit;
         take_nibbles(raw.quants, unit);
-        subtract(8, unit);
         set_scales(low_half(raw.head.x), 0.0f, unit);
         return unit;
     }
@@ -144,6 +157,7 @@ FUNCTION void add_fifth_bits(uint32_t bits, LOCAL(Unit) unit) {
 }
 
 struct Q5_0 : Block32 {
+    enum : int { kOffset = 16 };
     FUNCTION static Raw fetch(Row row, int b, int) {
         Raw raw = {};
         raw.quants = load_once<uint4>(row.bytes + 16 * b);
@@ -155,7 +169,6 @@ struct Q5_0 : Block32 {
         Unit unit;
         take_nibbles(raw.quants, unit);
         add_fifth_bits(raw.high.x, unit);
-        subtract(16, unit);
         set_scales(low_half(raw.head.x), 0.0f, unit);
         return unit;
     }
@@ -244,7 +257,14 @@ struct MXFP4 : Block32 {
 /// Two bits of four elements 32 apart in a byte. Unit u: half of the super-block u / 4, half of its bytes u /
 /// 2 % 2, bits 4 (u % 2) … and the next two.
 struct TwoBits {
-    enum : int { kElements = 256, kUnits = 8, kHasMin = 0, kWantsFloats = 0, kShared = kNothing };
+    enum : int {
+        kElements = 256,
+        kUnits = 8,
+        kHasMin = 0,
+        kWantsFloats = 0,
+        kOffset = 0,
+        kShared = kNothing
+    };
     FUNCTION static int run(int u, int r) { return 128 * (u / 4) + 64 * (u % 2) + 32 * r + 16 * (u / 2 % 2); }
     FUNCTION static uint4 fetch_quants(GLOBAL(const uint8_t) quants, int u) {
         return load_once<uint4>(quants + 32 * (u / 4) + 16 * (u / 2 % 2));
@@ -279,6 +299,7 @@ struct Q2_K : TwoBits {
 };
 
 struct Q3_K : TwoBits {
+    enum : int { kOffset = 4 };
     // Of the twelve bytes of scales (format/blocks/q3_k.h), low bits are in the first eight, in two words,
     // and high ones in the last four.
     FUNCTION static Raw fetch(Row row, int b, int u) {
@@ -302,14 +323,20 @@ struct Q3_K : TwoBits {
             unit.scale[r] = low_half(raw.head.z) * float(int(low | (top << 4)) - 32);
             unit.min[r] = 0.0f;
         }
-        subtract(4, unit);
         return unit;
     }
 };
 
 /// Two nibbles of elements 32 apart in a byte. Unit u: 64 elements u / 2, half of their bytes u % 2.
 struct TwoNibbles {
-    enum : int { kElements = 256, kUnits = 8, kHasMin = 1, kWantsFloats = 0, kShared = kRunsOfNeighbours };
+    enum : int {
+        kElements = 256,
+        kUnits = 8,
+        kHasMin = 1,
+        kWantsFloats = 0,
+        kOffset = 0,
+        kShared = kRunsOfNeighbours
+    };
     FUNCTION static int run(int u, int r) { return 64 * (u / 2) + 32 * r + 16 * (u % 2); }
     /// The head is d, dmin (halves) and twelve bytes of scales and minimums: format/blocks/q4_k.h.
     FUNCTION static void take_scales(uint4 head, int u, LOCAL(Unit) unit) {
@@ -360,7 +387,14 @@ struct Q5_K : TwoNibbles {
 };
 
 struct Q6_K {
-    enum : int { kElements = 256, kUnits = 8, kHasMin = 0, kWantsFloats = 0, kShared = kNothing };
+    enum : int {
+        kElements = 256,
+        kUnits = 8,
+        kHasMin = 0,
+        kWantsFloats = 0,
+        kOffset = 32,
+        kShared = kNothing
+    };
     // Nibbles of elements 64 apart in a byte. Unit u: 128 elements u / 4, a quarter of their bytes u % 4.
     FUNCTION static int run(int u, int r) { return 128 * (u / 4) + 64 * r + 16 * (u % 4); }
     // Scales are bytes: run r's is byte u % 4 of word r of these two.
@@ -383,13 +417,19 @@ struct Q6_K {
             unit.scale[r] = low_half(raw.head.z) * float(int8_t(scale));
             unit.min[r] = 0.0f;
         }
-        subtract(32, unit);
         return unit;
     }
 };
 
 struct IQ4_XS {
-    enum : int { kElements = 256, kUnits = 8, kHasMin = 0, kWantsFloats = 0, kShared = kRunsOfUnit };
+    enum : int {
+        kElements = 256,
+        kUnits = 8,
+        kHasMin = 0,
+        kWantsFloats = 0,
+        kOffset = 0,
+        kShared = kRunsOfUnit
+    };
     FUNCTION static int run(int u, int r) { return 32 * u + 16 * r; }
     FUNCTION static Raw fetch(Row row, int b, int u) {
         Raw raw = {};

@@ -39,14 +39,22 @@ struct UnitInput {
     float scale;
     float sums[2];
 };
+/// A run's product, and of both runs: whole numbers below 2^24, which floats hold. An offset is taken from
+/// the product, not from each weight.
+template <typename Layout>
+FUNCTION float without_offset(int dot, float sum) {
+    return Layout::kOffset == 0 ? float(dot) : fma(-float(Layout::kOffset), sum, float(dot));
+}
 template <typename Layout>
 FUNCTION float dot_unit(LOCAL(const Unit) unit, LOCAL(const UnitInput) x) {
     const int dots[2] = {dot_run(unit, 0, x.quants[0]), dot_run(unit, 1, x.quants[1])};
     if (int(Layout::kShared) == int(kRunsOfUnit)) {
-        const float part = unit.scale[0] * float(dots[0] + dots[1]);
-        return Layout::kHasMin ? fma(-unit.min[0], x.sums[0] + x.sums[1], part) : part;
+        const float sum = x.sums[0] + x.sums[1];
+        const float part = unit.scale[0] * without_offset<Layout>(dots[0] + dots[1], sum);
+        return Layout::kHasMin ? fma(-unit.min[0], sum, part) : part;
     }
-    float part = fma(unit.scale[1], float(dots[1]), unit.scale[0] * float(dots[0]));
+    float part = unit.scale[0] * without_offset<Layout>(dots[0], x.sums[0]);
+    part = fma(unit.scale[1], without_offset<Layout>(dots[1], x.sums[1]), part);
     if (Layout::kHasMin) part = fma(-unit.min[1], x.sums[1], fma(-unit.min[0], x.sums[0], part));
     return part;
 }
@@ -62,21 +70,26 @@ FUNCTION void add_units(ARGUMENTS(Arguments) a, LOCAL(const Raw) first, LOCAL(co
     for (int t = 0; t < n_tokens; ++t) {
         if (t >= n_present) break;
         const int64_t x_row = (token + t) * a.n;
-        if (Layout::kWantsFloats) {
-            for (int place = 0; place < 32; place += 4) {
-                const int r = place / 16, j = place % 16;
-                const uint4 words = load<uint4>(a.x + (x_row + runs[r] + j));
-                for (int k = 0; k < 4; ++k) {
+        if (Layout::kWantsFloats) {  // which have one scale, and no min
+            float parts[kRowsOfWarp] = {0.0f, 0.0f};
+            UNROLLED for (int place = 0; place < 32; place += 4) {
+                const uint4 words = load<uint4>(a.x + (x_row + runs[place / 16] + place % 16));
+                UNROLLED for (int k = 0; k < 4; ++k) {
                     const float x = float_of(word_of(words, k));
-                    for (int row = 0; row < kRowsOfWarp; ++row)
-                        sums.of[row][t] = fma(weight_of(units[row], r, j + k), x, sums.of[row][t]);
+                    UNROLLED for (int row = 0; row < kRowsOfWarp; ++row) {
+                        const float quant = float(int8_t(byte_of(units[row].q[place / 4], k)));
+                        parts[row] = fma(quant, x, parts[row]);
+                    }
                 }
             }
+            for (int row = 0; row < kRowsOfWarp; ++row)
+                sums.of[row][t] = fma(units[row].scale[0], parts[row], sums.of[row][t]);
         } else {
             UnitInput x;
             for (int r = 0; r < 2; ++r) {
                 x.quants[r] = load<uint4>(a.quants + (x_row + runs[r]));
-                x.sums[r] = Layout::kHasMin ? float(a.sums[(x_row + runs[r]) / 16]) : 0.0f;
+                x.sums[r] =
+                    Layout::kHasMin || Layout::kOffset != 0 ? float(a.sums[(x_row + runs[r]) / 16]) : 0.0f;
             }
             x.scale = a.scales[x_row / 32 + i];
             for (int row = 0; row < kRowsOfWarp; ++row)
@@ -250,7 +263,7 @@ FUNCTION float number_at(GLOBAL(const uint8_t) row, int i) {
         const Row row = {a.weights + int64_t(a.tokens[me.x]) * a.row_bytes, a.n / layout::kElements};   \
         for (int i = int(me.index); i < a.n / 32; i += int(me.n_threads)) {                             \
             const int block = i / layout::kUnits, u = i % layout::kUnits;                               \
-            const Unit unit = layout::decode(layout::fetch(row, block, u), u);                          \
+            const Unit unit = decode_all<layout>(layout::fetch(row, block, u), u);                      \
             for (int r = 0; r < 2; ++r) {                                                               \
                 const int64_t at = int64_t(me.x) * a.n + block * layout::kElements + layout::run(u, r); \
                 for (int j = 0; j < 16; ++j) a.y[at + j] = weight_of(unit, r, j);                       \

@@ -85,7 +85,7 @@ struct BlockTile {
 
     FUNCTION static void keep(Thread me, int first, LOCAL(const Step) step, LOCAL(const TileMemory) tile) {
         const int row = int(me.index) / kStepUnits, u = int(me.index) % kStepUnits;
-        const Unit unit = Layout::decode(step.raw, (first + u) % Layout::kUnits);
+        const Unit unit = decode_all<Layout>(step.raw, (first + u) % Layout::kUnits);
         GROUP(uint32_t) words = tile.weights + (row * kStepStride + 8 * u);
         store_four(words, uint4{unit.q[0], unit.q[1], unit.q[2], unit.q[3]});
         store_four(words + 4, uint4{unit.q[4], unit.q[5], unit.q[6], unit.q[7]});
