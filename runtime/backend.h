@@ -167,6 +167,16 @@ struct Columns {
     int64_t first;   // element of the row
 };
 
+/// A token and its logit.
+struct TokenLogit {
+    Token token;
+    float logit;
+};
+/// Ties go to the lower id.
+inline bool is_better(const TokenLogit& a, const TokenLogit& b) {
+    return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
+}
+
 /// A device. Not thread-safe: one forward pass at a time. Operations run in the order of the calls; only
 /// download() has to wait for them. Buffers and weights must not outlive their backend.
 /// Floats are F32. Positions are those in the sequence, ascending, one per token.
@@ -206,6 +216,10 @@ class Backend {
     /// n elements of each of n_rows rows of x, to those of y; y is not x.
     virtual void copy_columns(const Buffer& x, Columns from, int64_t n_rows, int64_t n, Buffer& y,
                               Columns to) = 0;
+
+    /// The k largest elements of each row of x (n_rows, n), best first, behind each other; k is at most n.
+    /// What is not a number counts as -INFINITY. Waits, as download() does.
+    virtual void largest(const Buffer& x, int64_t n_rows, int64_t n, int64_t k, std::span<TokenLogit> found);
 
     // --- arithmetic ---
 

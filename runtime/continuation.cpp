@@ -55,7 +55,7 @@ void Continuation::go_back(int64_t n_positions, std::span<const Token> read_agai
 
 std::vector<Token> Continuation::next(int64_t n_most, const std::atomic<bool>* cancel) {
     if (!is_pending_) {  // the logits after the prompt are there
-        sequence_.push_back(sampler_.sample(forward_.logits()));
+        sequence_.push_back(sampler_.sample(forward_.logits_of(0)));
         is_pending_ = true;
         return {sequence_.back()};
     }
@@ -70,8 +70,7 @@ std::vector<Token> Continuation::next(int64_t n_most, const std::atomic<bool>* c
     if (!forward_.run(run, int64_t(run.size()), cancel)) return {};
 
     // Row i of the logits says what comes after run[i].
-    const size_t n_vocab = forward_.logits().size() / run.size();
-    const auto logits_after = [&](size_t i) { return forward_.logits().subspan(i * n_vocab, n_vocab); };
+    const auto logits_after = [&](size_t i) { return forward_.logits_of(int64_t(i)); };
     std::vector<Token> tokens;
     std::optional<Token> other;
     while (!other && tokens.size() < guesses.size()) {

@@ -60,7 +60,9 @@ ModelDrafter::ModelDrafter(const Model& draft, const Tokenizer& draft_tokenizer,
           SamplerOptions own = options;
           own.seed = ~options.seed;
           return own;
-      }()) {}
+      }()) {
+    forward_.keep_largest(sampler_.n_deciding());
+}
 
 // Brings the draft model to the end of `sequence`, whose last token gives the logits.
 void ModelDrafter::read(std::span<const Token> sequence) {
@@ -86,7 +88,7 @@ std::vector<Guess> ModelDrafter::guess(std::span<const Token> sequence, int64_t 
 
     std::vector<Guess> guesses;
     while (true) {
-        const auto distribution = sampler_.distribution(forward_.logits());
+        const auto distribution = sampler_.distribution(forward_.logits_of(0));
         if (distribution.front().probability < kLeastConfidence) return guesses;
         const Token token = sampler_.draw(distribution);
         guesses.push_back({token, {distribution.begin(), distribution.end()}});

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include "format/error.h"
 
@@ -107,7 +108,7 @@ void ForwardPass::run_layers(std::span<const Token> tokens, int64_t first, int64
     }
     backend_.download(*x_, std::as_writable_bytes(stream));
     if (last > h.n_layers) output_part(pass, n_tokens);
-    logits_.clear();
+    restore_logits({});
 }
 
 bool ForwardPass::run(std::span<const Segment> segments, const std::atomic<bool>* cancel) {
@@ -123,8 +124,8 @@ bool ForwardPass::run(std::span<const Segment> segments, const std::atomic<bool>
     for (const Segment& segment : segments) {
         if (may_go_back) cache(segment.sequence).keep_states();
     }
-    logits_.clear();
-    logits_.reserve(size_t(n_logits) * size_t(model_.hyperparameters().n_vocab));
+    restore_logits({});
+    n_wanted_ = n_logits;
 
     Batch batch;
     const auto finish_batch = [&] {
@@ -137,7 +138,7 @@ bool ForwardPass::run(std::span<const Segment> segments, const std::atomic<bool>
             KvCache& used = cache(segments[i].sequence);
             if (used.n_used() != n_before[i]) used.truncate(n_before[i]);
         }
-        logits_.clear();
+        restore_logits({});
         return false;
     };
     for (const Segment& segment : segments) {
@@ -267,9 +268,43 @@ void ForwardPass::output_part(const Pass& pass, int64_t n_rows) {
     const int64_t n = int64_t(n_values);
     if (h.logit_scale != 1) backend_.map(Elementwise::Scale, h.logit_scale, n, *device_logits_);
     if (h.final_soft_cap > 0) backend_.map(Elementwise::SoftCap, h.final_soft_cap, n, *device_logits_);
+    if (n_largest_ > 0 && n_rows == n_wanted_) {  // those of several batches are here, all of them
+        largest_.resize(size_t(n_rows * n_largest_));
+        backend_.largest(*device_logits_, n_rows, h.n_vocab, n_largest_, largest_);
+        n_on_device_ = n_rows;
+    } else {
+        append_logits(n_rows);
+    }
+}
+
+void ForwardPass::append_logits(int64_t n_rows) {
     const size_t n_before = logits_.size();
-    logits_.resize(n_before + n_values);
+    logits_.resize(n_before + size_t(n_rows) * size_t(model_.hyperparameters().n_vocab));
     backend_.download(*device_logits_, std::as_writable_bytes(std::span(logits_).subspan(n_before)));
+}
+
+std::span<const float> ForwardPass::logits() {
+    if (n_on_device_ > 0) append_logits(std::exchange(n_on_device_, 0));
+    return logits_;
+}
+
+void ForwardPass::restore_logits(std::span<const float> logits) {
+    logits_.assign(logits.begin(), logits.end());
+    largest_.clear();
+    n_on_device_ = 0;
+}
+
+void ForwardPass::keep_largest(int64_t k) {
+    if (k >= model_.hyperparameters().n_vocab) k = 0;
+    if (k != n_largest_) largest_.clear();  // logits() has them
+    n_largest_ = k;
+}
+
+Logits ForwardPass::logits_of(int64_t row) {
+    if (!largest_.empty())
+        return {{}, std::span(largest_).subspan(size_t(row * n_largest_), size_t(n_largest_))};
+    const size_t n_vocab = size_t(model_.hyperparameters().n_vocab);
+    return {logits().subspan(size_t(row) * n_vocab, n_vocab)};
 }
 
 }  // namespace ingot::runtime

@@ -6,6 +6,7 @@
 
 #include "runtime/kv_cache.h"
 #include "runtime/layers/pass.h"
+#include "runtime/logits.h"
 #include "runtime/model.h"
 
 namespace ingot::runtime {
@@ -42,9 +43,14 @@ class ForwardPass {
     /// has one segment at most.
     bool run(std::span<const Segment> segments, const std::atomic<bool>* cancel = nullptr);
     /// (n_logits, n_vocab) of the last run(); those of several segments behind each other, in their order.
-    std::span<const float> logits() const { return logits_; }
+    std::span<const float> logits();
     /// As if run() had computed them: they were saved with the sequence.
-    void restore_logits(std::span<const float> logits) { logits_.assign(logits.begin(), logits.end()); }
+    void restore_logits(std::span<const float> logits);
+    /// From now on run() brings only the k largest logits after a token from the device, which is less to
+    /// wait for; logits() brings all when it is asked. 0: all.
+    void keep_largest(int64_t k);
+    /// Row `row` of logits(), or the largest of it.
+    Logits logits_of(int64_t row);
 
     /// A sequence's way through some of the layers, from an empty cache: `stream` (n_tokens, n_embd) is what
     /// layer `first` sees and becomes what layer `last` would see; before layer 0 it is not looked at. Layer
@@ -61,6 +67,7 @@ class ForwardPass {
     void run_layer(const Pass& pass, int64_t layer, std::span<const int32_t> rows);
     void keep_rows(std::span<const int32_t> rows);
     void output_part(const Pass& pass, int64_t n_rows);
+    void append_logits(int64_t n_rows);
 
     const Model& model_;
     Backend& backend_;
@@ -75,7 +82,11 @@ class ForwardPass {
     std::unique_ptr<Buffer> fed_;     // what the feed-forward part says
     std::unique_ptr<Buffer> spare_;
     std::unique_ptr<Buffer> device_logits_;  // (rows, n_vocab), grown on demand
-    std::vector<float> logits_;              // (n_logits, n_vocab)
+    std::vector<float> logits_;              // (n_logits, n_vocab) …
+    int64_t n_on_device_ = 0;                // … or so many rows are still there,
+    std::vector<TokenLogit> largest_;        // and the n_largest_ of each here
+    int64_t n_largest_ = 0;
+    int64_t n_wanted_ = 0;  // rows, of the run
 };
 
 }  // namespace ingot::runtime

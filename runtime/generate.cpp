@@ -101,6 +101,7 @@ Generation generate(ForwardPass& forward, const Tokenizer& tokenizer, std::span<
     check_prompt(prompt, forward.n_context());
     Generation result;
     for (const Token token : prompt) sampler.accept(token);
+    forward.keep_largest(sampler.n_deciding());
 
     auto start = Clock::now();
     const auto unread = prompt.subspan(size_t(forward.cache().n_used()));
@@ -162,13 +163,14 @@ ParallelGeneration generate_parallel(ForwardPass& forward, const Tokenizer& toke
         result.n_prompt_tokens += int64_t(prompts[i].size());
     }
     result.generations.resize(prompts.size());
+    forward.keep_largest(Sampler(options.sampler).n_deciding());
     const auto emit = [&](const Slot& slot, std::string_view bytes) {
         if (!bytes.empty()) options.on_text(slot.prompt, bytes);
     };
     std::vector<std::optional<Slot>> slots(size_t(forward.n_sequences()));
     // The next token of a sequence, from the logits after what it has read; its slot is free when it has
     // ended.
-    const auto go_on = [&](size_t sequence, std::span<const float> logits) {
+    const auto go_on = [&](size_t sequence, const Logits& logits) {
         Slot& slot = *slots[sequence];
         if (slot.text.wants_more()) {  // unless none at all is wanted
             slot.unread = {slot.sampler.sample(logits)};
@@ -183,9 +185,8 @@ ParallelGeneration generate_parallel(ForwardPass& forward, const Tokenizer& toke
     };
     const auto run = [&](std::span<const Segment> segments) {
         if (!forward.run(segments, options.cancel)) return false;
-        const size_t n_vocab = forward.logits().size() / segments.size();
         for (size_t row = 0; row < segments.size(); ++row)
-            go_on(size_t(segments[row].sequence), forward.logits().subspan(row * n_vocab, n_vocab));
+            go_on(size_t(segments[row].sequence), forward.logits_of(int64_t(row)));
         return true;
     };
     size_t n_begun = 0;

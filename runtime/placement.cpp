@@ -139,6 +139,8 @@ PlacementPlan Planner::count(const Placement& placement, size_t n_gpus, const Ru
     const Model model(file_, backend, nullptr, {.mode = LoadMode::Header});
     ForwardPass forward(model, run.n_context, ForwardPass::kDefaultBatch, run.cache_type, run.n_sequences);
 
+    forward.keep_largest(1);  // as many take the same scratch
+
     PlacementPlan plan{.placement = placement, .run = run, .devices = {}, .has_experts = has_experts()};
     const int64_t n_positions = forward.n_context();
     plan.run.n_context = n_positions;

@@ -36,20 +36,29 @@ void Sampler::accept(Token token) {
     }
 }
 
-// Keskar et al. 2019 (CTRL), section 4.1; each recent token once. candidates_[i] is still token i.
-void Sampler::penalize() {
+// A penalty above 1 only makes logits smaller: those of so many tokens more may take the place of others.
+int64_t Sampler::n_deciding() const {
+    const int64_t n = options_.temperature == 0 ? 1 : options_.top_k;
+    if (n == 0 || options_.repeat_penalty < 1) return 0;
+    return options_.repeat_penalty == 1.0f ? n : n + options_.repeat_window;
+}
+
+// Keskar et al. 2019 (CTRL), section 4.1; each recent token once. With all tokens, candidates_[i] is token i.
+void Sampler::penalize(bool all) {
     if (options_.repeat_penalty == 1.0f) return;
     std::vector<Token> tokens = recent_;
     std::ranges::sort(tokens);
     tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
     for (const Token token : tokens) {
-        if (token < 0 || size_t(token) >= candidates_.size()) continue;
-        float& logit = candidates_[size_t(token)].logit;
+        const auto at = all ? candidates_.begin() + std::clamp<int64_t>(token, 0, int64_t(candidates_.size()))
+                            : std::ranges::find(candidates_, token, &TokenLogit::token);
+        if (at == candidates_.end() || at->token != token) continue;
+        float& logit = at->logit;
         logit = logit > 0 ? logit / options_.repeat_penalty : logit * options_.repeat_penalty;
     }
 }
 
-Token Sampler::sample(std::span<const float> logits) {
+Token Sampler::sample(const Logits& logits) {
     const Token token = draw(distribution(logits));
     accept(token);
     return token;
@@ -70,17 +79,15 @@ Token Sampler::draw(std::span<const TokenProbability> distribution) {
     return distribution.front().token;  // rounding ate the rest
 }
 
-std::span<const TokenProbability> Sampler::distribution(std::span<const float> logits) {
-    candidates_.resize(logits.size());
-    for (size_t i = 0; i < logits.size(); ++i) {
-        const float logit = std::isnan(logits[i]) ? -INFINITY : logits[i];
-        candidates_[i] = {Token(i), logit};
+std::span<const TokenProbability> Sampler::distribution(const Logits& logits) {
+    candidates_.assign(logits.largest.begin(), logits.largest.end());
+    const bool all = logits.largest.empty();
+    for (size_t i = 0; all && i < logits.all.size(); ++i) {
+        const float logit = std::isnan(logits.all[i]) ? -INFINITY : logits.all[i];
+        candidates_.push_back({Token(i), logit});
     }
-    penalize();
-    const auto better = [](const Candidate& a, const Candidate& b) {
-        return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
-    };
-    const auto best = std::ranges::min_element(candidates_, better);
+    penalize(all);
+    const auto best = std::ranges::min_element(candidates_, is_better);
     if (best == candidates_.end() || !std::isfinite(best->logit)) {
         fail("the model's logits hold no finite number; the file is damaged, `verify` names the tensor");
     }
@@ -91,14 +98,14 @@ std::span<const TokenProbability> Sampler::distribution(std::span<const float> l
     const double best_logit = double(best->logit);
     const size_t top_k = options_.top_k == 0 ? candidates_.size() : size_t(options_.top_k);
     if (top_k < candidates_.size()) {
-        std::ranges::nth_element(candidates_, candidates_.begin() + int64_t(top_k), better);
+        std::ranges::nth_element(candidates_, candidates_.begin() + int64_t(top_k), is_better);
         candidates_.resize(top_k);
     }
-    std::ranges::sort(candidates_, better);
+    std::ranges::sort(candidates_, is_better);
 
     const auto weigh = [&](double temperature) {
         probabilities_.clear();
-        for (const Candidate& c : candidates_)
+        for (const TokenLogit& c : candidates_)
             probabilities_.push_back({c.token, std::exp((double(c.logit) - best_logit) / temperature)});
         normalize();
     };
@@ -113,7 +120,7 @@ std::span<const TokenProbability> Sampler::distribution(std::span<const float> l
     }
     if (options_.min_p > 0) {
         const float least = float(best_logit) + std::log(options_.min_p);
-        std::erase_if(candidates_, [&](const Candidate& c) { return c.logit < least; });
+        std::erase_if(candidates_, [&](const TokenLogit& c) { return c.logit < least; });
     }
     weigh(double(options_.temperature));
     return probabilities_;

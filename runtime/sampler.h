@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "runtime/backend.h"
+#include "runtime/logits.h"
 
 namespace ingot::runtime {
 
@@ -35,11 +35,18 @@ class Sampler {
     void accept(Token token);
     /// The next token, accepted already. `logits` (n_vocab); ties go to the lower id. Throws Error when no
     /// logit is a number.
-    Token sample(std::span<const float> logits);
+    Token sample(const Logits& logits);
+    Token sample(std::span<const float> logits) { return sample(Logits{logits}); }
+
+    /// How many of the largest logits decide what sample() does; 0: all of them.
+    int64_t n_deciding() const;
 
     /// What sample() draws from: the tokens that may come, likeliest first; probabilities sum to 1. The view
     /// is valid until the next call.
-    std::span<const TokenProbability> distribution(std::span<const float> logits);
+    std::span<const TokenProbability> distribution(const Logits& logits);
+    std::span<const TokenProbability> distribution(std::span<const float> logits) {
+        return distribution(Logits{logits});
+    }
     Token draw(std::span<const TokenProbability> distribution);
     /// The next random number, in [0, 1).
     double uniform();
@@ -50,18 +57,14 @@ class Sampler {
     }
 
   private:
-    struct Candidate {
-        Token token;
-        float logit;
-    };
-    void penalize();
+    void penalize(bool all);
     void normalize();
 
     SamplerOptions options_;
     std::mt19937_64 random_;
     std::vector<Token> recent_;  // ring of the last repeat_window tokens
     size_t recent_next_ = 0;
-    std::vector<Candidate> candidates_;
+    std::vector<TokenLogit> candidates_;
     std::vector<TokenProbability> probabilities_;
 };
 

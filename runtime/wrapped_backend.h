@@ -1,6 +1,6 @@
 #pragma once
-// A backend in front of another one: what it is asked for, the other one does. Those that look at the work on its
-// way begin here.
+// A backend in front of another one: what it is asked for, the other one does. Those that look at the work on
+// its way begin here.
 #include <memory>
 #include <string>
 
@@ -24,6 +24,7 @@ class WrappedBackend : public Backend {
     void upload(std::span<const std::byte> source, Buffer& destination) override { inner_.upload(source, destination); }
 
     void download(const Buffer& source, std::span<std::byte> destination) override { pass_on("download", [&] { inner_.download(source, destination); }); }
+    void largest(const Buffer& x, int64_t n_rows, int64_t n, int64_t k, std::span<TokenLogit> found) override { pass_on("download", [&] { inner_.largest(x, n_rows, n, k, found); }); }
     void embed_rows(const Weight& table, std::span<const Token> tokens, Buffer& y) override { pass_on("embedding", [&] { inner_.embed_rows(table, tokens, y); }); }
     void copy_rows(const Buffer& x, std::span<const int32_t> rows, int64_t n, Buffer& y) override { pass_on("copy", [&] { inner_.copy_rows(x, rows, n, y); }); }
     void copy_columns(const Buffer& x, Columns from, int64_t n_rows, int64_t n, Buffer& y, Columns to) override { pass_on("copy", [&] { inner_.copy_columns(x, from, n_rows, n, y, to); }); }

@@ -1,4 +1,4 @@
-// Attention on a GPU: which of its kernels, by how many groups.
+// Attention on a GPU, and what stands before it: which of its kernels, by how many groups.
 #include <algorithm>
 #include <limits>
 
@@ -13,9 +13,10 @@ using namespace gpu;
 
 namespace {
 
+constexpr uint32_t kThreads = 256;         // of groups whose threads compute an element each
 constexpr int64_t kGroupsOfProcessor = 4;  // that it wants to have to be busy
 constexpr int64_t kLeastSplit = 128;       // positions that are worth a group
-constexpr int64_t kMostParts = 128;        // splits of all tokens: bounds the scratch, on every device alike
+constexpr int64_t kMostParts = 64;         // splits of all tokens: bounds the scratch, on every device alike
 constexpr int64_t kTiledTokens = 16;       // from so many on, tiles of queries
 
 struct AttentionKernels {
@@ -35,7 +36,102 @@ int64_t n_splits(int64_t n_groups, int64_t n_tokens, int64_t n_seen, int64_t n_p
     return std::max<int64_t>(1, std::min({n_worth, n_wanted, kMostParts / n_tokens}));
 }
 
+int64_t n_threads_of(const RopeArguments& a) {
+    int64_t n = int64_t(a.n_tokens) * a.n_values;
+    for (const RopeArguments::Part& part : a.parts) n += int64_t(a.n_tokens) * part.n_heads * part.n_threads;
+    return n;
+}
+
+// Whether n floats at x are among those that a part turns.
+bool overlaps(Address x, int64_t n, const RopeArguments::Part& part, int64_t n_tokens) {
+    const auto n_turned = uint64_t(n_tokens * part.n_heads * part.head_dim);
+    return x < part.x.address() + n_turned * sizeof(float) &&
+           part.x.address() < x + uint64_t(n) * sizeof(float);
+}
+
+// Makes the second part of the launch `last` what the launch `a` is about.
+bool join(const RopeArguments& a, RopeArguments& last) {
+    if (last.parts[1].n_heads != 0 || last.n_values != 0 || last.parts[0].cache) return false;
+    if (last.positions.address() != a.positions.address() || last.n_tokens != a.n_tokens ||
+        last.frequencies.address() != a.frequencies.address() || last.n_pairs != a.n_pairs ||
+        last.magnitude != a.magnitude || last.interleaved != a.interleaved ||
+        overlaps(a.parts[0].x.address(), int64_t(a.n_tokens) * a.parts[0].n_heads * a.parts[0].head_dim,
+                 last.parts[0], a.n_tokens))
+        return false;
+    last.parts[1] = a.parts[0];
+    return true;
+}
+
+// The same for what is written to a cache: what `last` has turned, or something beside it.
+bool join(const WriteCacheArguments& a, RopeArguments& last) {
+    if (last.positions.address() != a.positions.address() || a.n_all != int64_t(last.n_tokens) * a.n ||
+        last.n_values != 0)
+        return false;
+    bool has_keys = false;
+    for (RopeArguments::Part& part : last.parts) {
+        has_keys = has_keys || part.cache;
+        if (!overlaps(a.x.address(), a.n_all, part, last.n_tokens)) continue;
+        if (part.x.address() != a.x.address()) return false;
+        if (part.cache || part.n_heads * part.head_dim != a.n) return false;
+        if (has_keys && last.cache_type != a.type) return false;
+        part.cache = a.cache;
+        part.n_threads = part.head_dim - last.n_pairs;  // the pairs, and each element that is in none
+        last.cache_type = a.type;
+        return true;
+    }
+    if (!has_keys || last.cache_type != a.type) return false;
+    last.values = a.x;
+    last.value_cache = a.cache;
+    last.n_values = a.n;
+    return true;
+}
+
 }  // namespace
+
+void GpuBackend::rope(const Rope& rope, std::span<const int32_t> positions, int64_t n_heads, int64_t head_dim,
+                      Buffer& x) {
+    RopeArguments a{};
+    a.parts[0].x = floats(x);
+    a.parts[0].n_heads = int32_t(n_heads);
+    a.parts[0].head_dim = int32_t(head_dim);
+    a.parts[0].first = int32_t(rope.first);
+    a.parts[0].n_threads = int32_t(rope.n_rot / 2);
+    a.frequencies = floats(*rope.frequencies);
+    a.positions = global<const int32_t>(indices(*positions_, positions));
+    a.magnitude = rope.magnitude;
+    a.n_tokens = int32_t(positions.size());
+    a.n_pairs = int32_t(rope.n_rot / 2);
+    a.interleaved = rope.pairing == RopePairing::Interleaved;
+    if (n_threads_of(a) == 0) return;
+    const bool joined = queue_.amend_last<RopeArguments>(Kernel::rope, [&](Grid& grid, RopeArguments& last) {
+        if (!join(a, last)) return false;
+        grid.x = groups_of(n_threads_of(last), kThreads);
+        return true;
+    });
+    if (joined) return;
+    queue_.launch(Kernel::rope, {.x = groups_of(n_threads_of(a), kThreads), .n_threads = kThreads}, a);
+}
+
+void GpuBackend::write_cache(const Buffer& x, std::span<const int32_t> positions, int64_t n, CacheType type,
+                             Buffer& cache) {
+    WriteCacheArguments a{};
+    a.x = floats(x);
+    a.positions = global<const int32_t>(indices(*positions_, positions));
+    a.cache = global<uint8_t>(address_of(cache));
+    a.n_all = int64_t(positions.size()) * n;
+    a.n = int32_t(n);
+    a.type = int32_t(type);
+    const Grid grid{.x = groups_of(a.n_all, kThreads), .n_threads = kThreads};  // a thread for each element
+    if (a.n_all == 0) return;
+    if (type == CacheType::Q8_0) return queue_.launch(Kernel::write_cache_q8_0, grid, a);
+    const bool joined =
+        queue_.amend_last<RopeArguments>(Kernel::rope, [&](Grid& of_last, RopeArguments& last) {
+            if (!join(a, last)) return false;
+            of_last.x = groups_of(n_threads_of(last), kThreads);
+            return true;
+        });
+    if (!joined) queue_.launch(Kernel::write_cache, grid, a);
+}
 
 void GpuBackend::attention(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions,
                            const HeadGeometry& heads, Buffer& y) {

@@ -1,6 +1,7 @@
 #include "runtime/gpu/gpu_backend.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -200,6 +201,40 @@ void GpuBackend::copy_columns(const Buffer& x, Columns from, int64_t n_rows, int
     launch_each(Kernel::copy_columns, a.n_all, a);
 }
 
+void GpuBackend::largest(const Buffer& x, int64_t n_rows, int64_t n, int64_t k, std::span<TokenLogit> found) {
+    if (k > kMostLargest) return Backend::largest(x, n_rows, n, k, found);
+    const auto n_left = [k](int64_t of) {  // after a launch
+        return (of - 1) / kLargestPart * k + std::min(k, (of - 1) % kLargestPart + 1);
+    };
+    // Two places in turn; scratch is the same for every k.
+    const size_t n_most = size_t(n_rows) * groups_of(n, kLargestPart) * kMostLargest;
+    const Address places = scratch(*partial_, 4 * n_most * sizeof(float));
+    LargestArguments a{};
+    a.x = floats(x);
+    a.n = int32_t(n);
+    a.k = int32_t(k);
+    Address y = places;
+    for (;;) {
+        a.n_left = int32_t(n_left(a.n));
+        a.y = global<float>(y);
+        a.places_in_y = global<int32_t>(y + size_t(n_rows * a.n_left) * sizeof(float));
+        queue_.launch(Kernel::choose_largest,
+                      {.x = groups_of(a.n, kLargestPart), .y = uint32_t(n_rows), .n_threads = kLanes}, a);
+        if (a.n_left == k) break;
+        a.x = a.y;
+        a.places = a.places_in_y;
+        a.n = a.n_left;
+        y = y == places ? places + 2 * n_most * sizeof(float) : places;
+    }
+    const size_t n_found = size_t(n_rows * k);
+    std::vector<uint32_t> words(2 * n_found);  // numbers, then places
+    idle_device().download(y, std::as_writable_bytes(std::span(words)));
+    for (size_t i = 0; i < n_found; ++i)
+        found[i] = {Token(words[n_found + i]), std::bit_cast<float>(words[i])};
+    for (int64_t row = 0; row < n_rows; ++row)
+        std::ranges::sort(found.subspan(size_t(row * k), size_t(k)), is_better);
+}
+
 // --- arithmetic ---
 
 void GpuBackend::norm(const Norm& norm, const Buffer& x, int64_t n_rows, Buffer& y) {
@@ -265,38 +300,6 @@ void GpuBackend::add(const Buffer& x, int64_t n, Buffer& y) {
     a.y = floats(y);
     a.n = n;
     launch_each(Kernel::add, n, a);
-}
-
-// --- attention ---
-
-void GpuBackend::rope(const Rope& rope, std::span<const int32_t> positions, int64_t n_heads, int64_t head_dim,
-                      Buffer& x) {
-    RopeArguments a{};
-    a.x = floats(x);
-    a.frequencies = floats(*rope.frequencies);
-    a.positions = global<const int32_t>(indices(*positions_, positions));
-    a.magnitude = rope.magnitude;
-    a.n_tokens = int32_t(positions.size());
-    a.n_heads = int32_t(n_heads);
-    a.head_dim = int32_t(head_dim);
-    a.n_pairs = int32_t(rope.n_rot / 2);
-    a.first = int32_t(rope.first);
-    a.interleaved = rope.pairing == RopePairing::Interleaved;
-    launch_each(Kernel::rope, int64_t(positions.size()) * n_heads * a.n_pairs, a);
-}
-
-void GpuBackend::write_cache(const Buffer& x, std::span<const int32_t> positions, int64_t n, CacheType type,
-                             Buffer& cache) {
-    WriteCacheArguments a{};
-    a.x = floats(x);
-    a.positions = global<const int32_t>(indices(*positions_, positions));
-    a.cache = global<uint8_t>(address_of(cache));
-    a.n_all = int64_t(positions.size()) * n;
-    a.n = int32_t(n);
-    a.type = int32_t(type);
-    if (type != CacheType::Q8_0) return launch_each(Kernel::write_cache, a.n_all, a);
-    const uint32_t n_groups = groups_of(a.n_all, kThreads);  // a thread for each element, too
-    queue_.launch(Kernel::write_cache_q8_0, {.x = n_groups, .n_threads = kThreads}, a);
 }
 
 // --- recurrent layers ---

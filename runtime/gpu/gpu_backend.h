@@ -41,6 +41,7 @@ class GpuBackend final : public Backend {
     void copy_rows(const Buffer& x, std::span<const int32_t> rows, int64_t n, Buffer& y) override;
     void copy_columns(const Buffer& x, Columns from, int64_t n_rows, int64_t n, Buffer& y,
                       Columns to) override;
+    void largest(const Buffer& x, int64_t n_rows, int64_t n, int64_t k, std::span<TokenLogit> found) override;
 
     void matmul(const Buffer& x, int64_t n_tokens, std::span<const Projection> projections) override;
     void norm(const Norm& norm, const Buffer& x, int64_t n_rows, Buffer& y) override;
@@ -110,7 +111,7 @@ class GpuBackend final : public Backend {
     std::unique_ptr<Quantized> by_32_, by_256_;    // activations in 8 bits, by how many share a scale
     std::unique_ptr<Halves> halves_;               // … in two parts of 16 bits
     std::unique_ptr<SortedSlots> sorted_;          // by expert
-    std::unique_ptr<Scratch> partial_;             // of attention
+    std::unique_ptr<Scratch> partial_;             // answers of attention; the largest so far
 };
 
 }  // namespace ingot::runtime

@@ -212,6 +212,12 @@ void PlacedBackend::download(const Buffer& source, std::span<std::byte> destinat
     if (of.memory[from]) devices_[from]->download(*of.memory[from], destination);
 }
 
+void PlacedBackend::largest(const Buffer& x, int64_t n_rows, int64_t n, int64_t k,
+                            std::span<TokenLogit> found) {
+    current_ = newest(placed(x));
+    here().largest(read(x, floats_bytes(n_rows * n)), n_rows, n, k, found);
+}
+
 // --- rows ---
 
 void PlacedBackend::embed_rows(const Weight& table, std::span<const Token> tokens, Buffer& y) {

@@ -53,6 +53,7 @@ class PlacedBackend final : public Backend {
     void copy_rows(const Buffer& x, std::span<const int32_t> rows, int64_t n, Buffer& y) override;
     void copy_columns(const Buffer& x, Columns from, int64_t n_rows, int64_t n, Buffer& y,
                       Columns to) override;
+    void largest(const Buffer& x, int64_t n_rows, int64_t n, int64_t k, std::span<TokenLogit> found) override;
 
     void matmul(const Buffer& x, int64_t n_tokens, std::span<const Projection> projections) override;
     void norm(const Norm& norm, const Buffer& x, int64_t n_rows, Buffer& y) override;

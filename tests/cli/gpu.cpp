@@ -41,6 +41,30 @@ TEST_CASE("gpu: the demo model writes on the emulator what it writes on the CPU,
     }
 }
 
+TEST_CASE("gpu: the demo model goes on with a longer text as on the CPU, by its best tokens or by chance") {
+    const std::string prompt =
+        "The old prince looked at his daughter and said nothing. In the next room the little princess was "
+        "laughing with the countess, and the sound of it went through the whole house.";
+    for (const char* cache : {"f16", "q8_0"}) {
+        for (const std::vector<std::string>& how :
+             {std::vector<std::string>{"--temperature", "0"}, {"--seed", "3", "--repeat-penalty", "1.3"}}) {
+            std::string texts[2];
+            for (const char* device : {"cpu", "emulator"}) {
+                std::vector<std::string> arguments = {"run", demo_model(), "-p",  prompt,      "-n",
+                                                      "5",   "--kv-type",  cache, "--threads", "1",
+                                                      "-q",  "--device",   device};
+                arguments.insert(arguments.end(), how.begin(), how.end());
+                const Outcome outcome = run_ingot(arguments);
+                INFO(outcome.err);
+                REQUIRE(outcome.exit_code == 0);
+                texts[device == std::string("cpu")] = outcome.out;
+            }
+            CHECK(texts[0].size() > 5);
+            CHECK(texts[0] == texts[1]);
+        }
+    }
+}
+
 TEST_CASE("gpu: the demo model writes the same wherever the border between CPU and GPU is") {
     const std::string text = greedy_text(demo_model(), {"--device", "cpu"});
     const auto on_both = [&](std::vector<std::string> more, const std::string& device = "emulator") {

@@ -55,6 +55,43 @@ TEST_CASE("gpu: every family has the CPU's logits") {
     }
 }
 
+TEST_CASE("gpu: the largest logits come alone, and the others when they are asked for") {
+    const SmallFile file(small_model("llama"));
+    GpuBackend gpu(gpu::open_device(tested_device()));
+    const Model model(file.path(), gpu);
+    ForwardPass all(model, kContext, 5, CacheType::F32), some(model, kContext, 5, CacheType::F32);
+    some.keep_largest(4);
+    const std::vector<Token> tokens = {3, 7, 1, 9, 4, 2, 8};
+    const auto is_same = [&] { return std::ranges::equal(some.logits(), all.logits()); };
+    for (const int64_t n_logits : {2, 7}) {  // in one batch, in two
+        all.cache().truncate(0);
+        some.cache().truncate(0);
+        all.run(tokens, n_logits);
+        some.run(tokens, n_logits);
+        for (int64_t row = 0; row < n_logits; ++row) {
+            const std::span<const float> expected = all.logits_of(row).all;
+            const Logits found = some.logits_of(row);
+            CHECK(expected.size() == size_t(kVocabulary));
+            CHECK(found.largest.size() == (n_logits == 2 ? 4 : 0));
+            if (n_logits == 7) continue;
+            const auto best = std::ranges::max_element(expected);
+            CHECK(found.largest.front().token == Token(best - expected.begin()));
+            CHECK(found.largest.front().logit == *best);
+        }
+        CHECK(is_same());
+        CHECK(is_same());  // once more
+    }
+    some.cache().truncate(6);
+    all.cache().truncate(6);
+    some.run(std::span(tokens).last(1), 1);
+    all.run(std::span(tokens).last(1), 1);
+    some.keep_largest(2);  // others than those that are there
+    CHECK(some.logits_of(0).largest.empty());
+    CHECK(is_same());
+    some.restore_logits(all.logits());
+    CHECK(is_same());
+}
+
 TEST_CASE("gpu: the launches of a token are recorded when they come again, and are the same as one") {
     for (const char* family : {"llama", "qwen3moe", "qwen3next"}) {
         INFO(family);

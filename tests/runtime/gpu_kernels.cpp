@@ -1,6 +1,9 @@
 // The kernels of the GPU back end on the emulator (products: gpu_products.cpp), against the scalar oracle of
 // the CPU.
+#include <algorithm>
+#include <array>
 #include <cmath>
+#include <functional>
 #include <random>
 
 #include "format/decode.h"
@@ -174,6 +177,61 @@ void compare_attention(const AttentionCase& c, double tolerance) {
 
 }  // namespace
 
+TEST_CASE("gpu: queries and keys are turned and written by one launch, as by several") {
+    std::vector<float> frequencies(8);
+    for (size_t i = 0; i < 8; ++i) frequencies[i] = float(std::pow(10000.0, -double(i) / 8));
+    const std::vector<int32_t> positions = {5, 6, 9};
+    const auto q = random_floats(3 * 4 * 32, 1), k = random_floats(3 * 2 * 32, 2),
+               v = random_floats(3 * 96, 3);
+    for (const CacheType type : {CacheType::F16, CacheType::F32, CacheType::BF16, CacheType::Q8_0}) {
+        for (const RopePairing pairing : {RopePairing::Interleaved, RopePairing::Halves}) {
+            INFO(name(tensor_type(type)));
+            Devices devices;
+            Backend& gpu = devices.gpu;
+            const auto table = on(gpu, frequencies);
+            const Rope rope{pairing, 16, table.get(), 1.25f, 5};
+            std::vector<std::vector<uint8_t>> results[2];
+            for (const bool together : {false, true}) {
+                const auto device_q = on(gpu, q), device_k = on(gpu, k), device_v = on(gpu, v);
+                const auto keys = on(gpu, std::vector<uint8_t>(size_t(cache_bytes(type, 10 * 64)), 7));
+                const auto values = on(gpu, std::vector<uint8_t>(size_t(cache_bytes(type, 10 * 96)), 7));
+                from(gpu, *table, 8);
+                const uint64_t n_before = devices.gpu.queue().n_launched();
+                const auto finish = [&] {
+                    if (!together) from(gpu, *table, 8);  // what waits is done
+                };
+                gpu.rope(rope, positions, 4, 32, *device_q);
+                finish();
+                gpu.rope(rope, positions, 2, 32, *device_k);
+                finish();
+                gpu.write_cache(*device_k, positions, 64, type, *keys);
+                finish();
+                gpu.write_cache(*device_v, positions, 96, type, *values);
+                for (const Buffer* buffer : {device_q.get(), device_k.get(), keys.get(), values.get()})
+                    results[together].push_back(from<uint8_t>(gpu, *buffer, buffer->size_bytes()));
+                const uint64_t n_launched = devices.gpu.queue().n_launched() - n_before;
+                CHECK(n_launched == (!together ? 4 : type == CacheType::Q8_0 ? 3 : 1));
+            }
+            CHECK(results[0] == results[1]);
+        }
+    }
+    // What is no part of it stays behind it: the same rows once more, others' positions, another type.
+    Devices devices;
+    Backend& gpu = devices.gpu;
+    const auto table = on(gpu, frequencies), x = on(gpu, k), other = on(gpu, v);
+    const auto cache = gpu.allocate(10 * 96 * 4);
+    const Rope rope{RopePairing::Halves, 16, table.get(), 1};
+    from(gpu, *table, 8);
+    gpu.rope(rope, positions, 2, 32, *x);
+    gpu.rope(rope, positions, 2, 32, *x);
+    gpu.write_cache(*x, positions, 64, CacheType::F16, *cache);
+    gpu.write_cache(*other, positions, 96, CacheType::F32, *cache);
+    from(gpu, *table, 8);
+    CHECK(devices.gpu.queue().n_launched() == 3);
+    const auto rows = from(gpu, *cache, 10 * 96);
+    CHECK(std::equal(v.begin(), v.begin() + 96, rows.begin() + 5 * 96));
+}
+
 TEST_CASE("gpu: attention in all its variants") {
     const AttentionCase cases[] = {
         {4, 2, 32, 32},
@@ -242,6 +300,46 @@ TEST_CASE("gpu: attention of many tokens, in tiles") {
         {2, 1, 32, 264, 0, false, false, false, 0, 0, 16, f16},
     };
     for (const AttentionCase& c : cases) compare_attention(c, 1e-3);
+}
+
+TEST_CASE("gpu: the largest of a row are found, of equals the first") {
+    Devices devices;
+    std::mt19937 random(1);
+    for (const int64_t n : {1, 33, 1023, 1024, 1025, 3000, 70001}) {
+        for (const int64_t k : {1, 3, 40, 256, 300}) {
+            if (k > n) continue;
+            CAPTURE(n, k);
+            constexpr int64_t kRows = 3;
+            std::vector<float> x(size_t(kRows * n));
+            for (float& value : x) value = 0.25f * float(int(random() % 2000) - 1000);
+            for (int64_t i = 0; i < n; ++i) {  // a row of few different numbers, and one of others
+                x[size_t(n + i)] = float(random() % 3) - 1;
+                x[size_t(2 * n + i)] = std::array{-INFINITY, NAN, -0.0f, 0.0f, INFINITY}[random() % 5];
+            }
+            std::vector<TokenLogit> found[2];
+            Backend* const backends[] = {&devices.cpu, &devices.gpu};
+            for (int i = 0; i < 2; ++i) {
+                found[i].resize(size_t(kRows * k));
+                backends[i]->largest(*on(*backends[i], x), kRows, n, k, found[i]);
+            }
+            for (int64_t row = 0; row < kRows; ++row) {
+                std::vector<TokenLogit> all;
+                for (int64_t i = 0; i < n; ++i) {
+                    const float value = x[size_t(row * n + i)];
+                    all.push_back({Token(i), std::isnan(value) ? -INFINITY : value});
+                }
+                std::ranges::stable_sort(all, std::greater(), &TokenLogit::logit);
+                int64_t n_wrong = 0;
+                for (int64_t i = 0; i < k; ++i) {
+                    for (const auto& of_device : found) {
+                        const TokenLogit& one = of_device[size_t(row * k + i)];
+                        n_wrong += one.token != all[size_t(i)].token || one.logit != all[size_t(i)].logit;
+                    }
+                }
+                CHECK(n_wrong == 0);
+            }
+        }
+    }
 }
 
 TEST_CASE("gpu: routing of every kind") {

@@ -36,6 +36,7 @@ Result run(Backend& backend, const SmallFile& file) {
     Result result;
     const Model model(file.path(), backend);
     ForwardPass forward(model, kPositions);
+    forward.keep_largest(7);  // and all of them after these
     const std::vector<Token> tokens = some_tokens(kPositions);
     const auto keep = [&] {
         result.logits.insert(result.logits.end(), forward.logits().begin(), forward.logits().end());
@@ -129,6 +130,7 @@ TEST_CASE("placement: what is counted is what is allocated, to the byte") {
             const Model model(file.path(), *backend);
             ForwardPass forward(model, shape.n_context, ForwardPass::kDefaultBatch, shape.cache_type,
                                 shape.n_sequences);
+            forward.keep_largest(7);
             const std::vector<Token> tokens = some_tokens(shape.n_context);
             const auto all = std::span(tokens);
             for (int round = 0; round < 5; ++round) {

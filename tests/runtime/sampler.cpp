@@ -129,3 +129,29 @@ TEST_CASE("options out of range and logits without a number are refused") {
     CHECK_THROWS_WITH(sampler.sample(std::vector<float>{-INFINITY}), ContainsSubstring("no finite number"));
     CHECK_THROWS_WITH(sampler.sample(std::vector<float>{}), ContainsSubstring("no finite number"));
 }
+
+TEST_CASE("sampler: the logits that decide give the same tokens as all of them") {
+    std::mt19937 random(1);
+    for (const SamplerOptions& options :
+         {SamplerOptions{.temperature = 0}, SamplerOptions{.temperature = 0, .repeat_penalty = 1.5f},
+          SamplerOptions{}, SamplerOptions{.top_k = 3, .repeat_penalty = 2, .repeat_window = 5}}) {
+        Sampler of_all(options), of_some(options);
+        const int64_t k = of_all.n_deciding();
+        REQUIRE(k > 0);
+        for (int i = 0; i < 200; ++i) {
+            std::vector<float> logits(300);
+            for (float& logit : logits) logit = float(int(random() % 60) - 40) / 8;  // many are equal
+            logits[random() % 300] = NAN;
+            std::vector<TokenLogit> largest;
+            for (size_t t = 0; t < logits.size(); ++t)
+                largest.push_back({Token(t), std::isnan(logits[t]) ? -INFINITY : logits[t]});
+            std::ranges::sort(largest, is_better);
+            largest.resize(size_t(k));
+            REQUIRE(of_some.sample(Logits{{}, largest}) == of_all.sample(logits));
+        }
+    }
+    CHECK(Sampler({.temperature = 0}).n_deciding() == 1);
+    CHECK(Sampler({.top_k = 0}).n_deciding() == 0);
+    CHECK(Sampler({.repeat_penalty = 0.9f}).n_deciding() == 0);
+    CHECK(Sampler({.repeat_penalty = 1.1f, .repeat_window = 9}).n_deciding() == 49);
+}

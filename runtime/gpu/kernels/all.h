@@ -5,6 +5,7 @@
 #include "attention.h"
 #include "attention_tiles.h"
 #include "experts.h"
+#include "largest.h"
 #include "matmul.h"
 #include "recurrent.h"
 #include "rows.h"

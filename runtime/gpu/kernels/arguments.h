@@ -24,6 +24,8 @@ enum : int {
     kQueryElements = 8 * 576,  // … and the elements of their queries, at most
     kValuesOfPart = 256,       // elements of values that such a group has
     kTileQueries = 64,         // of a group of prompt_attention_*
+    kLargestPart = 1024,       // numbers of which a warp finds the largest …
+    kMostLargest = 256,        // … as many at most
     kDeltaThreads = 64,        // of a group
 };
 
@@ -184,16 +186,23 @@ struct CopyColumnsArguments {
     int32_t n;
 };
 
-/// See runtime's Rope. A thread turns one pair.
+/// See runtime's Rope. Queries and keys are turned by one launch, and what goes into the cache is written by
+/// it, too: keys by the threads that turned them, and values.
 struct RopeArguments {
-    GLOBAL(float) x;                  // (n_tokens, n_heads, head_dim)
+    struct Part {
+        GLOBAL(float) x;                   // (n_tokens, n_heads, head_dim)
+        GLOBAL(uint8_t) cache;             // (n_context, n_heads, head_dim), or null
+        int32_t n_heads, head_dim, first;  // rotated element of a head
+        int32_t n_threads;            // of a head, one each for pairs and for elements that are only written
+    } parts[2];                       // one that is absent has no heads
+    GLOBAL(const float) values;       // (n_tokens, n_values)
+    GLOBAL(uint8_t) value_cache;      // (n_context, n_values)
     GLOBAL(const float) frequencies;  // (n_pairs)
     GLOBAL(const int32_t) positions;  // (n_tokens)
     float magnitude;
-    int32_t n_tokens, n_heads, head_dim;
-    int32_t n_pairs;
-    int32_t first;        // rotated element of a head
+    int32_t n_tokens, n_pairs, n_values;
     int32_t interleaved;  // pairs are neighbours, else n_pairs apart
+    int32_t cache_type;   // a CacheType, not Q8_0
 };
 
 struct WriteCacheArguments {
@@ -229,6 +238,15 @@ struct MergeAttentionArguments {
     GLOBAL(const float) sinks;
     GLOBAL(float) y;
     int32_t n_heads, value_dim, n_splits;
+};
+
+/// Of each part of kLargestPart numbers of a row the k largest, in the order that they have in the row.
+struct LargestArguments {
+    GLOBAL(const float) x;         // (n_rows, n)
+    GLOBAL(const int32_t) places;  // likewise: in the row that they are from; null: in this one
+    GLOBAL(float) y;               // (n_rows, n_left)
+    GLOBAL(int32_t) places_in_y;   // likewise
+    int32_t n, k, n_left;
 };
 
 /// See Backend::convolve. A thread computes one column.

@@ -123,15 +123,18 @@ FUNCTION uint16_t float_to_bf16(float value) {
 }
 
 /// Types whose elements are numbers; see runtime's CacheType.
+FUNCTION void write_number(GLOBAL(uint8_t) cache, int type, int64_t at, float x) {
+    if (type == 1) {  // F32
+        store<float>(cache + 4 * at, x);
+    } else {
+        store<uint16_t>(cache + 2 * at, type == 2 ? float_to_bf16(x) : float_to_half(x));
+    }
+}
+
 KERNEL(write_cache, WriteCacheArguments) {
     const int64_t i = number_of(me);
     if (i >= a.n_all) return;
-    const int64_t at = int64_t(a.positions[i / a.n]) * a.n + i % a.n;
-    if (a.type == 1) {  // F32
-        store<float>(a.cache + 4 * at, a.x[i]);
-    } else {
-        store<uint16_t>(a.cache + 2 * at, a.type == 2 ? float_to_bf16(a.x[i]) : float_to_half(a.x[i]));
-    }
+    write_number(a.cache, a.type, int64_t(a.positions[i / a.n]) * a.n + i % a.n, a.x[i]);
 }
 
 /// A warp rounds a block of 32, as the CPU does: a half that scales, then the quants.
@@ -153,24 +156,56 @@ KERNEL(write_cache_q8_0, WriteCacheArguments) {
 /// The cosine and sine of position * frequency. A float would lose the digits that matter of a large product,
 /// so it is taken in two, head + tail (fma gives the exact rest), and the sums of angles are written out; the
 /// tail is below 2^-7 for positions up to 2^17, so that three terms do.
-KERNEL(rope, RopeArguments) {
-    const int64_t i = number_of(me);
-    if (i >= int64_t(a.n_tokens) * a.n_heads * a.n_pairs) return;
-    const int pair = int(i % a.n_pairs);
-    const int64_t row = i / a.n_pairs;  // token, head
-    const float position = float(a.positions[row / a.n_heads]);
-    const float frequency = a.frequencies[pair];
+struct Turn {
+    float c, s;
+};
+FUNCTION Turn turn_of(float position, float frequency) {
     const float head = position * frequency;
     const float tail = fma(position, frequency, -head);
     const float small_cos = 1.0f - 0.5f * tail * tail;
     const float small_sin = tail - tail * tail * tail / 6.0f;
-    const float c = (cos(head) * small_cos - sin(head) * small_sin) * a.magnitude;
-    const float s = (sin(head) * small_cos + cos(head) * small_sin) * a.magnitude;
-    const int64_t at = row * a.head_dim + a.first + (a.interleaved != 0 ? 2 * pair : pair);
-    const int64_t other = at + (a.interleaved != 0 ? 1 : a.n_pairs);
-    const float x = a.x[at], y = a.x[other];
-    a.x[at] = x * c - y * s;
-    a.x[other] = x * s + y * c;
+    return {cos(head) * small_cos - sin(head) * small_sin, sin(head) * small_cos + cos(head) * small_sin};
+}
+
+/// What thread i of a part does: it turns a pair, or takes care of an element behind or before the pairs.
+FUNCTION void turn_part(ARGUMENTS(RopeArguments) a, ARGUMENTS(RopeArguments::Part) part, int64_t i) {
+    const int number = int(i % part.n_threads);
+    const int64_t row = i / part.n_threads;  // token, head
+    const int position = a.positions[row / part.n_heads];
+    const int64_t in_cache = (int64_t(position) * part.n_heads + row % part.n_heads) * part.head_dim;
+    GLOBAL(float) x = part.x + row * part.head_dim;
+    if (number >= a.n_pairs) {
+        const int rest = number - a.n_pairs;
+        const int element = rest < part.first ? rest : rest + 2 * a.n_pairs;
+        write_number(part.cache, a.cache_type, in_cache + element, x[element]);
+        return;
+    }
+    const Turn turn = turn_of(float(position), a.frequencies[number]);
+    const float c = turn.c * a.magnitude, s = turn.s * a.magnitude;
+    const int at = part.first + (a.interleaved != 0 ? 2 * number : number);
+    const int other = at + (a.interleaved != 0 ? 1 : a.n_pairs);
+    const float before = x[at], before_other = x[other];
+    const float turned = before * c - before_other * s, turned_other = before * s + before_other * c;
+    x[at] = turned;
+    x[other] = turned_other;
+    if (!part.cache) return;
+    write_number(part.cache, a.cache_type, in_cache + at, turned);
+    write_number(part.cache, a.cache_type, in_cache + other, turned_other);
+}
+
+KERNEL(rope, RopeArguments) {
+    int64_t i = number_of(me);
+    for (int p = 0; p < 2; ++p) {
+        const int64_t n = int64_t(a.n_tokens) * a.parts[p].n_heads * a.parts[p].n_threads;
+        if (i < n) {
+            turn_part(a, a.parts[p], i);
+            return;
+        }
+        i -= n;
+    }
+    if (i >= int64_t(a.n_tokens) * a.n_values) return;
+    const int64_t at = int64_t(a.positions[i / a.n_values]) * a.n_values + i % a.n_values;
+    write_number(a.value_cache, a.cache_type, at, a.values[i]);
 }
 
 struct NormShared {

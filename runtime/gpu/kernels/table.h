@@ -40,6 +40,7 @@
     X(prompt_attention_128, AttentionArguments) \
     X(prompt_attention_256, AttentionArguments) \
     X(merge_attention, MergeAttentionArguments) \
+    X(choose_largest, LargestArguments)         \
     X(convolve, ConvolveArguments)              \
     X(delta_net, DeltaNetArguments)             \
     X(route, RouteArguments)                    \
