@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <new>
 #include <system_error>
 #include <utility>
 
@@ -28,14 +29,19 @@ std::string reason(int error_number) {
 
 LargeMemory::LargeMemory(size_t size_bytes) : size_bytes_(size_bytes) {
     if (size_bytes == 0) return;
-    void* data = ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (data == MAP_FAILED) {
-        fail("{:.1f} MiB of memory cannot be had: {}; --load map needs none of its own",
-             double(size_bytes) / (1 << 20), reason(errno));
-    }
-    data_ = static_cast<std::byte*>(data);
+    // More than is wanted, so that it can begin with a large page; the rest is given back.
+    const size_t mapped = size_bytes + kPageBytes;
+    if (mapped < size_bytes) throw std::bad_alloc();
+    void* const data = ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED) throw std::bad_alloc();
+    const size_t page = size_t(::sysconf(_SC_PAGESIZE));
+    const size_t before = (kPageBytes - reinterpret_cast<uintptr_t>(data) % kPageBytes) % kPageBytes;
+    const size_t used = (size_bytes + page - 1) / page * page;
+    data_ = static_cast<std::byte*>(data) + before;
+    if (before > 0) ::munmap(data, before);
+    if (mapped > before + used) ::munmap(data_ + used, mapped - before - used);
 #if defined(MADV_HUGEPAGE)
-    ::madvise(data, size_bytes, MADV_HUGEPAGE);  // a hint: without it, pages are small
+    ::madvise(data_, size_bytes, MADV_HUGEPAGE);  // a hint: without it, pages are small
 #endif
     spread_over_nodes(bytes());
 }

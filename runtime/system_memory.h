@@ -12,8 +12,11 @@ namespace ingot::runtime {
 /// Movable, not copyable.
 class LargeMemory {
   public:
+    /// What a large page has, mostly: less than this is not worth the while.
+    static constexpr size_t kPageBytes = size_t(2) << 20;
+
     LargeMemory() = default;
-    /// Throws Error with the number of bytes when they cannot be had.
+    /// Throws std::bad_alloc.
     explicit LargeMemory(size_t size_bytes);
     ~LargeMemory();
     LargeMemory(LargeMemory&& other) noexcept;

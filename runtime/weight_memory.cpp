@@ -1,6 +1,7 @@
 #include "runtime/weight_memory.h"
 
 #include <algorithm>
+#include <new>
 
 #include "format/error.h"
 
@@ -14,6 +15,15 @@ static_assert(kPieceBytes % BulkFile::kAlignment == 0);
 
 size_t round_up(size_t n, size_t to) {
     return (n + to - 1) / to * to;
+}
+
+LargeMemory memory_for(size_t size_bytes) {
+    try {
+        return LargeMemory(size_bytes);
+    } catch (const std::bad_alloc&) {
+        fail("{:.1f} MiB of memory cannot be had; --load map needs none of its own",
+             double(size_bytes) / (1 << 20));
+    }
 }
 
 }  // namespace
@@ -49,7 +59,7 @@ WeightMemory::WeightMemory(const GgufModel& model, const LoadOptions& options)
         if (mode_ == LoadMode::Map) {
             if (options.lock) lock_memory(file.bytes());
         } else {
-            entry->memory = LargeMemory(round_up(size_bytes, BulkFile::kAlignment));
+            entry->memory = memory_for(round_up(size_bytes, BulkFile::kAlignment));
             if (options.lock) lock_memory(entry->memory.bytes());
             entry->source = std::make_unique<BulkFile>(file.path(), mode_ == LoadMode::Direct);
             entry->there.resize((size_bytes + kPieceBytes - 1) / kPieceBytes);

@@ -11,15 +11,23 @@
 #include "format/tensor_type.h"
 #include "runtime/cpu/aligned_vector.h"
 #include "runtime/cpu/cpu_backend.h"
+#include "runtime/system_memory.h"
 
 namespace ingot::runtime {
 
 class CpuBuffer final : public Buffer {
   public:
-    explicit CpuBuffer(size_t size_bytes)
-        : Buffer(size_bytes),
-          own_(::operator new(size_bytes, std::align_val_t(kCacheLine))),
-          data_(own_.get()) {}
+    /// Throws std::bad_alloc. What is large, as the cache of a long context, is in large pages: a head's keys
+    /// are spread over all of it, and small pages are more than the processor remembers.
+    explicit CpuBuffer(size_t size_bytes) : Buffer(size_bytes) {
+        if (size_bytes >= LargeMemory::kPageBytes) {
+            large_ = LargeMemory(size_bytes);
+            data_ = large_.bytes().data();
+        } else {
+            own_.reset(::operator new(size_bytes, std::align_val_t(kCacheLine)));
+            data_ = own_.get();
+        }
+    }
     /// A part of another one.
     CpuBuffer(void* data, size_t size_bytes) : Buffer(size_bytes), data_(data) {}
     void* data() const { return data_; }
@@ -28,7 +36,8 @@ class CpuBuffer final : public Buffer {
     struct Free {
         void operator()(void* data) const { ::operator delete(data, std::align_val_t(kCacheLine)); }
     };
-    std::unique_ptr<void, Free> own_;  // null: it is another one's
+    std::unique_ptr<void, Free> own_;
+    LargeMemory large_;  // or this, or neither: it is another one's
     void* data_;
 };
 

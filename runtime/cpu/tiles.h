@@ -30,6 +30,13 @@ INGOT_INLINE void prefetch(const uint8_t* from, size_t n_bytes) {
     for (size_t i = 0; i < n_bytes; i += 64) __builtin_prefetch(from + i);
 }
 
+/// Fetches what one head has at a position of the cache some positions on: positions lie too far apart for
+/// the processor's own prefetchers.
+INGOT_INLINE void prefetch_position(const void* first, size_t stride_bytes, size_t n_bytes, int64_t p) {
+    constexpr int64_t kAhead = 16;
+    prefetch(static_cast<const uint8_t*>(first) + size_t(p + kAhead) * stride_bytes, n_bytes);
+}
+
 /// Tiles of Tiles::kRows<T> rows, which lie `spacing` rows apart, and T tokens. For one token the rows are
 /// far apart on purpose: see kStreams.
 template <int T, typename Tiles>

@@ -38,6 +38,10 @@ static void score(const AttentionArguments& a, int64_t first) {
         for (int q = 0; q < Q; ++q) {
             for (int i = 0; i < 4; ++i) sums[q][i] = _mm512_setzero_ps();
         }
+        for (int64_t i = 0; i < 4; ++i) {
+            prefetch_position(a.keys, size_t(a.key_stride) * sizeof(Element),
+                              size_t(a.key_dim) * sizeof(Element), p + i);
+        }
         for (int64_t d = 0; d < a.key_dim; d += 16) {
             const __mmask16 mask = lanes(a.key_dim - d);
             __m512 key[4];
@@ -97,7 +101,8 @@ static float exponentiate(float* scores, int64_t n, float sink) {
 // outputs (Q, value_dim) of the queries first … first + Q-1
 template <int Q, typename Element>
 static void mix(const AttentionArguments& a, int64_t first, const float (&reciprocals)[Q]) {
-    for (int64_t d = 0; d < a.value_dim; d += 64) {
+    constexpr int64_t kColumns = 64;
+    for (int64_t d = 0; d < a.value_dim; d += kColumns) {
         __mmask16 masks[4];
         __m512 sums[Q][4];
         for (int i = 0; i < 4; ++i) {
@@ -106,6 +111,8 @@ static void mix(const AttentionArguments& a, int64_t first, const float (&recipr
             for (int q = 0; q < Q; ++q) sums[q][i] = _mm512_setzero_ps();
         }
         for (int64_t p = 0; p < a.n_positions; ++p) {
+            prefetch_position(static_cast<const Element*>(a.values) + d,
+                              size_t(a.value_stride) * sizeof(Element), kColumns * sizeof(Element), p);
             __m512 value[4];
             for (int i = 0; i < 4; ++i)
                 value[i] =
@@ -141,8 +148,14 @@ template <typename Element>
 static void attend_all(const AttentionArguments& a) {
     int64_t q = 0;
     for (; q + 4 <= a.n_queries; q += 4) attend<4, Element>(a, q);
-    for (; q + 2 <= a.n_queries; q += 2) attend<2, Element>(a, q);
-    for (; q < a.n_queries; ++q) attend<1, Element>(a, q);
+    switch (a.n_queries - q) {
+        case 3:
+            return attend<3, Element>(a, q);
+        case 2:
+            return attend<2, Element>(a, q);
+        case 1:
+            return attend<1, Element>(a, q);
+    }
 }
 
 }  // namespace

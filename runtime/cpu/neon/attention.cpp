@@ -27,6 +27,10 @@ static void score(const AttentionArguments& a, int64_t first) {
         for (int q = 0; q < Q; ++q) {
             for (int i = 0; i < 4; ++i) sums[q][i] = vdupq_n_f32(0);
         }
+        for (int64_t i = 0; i < 4; ++i) {
+            prefetch_position(a.keys, size_t(a.key_stride) * sizeof(Element),
+                              size_t(a.key_dim) * sizeof(Element), p + i);
+        }
         for (int64_t d = 0; d < a.key_dim; d += 4) {
             float32x4_t key[4];
             for (int i = 0; i < 4; ++i) key[i] = load_some(keys[i] + d, a.key_dim - d);
@@ -81,12 +85,15 @@ static float exponentiate(float* scores, int64_t size, float sink) {
 // outputs (Q, value_dim) of the queries first … first + Q-1
 template <int Q, typename Element>
 static void mix(const AttentionArguments& a, int64_t first, const float (&reciprocals)[Q]) {
-    for (int64_t d = 0; d < a.value_dim; d += 16) {
+    constexpr int64_t kColumns = 16;
+    for (int64_t d = 0; d < a.value_dim; d += kColumns) {
         float32x4_t sums[Q][4];
         for (int q = 0; q < Q; ++q) {
             for (int i = 0; i < 4; ++i) sums[q][i] = vdupq_n_f32(0);
         }
         for (int64_t p = 0; p < a.n_positions; ++p) {
+            prefetch_position(static_cast<const Element*>(a.values) + d,
+                              size_t(a.value_stride) * sizeof(Element), kColumns * sizeof(Element), p);
             float32x4_t value[4];
             for (int i = 0; i < 4; ++i) {
                 const int64_t begin = d + 4 * i;
