@@ -41,10 +41,11 @@ def run(*command, processors=None):
 
 
 def ours(file, prompt, generate, threads, depth=0, processors=None):
-    """{'prompt': (tokens per second, share of the limit), 'generate': likewise}"""
+    """{'prompt': (tokens per second, share of the limit, share of the vectors' limit), 'generate': likewise}"""
     found = run(INGOT, "bench", file, "--prompt", prompt, "--generate", generate, "--threads", threads,
                 "--depth", depth, "--repetitions", 1, "--json", processors=processors)
-    return {row["test"]: (row["tokens_per_second"]["median"], row.get("share_of_limit")) for row in found["results"]}
+    return {row["test"]: (row["tokens_per_second"]["median"], row.get("share_of_limit"),
+                          row.get("share_of_vector_limit", row.get("share_of_limit"))) for row in found["results"]}
 
 
 def theirs(file, prompt, generate, threads, depth=0, processors=None):
@@ -62,10 +63,11 @@ def compare(label, file, rounds, prompt=512, generate=48, **how):
     row = {"label": label, "megabytes": Path(file).stat().st_size / 1e6}
     for part in ("prompt", "generate"):
         a, b = [pair[0][part][0] for pair in pairs], [pair[1][part] for pair in pairs]
-        shares = [pair[0][part][1] for pair in pairs if pair[0][part][1]]
+        share, of_vectors = (statistics.median(pair[0][part][i] for pair in pairs) if pairs[0][0][part][i] else None
+                             for i in (1, 2))
         row[part] = {"ours": [statistics.median(a), min(a), max(a)], "theirs": [statistics.median(b), min(b), max(b)],
                      "ratio": statistics.median(x / y for x, y in zip(a, b)),
-                     "share": statistics.median(shares) if shares else None}
+                     "share": share, "of_vectors": of_vectors}
     return row
 
 
@@ -133,14 +135,19 @@ def write(raw):
         sections.append(f"{part['threads']} threads unless it says otherwise, {part['rounds']} rounds, {part['date']}, "
                         f"commit {part['commit']}.\n")
         for test, what in (("generate", "Decode"), ("prompt", "Prefill")):
+            spread = lambda values: f"{values[0]:.1f} ({values[1]:.1f}–{values[2]:.1f})"
+            percent = lambda share: f"{100 * share:.0f} %" if share else "–"
+            of_vectors = lambda cell: cell.get("of_vectors", cell["share"])
+            has_matrix = any(of_vectors(row[test]) != row[test]["share"] for row in part["rows"])
             rows = []
             for row in part["rows"]:
                 cell = row[test]
-                spread = lambda values: f"{values[0]:.1f} ({values[1]:.1f}–{values[2]:.1f})"
+                share = of_vectors(cell)
                 rows.append([row["label"], f"{row['megabytes']:.0f}", spread(cell["ours"]), spread(cell["theirs"]),
-                             f"{cell['ratio']:.2f}", f"{100 * cell['share']:.0f} %" if cell["share"] else "–",
-                             f"{100 * cell['share'] / cell['ratio']:.0f} %" if cell["share"] else "–"])
-            header = [first, "MB", "ingot, tok/s", "llama.cpp, tok/s", "ratio", "of limit", "llama.cpp, of limit"]
+                             f"{cell['ratio']:.2f}", percent(share), percent(share / cell["ratio"] if share else None),
+                             *([percent(cell["share"])] if has_matrix else [])])
+            header = [first, "MB", "ingot, tok/s", "llama.cpp, tok/s", "ratio", "of limit", "llama.cpp, of limit",
+                      *(["of matrix limit"] if has_matrix else [])]
             sections += [f"### {what}\n", report.table(header, rows)]
         if name == "context":
             (report.RESULTS / "cpu-context.svg").write_text(chart(part["rows"]))
@@ -150,8 +157,8 @@ def write(raw):
         "Medians (least–most) of alternating runs; the ratio is the median of the pairs' ratios, ours over llama.cpp's: "
         "above 1 is faster. *Of limit*: the time that the machine needs at least, by loops that do nothing else and run just "
         "before and after, as a share of the time taken: for decode reading the weights, for prefill the multiplications "
-        "(8-bit ones of quantized weights, float ones of others). Two multiply-adds for each scale of 32 inputs, beside "
-        "their eight multiplications, leave 80 % at most; of Q6_K, with scales of 16, 67 %. Peer: llama-cpp-python as pinned in tests/interop, built for the "
+        "by vectors (8-bit ones of quantized weights, float ones of others); *of matrix limit*: by the matrix registers of "
+        "AMX, in BF16, which prompts of 96 tokens and more use. Peer: llama-cpp-python as pinned in tests/interop, built for the "
         "native processor, its repacked kernels on, but without AMX (`./dev interop` says why): with AMX its prefill would "
         "be faster.\n", *sections, Path(__file__).with_name("cpu_tried.md").read_text())
 

@@ -53,18 +53,18 @@ std::vector<uint8_t> random_weights(size_t n_bytes) {
     return weights;
 }
 
-std::vector<uint8_t> random_activations(const Kernels::Matmul& matmul, int64_t n_tokens) {
+std::vector<uint8_t> random_activations(ActivationForm form, int64_t n_tokens) {
     std::minstd_rand random(2);
     std::vector<float> x(static_cast<size_t>(n_tokens * kInputs));
     for (auto& value : x) value = float(random() % 2001) / 1000.0f - 1.0f;
-    const size_t row_size = activation_bytes(matmul.form, kInputs);
+    const size_t row_size = activation_bytes(form, kInputs);
     std::vector<uint8_t> rows(size_t(n_tokens) * row_size);
     for (int64_t t = 0; t < n_tokens; ++t) {
         const float* from = x.data() + t * kInputs;
         uint8_t* to = rows.data() + size_t(t) * row_size;
-        if (matmul.form == ActivationForm::F32)
+        if (form == ActivationForm::F32)
             std::memcpy(to, from, row_size);
-        else if (matmul.form == ActivationForm::Q8_0)
+        else if (form == ActivationForm::Q8_0)
             kernels().quantize_q8_0(from, to, kInputs);
         else
             kernels().quantize_q8_k(from, to, kInputs);
@@ -113,7 +113,7 @@ void decode(benchmark::State& state, TensorType type, int n_threads) {
     const auto& matmul = *find_matmul(kernels(), type);
     const int64_t n_rows = int64_t(kDecodeBytes / row_bytes(type, kInputs));
     const auto weights = random_weights(size_t(n_rows) * row_bytes(type, kInputs));
-    const auto activations = random_activations(matmul, 1);
+    const auto activations = random_activations(matmul.form, 1);
     std::vector<float> output(static_cast<size_t>(n_rows));
     std::vector<double> times, shares;
     for (auto _ : state) {
@@ -149,10 +149,12 @@ void prefill(benchmark::State& state, TensorType type, int n_threads) {
     ThreadPool pool(n_threads);
     const auto& matmul = *find_matmul(kernels(), type);
     const auto weights = random_weights(size_t(kPrefillRows) * row_bytes(type, kInputs));
-    auto activations = random_activations(matmul, kPrefillTokens);
-    size_t stride = activation_bytes(matmul.form, kInputs);
-    if (matmul.panels != nullptr) {
-        const Tiling& tiling = kernels().tiling(matmul.form);
+    const Way way = kernels().way_of(matmul, kPrefillTokens);
+    const ActivationForm form = way == Way::Matrix ? ActivationForm::F32 : matmul.form;
+    auto activations = random_activations(form, kPrefillTokens);
+    size_t stride = activation_bytes(form, kInputs);
+    if (way != Way::Rows) {
+        const Tiling& tiling = kernels().tiling(matmul.form, way);
         activations = pack_tiles(tiling, activations, stride);
         stride = tiling.bytes(kInputs);
     }
@@ -160,20 +162,25 @@ void prefill(benchmark::State& state, TensorType type, int n_threads) {
     // An operation is a multiplication or an addition.
     const LimitLoops& limits = limit_loops();
     const bool floats = matmul.form == ActivationForm::F32;
-    const int64_t round = (floats ? limits.float_operations : limits.int8_operations) / 2;  // multiplications
+    const int64_t round = (way == Way::Matrix ? limits.matrix_operations
+                           : floats           ? limits.float_operations
+                                              : limits.int8_operations) /
+                          2;  // multiplications
     constexpr double kProducts = double(kInputs) * kPrefillRows * kPrefillTokens;
     std::vector<double> times, shares;
     for (auto _ : state) {
         auto start = std::chrono::steady_clock::now();
-        multiply(pool, matmul.panels != nullptr ? matmul.panels : matmul.function, type, weights,
-                 kPrefillRows, activations.data(), stride, kPrefillTokens, output);
+        multiply(pool, matmul.function_of(way), type, weights, kPrefillRows, activations.data(), stride,
+                 kPrefillTokens, output);
         const double time = seconds_since(start);
         times.push_back(time);
         state.SetIterationTime(time);
         const int64_t n_rounds = int64_t(kProducts) / round / 4;  // of each thread
         start = std::chrono::steady_clock::now();
         pool.run([&](int) {
-            if (floats) {
+            if (way == Way::Matrix) {
+                benchmark::DoNotOptimize(limits.multiply_matrix(n_rounds));
+            } else if (floats) {
                 benchmark::DoNotOptimize(limits.multiply_float(n_rounds));
             } else {
                 benchmark::DoNotOptimize(limits.multiply_int8(n_rounds));

@@ -33,6 +33,8 @@ const char* limit_name(runtime::Limit limit) {
             return "int8";
         case runtime::Limit::Float:
             return "float";
+        case runtime::Limit::Matrix:
+            return "matrix";
     }
     return "";
 }
@@ -51,8 +53,14 @@ std::string limits_of(const BenchReport& report) {
     const auto& limits = report.limits;
     const std::string reading =
         limits.read_bytes > 0 ? fmt::format("reading {:.1f} GB/s, ", limits.read_bytes / 1e9) : "";
-    return fmt::format("{}int8 {:.0f} GOP/s ({}), float {:.0f} GOP/s", reading, limits.int8_operations / 1e9,
-                       runtime::cpu::limit_loops().int8_instruction, limits.float_operations / 1e9);
+    const auto& loops = runtime::cpu::limit_loops();
+    const std::string matrix = limits.matrix_operations > 0
+                                   ? fmt::format(", matrix {:.0f} GOP/s ({})", limits.matrix_operations / 1e9,
+                                                 loops.matrix_instruction)
+                                   : "";
+    return fmt::format("{}int8 {:.0f} GOP/s ({}), float {:.0f} GOP/s{}", reading,
+                       limits.int8_operations / 1e9, loops.int8_instruction, limits.float_operations / 1e9,
+                       matrix);
 }
 
 // --- cost of each kind of work ---
@@ -167,6 +175,8 @@ void add_report(JsonWriter& json, const BenchReport& report, bool with_profile) 
         add_rates(json, result);
         if (const auto share = runtime::share_of_limit(result)) {
             json.member("limit", limit_name(share->limit)).member("share_of_limit", share->share);
+            if (share->limit == runtime::Limit::Matrix)
+                json.member("share_of_vector_limit", share->of_vectors);
         }
         if (with_profile) add_profile(json, result);
         json.end_object();
@@ -177,6 +187,7 @@ void add_report(JsonWriter& json, const BenchReport& report, bool with_profile) 
         .member("read_bytes_per_second", report.limits.read_bytes)
         .member("int8_operations_per_second", report.limits.int8_operations)
         .member("float_operations_per_second", report.limits.float_operations)
+        .member("matrix_operations_per_second", report.limits.matrix_operations)
         .end_object();
     json.end_object();
 }

@@ -72,12 +72,14 @@ double median_of(std::vector<double> values) {
     return (values[(values.size() - 1) / 2] + values[values.size() / 2]) / 2;
 }
 
-// Seconds that a machine needs at least.
+// Seconds that a machine needs at least. With matrix registers all products of a prompt are theirs.
 struct LeastSeconds {
-    double reading, int8, floats;
-    double most() const { return std::max(reading, int8 + floats); }
+    double reading, int8, floats, matrix;
+    double most() const { return std::max(reading, int8 + floats + matrix); }
     Limit limit() const {
-        return reading >= int8 + floats ? Limit::Reading : int8 >= floats ? Limit::Int8 : Limit::Float;
+        if (reading >= int8 + floats + matrix) return Limit::Reading;
+        if (matrix > 0) return Limit::Matrix;
+        return int8 >= floats ? Limit::Int8 : Limit::Float;
     }
 };
 
@@ -85,18 +87,20 @@ LeastSeconds least_seconds(const BenchmarkResult& result, const cpu::LimitRates&
     const Cost cost = sum_of(result.profile);
     // A prompt's keys and values are looked at while they are near: only what a single token reads is
     // counted.
-    const bool reads_cache = result.test.part == BenchmarkTest::Part::Generate;
-    const double n_bytes = double(cost.weight_bytes) + (reads_cache ? double(cost.cache_bytes) : 0);
+    const bool is_prompt = result.test.part == BenchmarkTest::Part::Prompt;
+    const double n_bytes = double(cost.weight_bytes) + (is_prompt ? 0 : double(cost.cache_bytes));
+    const double int8 = double(cost.int8_operations), floats = double(cost.float_operations);
     const auto at_least = [](double amount, double rate) { return rate > 0 ? amount / rate : 0; };
-    return {at_least(n_bytes, rates.read_bytes),
-            at_least(double(cost.int8_operations), rates.int8_operations),
-            at_least(double(cost.float_operations), rates.float_operations)};
+    const double reading = at_least(n_bytes, rates.read_bytes);
+    if (is_prompt && rates.matrix_operations > 0)
+        return {reading, 0, 0, at_least(int8 + floats, rates.matrix_operations)};
+    return {reading, at_least(int8, rates.int8_operations), at_least(floats, rates.float_operations), 0};
 }
 
 // Between two measurements.
 cpu::LimitRates mean_of(const cpu::LimitRates& a, const cpu::LimitRates& b) {
     return {(a.read_bytes + b.read_bytes) / 2, (a.int8_operations + b.int8_operations) / 2,
-            (a.float_operations + b.float_operations) / 2};
+            (a.float_operations + b.float_operations) / 2, (a.matrix_operations + b.matrix_operations) / 2};
 }
 
 }  // namespace
@@ -114,14 +118,19 @@ double BenchmarkResult::most() const {
 }
 
 std::optional<LimitShare> share_of_limit(const BenchmarkResult& result) {
-    std::vector<double> shares;
+    if (result.limits.empty()) return std::nullopt;
+    std::vector<double> shares, of_vectors;
     for (size_t i = 0; i < result.limits.size(); ++i) {
         const double taken = double(result.test.n_all_tokens()) / result.tokens_per_second[i];
-        shares.push_back(least_seconds(result, result.limits[i]).most() / taken);
+        cpu::LimitRates rates = result.limits[i];
+        shares.push_back(least_seconds(result, rates).most() / taken);
+        rates.matrix_operations = 0;
+        of_vectors.push_back(least_seconds(result, rates).most() / taken);
     }
-    const double share = shares.empty() ? 0 : median_of(shares);
+    const double share = median_of(shares);
     if (share <= 0) return std::nullopt;
-    return LimitShare{least_seconds(result, cpu::median_of(result.limits)).limit(), share};
+    return LimitShare{least_seconds(result, cpu::median_of(result.limits)).limit(), share,
+                      median_of(of_vectors)};
 }
 
 double streaming_rate(Backend& backend) {

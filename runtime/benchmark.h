@@ -26,7 +26,7 @@ struct BenchmarkTest {
 };
 
 /// Which limit of the machine a test comes up against first.
-enum class Limit : uint8_t { Reading, Int8, Float };
+enum class Limit : uint8_t { Reading, Int8, Float, Matrix };
 
 struct BenchmarkResult {
     BenchmarkTest test;
@@ -45,6 +45,8 @@ struct BenchmarkResult {
 struct LimitShare {
     Limit limit;
     double share;
+    /// The same without matrix registers, by vectors: above 1 where they help.
+    double of_vectors;
 };
 std::optional<LimitShare> share_of_limit(const BenchmarkResult& result);
 

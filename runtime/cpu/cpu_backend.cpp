@@ -11,16 +11,7 @@
 namespace ingot::runtime {
 
 using cpu::ActivationForm;
-
-namespace {
-
-// A buffer of at least so many bytes; it only grows.
-std::byte* at_least(AlignedVector<std::byte>& buffer, size_t size_bytes) {
-    if (buffer.size() < size_bytes) buffer.resize(size_bytes);
-    return buffer.data();
-}
-
-}  // namespace
+using cpu::Way;
 
 CpuBackend::CpuBackend(int n_threads, const cpu::Kernels& kernels)
     : kernels_(kernels), pool_(n_threads), scratch_(size_t(pool_.size())), shares_(size_t(pool_.size())) {}
@@ -113,27 +104,29 @@ CpuBackend::Activations CpuBackend::activations(const float* x, int64_t n_tokens
                                                 ActivationForm form) {
     if (form == ActivationForm::F32) return {x, size_t(n_in) * sizeof(float)};
     const size_t stride = cpu::activation_bytes(form, n_in);
-    std::byte* const rows = at_least(rows_[size_t(form)], size_t(n_tokens) * stride);
+    std::byte* const rows =
+        at_least(activations_[size_t(form)][size_t(Way::Rows)], size_t(n_tokens) * stride);
     const auto convert = form == ActivationForm::Q8_0 ? kernels_.quantize_q8_0 : kernels_.quantize_q8_k;
     each_token(n_tokens, n_in,
                [&](int64_t token) { convert(x + token * n_in, rows + size_t(token) * stride, n_in); });
     return {rows, stride};
 }
 
-// The same in tiles, where a kernel wants them for so many tokens.
-CpuBackend::Activations CpuBackend::tiled(const float* x, int64_t n_tokens, int64_t n_in,
-                                          ActivationForm form) {
-    const cpu::Tiling& tiling = kernels_.tiling(form);
+// The same in the tiles that a way of computing wants.
+CpuBackend::Activations CpuBackend::tiled(const float* x, int64_t n_tokens, int64_t n_in, ActivationForm form,
+                                          Way way) {
+    const cpu::Tiling& tiling = kernels_.tiling(form, way);
     const size_t stride = tiling.bytes(n_in);
-    const size_t row_stride = cpu::activation_bytes(form, n_in);
+    const ActivationForm row_form = way == Way::Matrix ? ActivationForm::F32 : form;
+    const size_t row_stride = cpu::activation_bytes(row_form, n_in);
     const int64_t n_tiles = divide_up(n_tokens, tiling.n_tokens);
-    std::byte* const tiles = at_least(tiles_[size_t(form)], size_t(n_tiles) * stride);
+    std::byte* const tiles = at_least(activations_[size_t(form)][size_t(way)], size_t(n_tiles) * stride);
     deal(n_tiles, n_tokens * n_in >= kParallelElements, [&](int thread, int64_t tile) {
         const int64_t first = tile * tiling.n_tokens;
         const int64_t n = std::min(tiling.n_tokens, n_tokens - first);
         const float* from = x + first * n_in;
         const void* rows = from;
-        if (form != ActivationForm::F32) {
+        if (row_form != ActivationForm::F32) {
             std::byte* const converted =
                 at_least(scratch_[size_t(thread)].rows, size_t(tiling.n_tokens) * row_stride);
             const auto convert =
@@ -144,7 +137,7 @@ CpuBackend::Activations CpuBackend::tiled(const float* x, int64_t n_tokens, int6
         }
         tiling.pack(rows, row_stride, n, n_in, tiles + size_t(tile) * stride);
     });
-    return {tiles, stride, true};
+    return {tiles, stride, way};
 }
 
 const cpu::Kernels::Matmul& CpuBackend::kernel_of(const Weight& weight) const {
@@ -152,15 +145,14 @@ const cpu::Kernels::Matmul& CpuBackend::kernel_of(const Weight& weight) const {
     return kernel != nullptr ? *kernel : *cpu::find_matmul(kernels_, TensorType::F32);  // of decoded rows
 }
 
-bool CpuBackend::wants_tiles(const Weight& weight, int64_t n_tokens) const {
-    const cpu::Kernels::Matmul& kernel = kernel_of(weight);
-    return kernel.panels != nullptr && n_tokens >= kernels_.tiling(kernel.form).least_tokens;
+Way CpuBackend::way_of(const Weight& weight, int64_t n_tokens) const {
+    return kernels_.way_of(kernel_of(weight), n_tokens);
 }
 
 // Rows of a weight that a thread takes at a time, out of n_rows.
-int64_t CpuBackend::chunk_rows(const Weight& weight, int64_t n_rows, bool in_tiles) const {
+int64_t CpuBackend::chunk_rows(const Weight& weight, int64_t n_rows, Way way) const {
     int64_t rows = kChunkBytes / std::max<int64_t>(1, int64_t(cpu_weight(weight).stride));
-    if (in_tiles) {
+    if (way != Way::Rows) {
         constexpr int64_t kChunksOfThread = 4;  // at least, so that none waits long for the last
         rows = std::min(kPanelChunkRows, n_rows / (kChunksOfThread * pool_.size()));
     }
@@ -168,19 +160,19 @@ int64_t CpuBackend::chunk_rows(const Weight& weight, int64_t n_rows, bool in_til
 }
 
 // How the rows of a whole weight are shared by the threads.
-cpu::RowTasks CpuBackend::tasks_of(const Weight& of, int64_t n_tokens, bool in_tiles) const {
+cpu::RowTasks CpuBackend::tasks_of(const Weight& of, int64_t n_tokens, Way way) const {
     const CpuWeight& weight = cpu_weight(of);
     if (n_tokens > 1 || weight.matmul == nullptr)
-        return cpu::RowTasks::in_chunks(weight.n_out(), chunk_rows(weight, weight.n_out(), in_tiles));
+        return cpu::RowTasks::in_chunks(weight.n_out(), chunk_rows(weight, weight.n_out(), way));
     const int64_t n_each = kChunkBytes / std::max<int64_t>(1, cpu::kStreams * int64_t(weight.stride));
     return cpu::RowTasks::in_streams(weight.n_out(), pool_.size(), std::max<int64_t>(1, n_each));
 }
 
 void CpuBackend::matmul(const Buffer& x, int64_t n_tokens, std::span<const Projection> projections) {
-    // The activations once in each form that a projection wants, in rows or in tiles.
-    Activations forms[cpu::kActivationForms][2] = {};
+    // The activations once in each form and way that a projection wants.
+    Activations forms[cpu::kActivationForms][cpu::kWays] = {};
     const auto form_of = [&](const Weight& weight) -> Activations& {
-        return forms[size_t(cpu_weight(weight).form())][wants_tiles(weight, n_tokens)];
+        return forms[size_t(cpu_weight(weight).form())][size_t(way_of(weight, n_tokens))];
     };
     int64_t n_tasks = 0;
     int64_t n_products = 0;
@@ -188,11 +180,11 @@ void CpuBackend::matmul(const Buffer& x, int64_t n_tokens, std::span<const Proje
         const CpuWeight& weight = cpu_weight(*projection.weight);
         Activations& form = form_of(weight);
         if (form.rows == nullptr) {
-            form = wants_tiles(weight, n_tokens)
-                       ? tiled(data(x), n_tokens, weight.n_in(), weight.form())
-                       : activations(data(x), n_tokens, weight.n_in(), weight.form());
+            const Way way = way_of(weight, n_tokens);
+            form = way == Way::Rows ? activations(data(x), n_tokens, weight.n_in(), weight.form())
+                                    : tiled(data(x), n_tokens, weight.n_in(), weight.form(), way);
         }
-        n_tasks += tasks_of(weight, n_tokens, form.in_tiles).count();
+        n_tasks += tasks_of(weight, n_tokens, form.way).count();
         n_products += weight.n_out() * weight.n_in() * n_tokens;
     }
     deal(n_tasks, n_products >= kParallelElements, [&](int thread, int64_t task) {
@@ -200,7 +192,7 @@ void CpuBackend::matmul(const Buffer& x, int64_t n_tokens, std::span<const Proje
             const CpuWeight& weight = cpu_weight(*projection.weight);
             const Activations& input = form_of(weight);
             const int64_t n_out = weight.n_out();
-            const cpu::RowTasks tasks = tasks_of(weight, n_tokens, input.in_tiles);
+            const cpu::RowTasks tasks = tasks_of(weight, n_tokens, input.way);
             if (task >= tasks.count()) {
                 task -= tasks.count();
                 continue;
@@ -249,7 +241,7 @@ void CpuBackend::multiply(int thread, const Weight& of, const cpu::Rows& rows, c
         arguments.weight_stride = size_t(n_in) * sizeof(float);
     }
     const cpu::Kernels::Matmul& kernel = kernel_of(weight);
-    (input.in_tiles ? kernel.panels : kernel.function)(arguments);
+    kernel.function_of(input.way)(arguments);
 }
 
 void CpuBackend::activate(Activation activation, const Buffer& gate, const Buffer* up, int64_t n, Buffer& y) {

@@ -70,11 +70,11 @@ class CpuBackend final : public Backend {
     struct RopeAngles;  // sines and cosines of one table at some positions
 
     Activations activations(const float* x, int64_t n_tokens, int64_t n_in, cpu::ActivationForm form);
-    Activations tiled(const float* x, int64_t n_tokens, int64_t n_in, cpu::ActivationForm form);
+    Activations tiled(const float* x, int64_t n_tokens, int64_t n_in, cpu::ActivationForm form, cpu::Way way);
     const cpu::Kernels::Matmul& kernel_of(const Weight& weight) const;
-    bool wants_tiles(const Weight& weight, int64_t n_tokens) const;
-    int64_t chunk_rows(const Weight& weight, int64_t n_rows, bool in_tiles) const;
-    cpu::RowTasks tasks_of(const Weight& weight, int64_t n_tokens, bool in_tiles) const;
+    cpu::Way way_of(const Weight& weight, int64_t n_tokens) const;
+    int64_t chunk_rows(const Weight& weight, int64_t n_rows, cpu::Way way) const;
+    cpu::RowTasks tasks_of(const Weight& weight, int64_t n_tokens, cpu::Way way) const;
     void multiply(int thread, const Weight& weight, const cpu::Rows& rows, const Activations& input,
                   int64_t n_tokens, float* output, int64_t output_stride);
     void attend_blocks(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions,
@@ -91,8 +91,8 @@ class CpuBackend final : public Backend {
     ThreadPool pool_;
     std::vector<Scratch> scratch_;  // per thread
     std::vector<Share> shares_;     // per thread, of the job at hand
-    // (n_tokens, n_in) activations by form, in rows and in tiles
-    AlignedVector<std::byte> rows_[cpu::kActivationForms], tiles_[cpu::kActivationForms];
+    // (n_tokens, n_in) activations by form and by the way of their product: in rows or in tiles
+    AlignedVector<std::byte> activations_[cpu::kActivationForms][cpu::kWays];
     std::vector<RopeAngles> rope_angles_;  // of the tables in use: the same for many layers of a pass
     AlignedVector<std::byte>
         expert_inputs_;  // activations in the order of their experts, see matmul_experts()

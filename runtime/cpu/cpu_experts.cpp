@@ -11,6 +11,7 @@
 namespace ingot::runtime {
 
 using cpu::ActivationForm;
+using cpu::Way;
 
 namespace {
 
@@ -132,65 +133,91 @@ void CpuBackend::matmul_experts(const Buffer& x, bool x_has_slots, int64_t n_tok
         if (begins[size_t(e) + 1] > begins[size_t(e)]) busy.push_back(e);
     }
 
-    std::optional<ActivationForm> gathered;  // in expert_inputs_
-    std::vector<int64_t> tile_begins(busy.size() + 1);
+    // What each busy expert is given: the tokens order[first … first + n), in some way.
+    struct Input {
+        int64_t first, n;
+        Way way;
+        int64_t tile;  // its first of those of its way
+    };
+    std::vector<Input> inputs;
+    struct Tile {
+        int64_t first, n;
+    };
+    std::vector<Tile> tiles[cpu::kWays];
+    const auto token_of = [&](int64_t i) {  // its row of x
+        return x_has_slots ? order[size_t(i)] : order[size_t(i)] / choice.n_used;
+    };
+
+    std::optional<ActivationForm> gathered;  // in expert_inputs_ and the tiles
     for (const Projection& projection : projections) {
         const CpuWeight& weight = cpu_weight(*projection.weight);
+        const ActivationForm form = weight.form();
         const int64_t n_in = weight.n_in();
         const int64_t n_out = weight.n_out() / choice.n_experts;
-        const cpu::Tiling& tiling = kernels_.tiling(weight.form());
-        const size_t row_size = cpu::activation_bytes(weight.form(), n_in);
-        const auto first_of = [&](int64_t busy_index) { return begins[size_t(busy[size_t(busy_index)])]; };
-        const auto count_of = [&](int64_t busy_index) {
-            return begins[size_t(busy[size_t(busy_index)]) + 1] - first_of(busy_index);
+        const size_t row_size = cpu::activation_bytes(form, n_in);
+        const auto tile_size = [&](Way way) {
+            return tiles[size_t(way)].empty() ? 0 : kernels_.tiling(form, way).bytes(n_in);
         };
-        if (gathered != weight.form()) {
-            const Activations rows =
-                activations(data(x), x_has_slots ? n_slots : n_tokens, n_in, weight.form());
-            if (expert_inputs_.size() < size_t(n_slots) * row_size)
-                expert_inputs_.resize(size_t(n_slots) * row_size);
-            each_token(n_slots, n_in, [&](int64_t i) {
-                const int64_t from = x_has_slots ? order[size_t(i)] : order[size_t(i)] / choice.n_used;
-                std::memcpy(expert_inputs_.data() + size_t(i) * row_size,
-                            static_cast<const std::byte*>(rows.rows) + size_t(from) * rows.stride, row_size);
-            });
-            // Experts with many tokens get them in tiles as well.
-            for (size_t i = 0; i < busy.size(); ++i) {
-                const int64_t n = count_of(int64_t(i));
-                tile_begins[i + 1] =
-                    tile_begins[i] + (wants_tiles(weight, n) ? divide_up(n, tiling.n_tokens) : 0);
+        const bool gather_parallel = n_slots * n_in >= kParallelElements;
+        if (gathered != form) {
+            gathered = form;
+            inputs.clear();
+            for (std::vector<Tile>& of_way : tiles) of_way.clear();
+            for (const int64_t expert : busy) {
+                const int64_t first = begins[size_t(expert)], n = begins[size_t(expert) + 1] - first;
+                const Way way = way_of(weight, n);
+                std::vector<Tile>& of_way = tiles[size_t(way)];
+                inputs.push_back({first, n, way, int64_t(of_way.size())});
+                const int64_t n_each = way == Way::Rows ? n : kernels_.tiling(form, way).n_tokens;
+                for (int64_t i = 0; i < n; i += n_each)
+                    of_way.push_back({first + i, std::min(n_each, n - i)});
             }
-            const size_t tile_size = tile_begins.back() > 0 ? tiling.bytes(n_in) : 0;
-            AlignedVector<std::byte>& tiles = tiles_[size_t(weight.form())];
-            if (tiles.size() < size_t(tile_begins.back()) * tile_size)
-                tiles.resize(size_t(tile_begins.back()) * tile_size);
-            deal(tile_begins.back(), n_slots * n_in >= kParallelElements, [&](int, int64_t tile) {
-                // The last expert whose tiles begin here or before.
-                const auto after = std::ranges::upper_bound(tile_begins, tile);
-                const int64_t busy_index = after - tile_begins.begin() - 1;
-                const int64_t first = (tile - tile_begins[size_t(busy_index)]) * tiling.n_tokens;
-                tiling.pack(expert_inputs_.data() + size_t(first_of(busy_index) + first) * row_size, row_size,
-                            std::min(tiling.n_tokens, count_of(busy_index) - first), n_in,
-                            tiles.data() + size_t(tile) * tile_size);
-            });
-            gathered = weight.form();
+            if (!tiles[size_t(Way::Rows)].empty() || !tiles[size_t(Way::Panels)].empty()) {
+                const Activations rows = activations(data(x), x_has_slots ? n_slots : n_tokens, n_in, form);
+                at_least(expert_inputs_, size_t(n_slots) * row_size);
+                each_token(n_slots, n_in, [&](int64_t i) {
+                    const auto* from =
+                        static_cast<const std::byte*>(rows.rows) + size_t(token_of(i)) * rows.stride;
+                    std::memcpy(expert_inputs_.data() + size_t(i) * row_size, from, row_size);
+                });
+            }
+            for (const Way way : {Way::Panels, Way::Matrix}) {
+                const std::vector<Tile>& of_way = tiles[size_t(way)];
+                const size_t size = tile_size(way);
+                std::byte* const to = at_least(activations_[size_t(form)][size_t(way)], of_way.size() * size);
+                deal(int64_t(of_way.size()), gather_parallel, [&](int thread, int64_t i) {
+                    const Tile& tile = of_way[size_t(i)];
+                    const std::byte* rows = expert_inputs_.data() + size_t(tile.first) * row_size;
+                    size_t stride = row_size;
+                    if (way == Way::Matrix) {
+                        stride = size_t(n_in) * sizeof(float);
+                        AlignedVector<std::byte>& floats = scratch_[size_t(thread)].rows;
+                        at_least(floats, size_t(tile.n) * stride);
+                        for (int64_t t = 0; t < tile.n; ++t) {
+                            std::memcpy(floats.data() + size_t(t) * stride,
+                                        data(x) + token_of(tile.first + t) * n_in, stride);
+                        }
+                        rows = floats.data();
+                    }
+                    kernels_.tiling(form, way).pack(rows, stride, tile.n, n_in, to + size_t(i) * size);
+                });
+            }
         }
 
-        const size_t tile_size = tile_begins.back() > 0 ? tiling.bytes(n_in) : 0;
-        const int64_t chunk = chunk_rows(weight, n_out * int64_t(busy.size()), tile_begins.back() > 0);
+        const bool in_tiles = inputs.size() > tiles[size_t(Way::Rows)].size();
+        const int64_t chunk =
+            chunk_rows(weight, n_out * int64_t(busy.size()), in_tiles ? Way::Panels : Way::Rows);
         const int64_t n_chunks = divide_up(n_out, chunk);
         const bool parallel = n_slots * n_in * n_out >= kParallelElements;
         deal(int64_t(busy.size()) * n_chunks, parallel, [&](int thread, int64_t task) {
-            const int64_t busy_index = task / n_chunks;
-            const int64_t expert = busy[size_t(busy_index)];
+            const int64_t expert = busy[size_t(task / n_chunks)];
+            const auto [begin, n, way, tile] = inputs[size_t(task / n_chunks)];
             const int64_t first = task % n_chunks * chunk;
             const int64_t n_rows = std::min(chunk, n_out - first);
-            const int64_t begin = first_of(busy_index);
-            const int64_t n = count_of(busy_index);
-            const int64_t tile = tile_begins[size_t(busy_index)];
             Activations input{expert_inputs_.data() + size_t(begin) * row_size, row_size};
-            if (tile_begins[size_t(busy_index) + 1] > tile && wants_tiles(weight, n)) {
-                input = {tiles_[size_t(weight.form())].data() + size_t(tile) * tile_size, tile_size, true};
+            if (way != Way::Rows) {
+                const size_t size = tile_size(way);
+                input = {activations_[size_t(form)][size_t(way)].data() + size_t(tile) * size, size, way};
             }
             AlignedVector<float>& products = scratch_[size_t(thread)].products;  // (n, n_rows)
             if (products.size() < size_t(n * n_rows)) products.resize(size_t(n * n_rows));

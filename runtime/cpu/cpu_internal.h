@@ -76,6 +76,12 @@ inline int64_t divide_up(int64_t n, int64_t by) {
     return (n + by - 1) / by;
 }
 
+/// A buffer of at least so many bytes; it only grows.
+inline std::byte* at_least(AlignedVector<std::byte>& buffer, size_t size_bytes) {
+    if (buffer.size() < size_bytes) buffer.resize(size_bytes);
+    return buffer.data();
+}
+
 /// Bytes of weights that a thread takes at a time: short enough to share evenly.
 inline constexpr int64_t kChunkBytes = 64 << 10;
 inline constexpr int64_t kMinChunkRows = 32;     // two cache lines of output, and the rows of a panel
@@ -85,7 +91,7 @@ inline constexpr int64_t kPanelChunkRows = 256;  // with many tokens: each panel
 struct CpuBackend::Activations {
     const void* rows = nullptr;
     size_t stride = 0;  // bytes from token to token, or from tile to tile
-    bool in_tiles = false;
+    cpu::Way way = cpu::Way::Rows;
 };
 
 struct CpuBackend::RopeAngles {

@@ -9,6 +9,7 @@ extern const Kernels kScalarKernels;
 extern const Kernels kAvx2Kernels;     // AVX2, FMA, F16C
 extern const Kernels kAvxVnniKernels;  // … and AVX-VNNI
 extern const Kernels kAvx512Kernels;   // AVX-512 F, BW, VL, DQ, VNNI
+extern const Kernels kAmxKernels;      // … and AVX-512 BF16, AMX with BF16
 extern const Kernels kNeonKernels;     // NEON with dot products
 extern const Kernels kI8mmKernels;     // … and products of small matrices
 
@@ -16,6 +17,7 @@ bool always_supported();
 bool avx2_supported();
 bool avxvnni_supported();
 bool avx512_supported();
+bool amx_supported();
 bool neon_supported();
 bool i8mm_supported();
 

@@ -8,6 +8,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__) && defined(__APPLE__)
 #include <sys/sysctl.h>
 #elif defined(__aarch64__)
@@ -19,9 +23,7 @@ namespace {
 
 constexpr const Kernels* kTables[] = {
 #if defined(__x86_64__)
-    &kAvx512Kernels,
-    &kAvxVnniKernels,
-    &kAvx2Kernels,
+    &kAmxKernels,    &kAvx512Kernels, &kAvxVnniKernels, &kAvx2Kernels,
 #elif defined(__aarch64__)
     &kI8mmKernels,
     &kNeonKernels,
@@ -75,6 +77,26 @@ bool avx512_supported() {
     return avx2_supported() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512vnni");
+}
+// Linux gives a process the matrix registers when it asks for them; threads that begin afterwards have them,
+// too.
+static bool allow_matrix_registers() {
+#if defined(__linux__)
+    constexpr long kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    return syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+#else
+    return false;
+#endif
+}
+bool amx_supported() {
+    constexpr unsigned kTilesAndBf16 = 1u << 24 | 1u << 22, kAvx512Bf16 = 1u << 5;
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    if (!avx512_supported()) return false;
+    if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || (edx & kTilesAndBf16) != kTilesAndBf16)
+        return false;
+    if (!__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) || !(eax & kAvx512Bf16)) return false;
+    static const bool allowed = allow_matrix_registers();
+    return allowed;
 }
 #elif defined(__aarch64__) && defined(__APPLE__)
 static bool has(const char* feature) {

@@ -70,9 +70,16 @@ struct MatmulArguments {
 };
 using MatmulFunction = void (*)(const MatmulArguments&);
 
-/// For products with many tokens a table may want activations in tiles: `n_tokens` rows in some form,
-/// interleaved. The `activations` of MatmulArguments are then tiles, and `activation_stride` the bytes from
-/// tile to tile.
+/// How a product is computed, which depends on the tokens that there are.
+enum class Way : uint8_t {
+    Rows,    // each row with each token
+    Panels,  // panels of rows with tiles of tokens; the same integers as by rows
+    Matrix,  // by the processor's own matrix registers, with numbers of another precision
+};
+inline constexpr size_t kWays = 3;
+
+/// For products with many tokens a table may want activations in tiles: `n_tokens` rows, interleaved. The
+/// `activations` of MatmulArguments are then tiles, and `activation_stride` the bytes from tile to tile.
 struct Tiling {
     int64_t n_tokens = 0;                     // of a tile; 0: the table has no such products
     int64_t least_tokens = 0;                 // from this many tokens on tiles are worth while
@@ -120,7 +127,7 @@ struct AttentionBlockArguments {
 };
 
 struct Kernels {
-    std::string_view name;  // "scalar", "avx2", "avxvnni", "avx512", "neon", "i8mm"
+    std::string_view name;  // "scalar", "avx2", "avxvnni", "avx512", "amx", "neon", "i8mm"
     bool (*supported)();    // by this processor and operating system
 
     struct Matmul {
@@ -128,11 +135,24 @@ struct Kernels {
         ActivationForm form;
         MatmulFunction function;
         MatmulFunction panels = nullptr;  // with activations in tiles, or none
+        MatmulFunction matrix = nullptr;  // with activations in matrix tiles, or none
+        MatmulFunction function_of(Way way) const {
+            return way == Way::Matrix ? matrix : way == Way::Panels ? panels : function;
+        }
     };
     std::span<const Matmul> matmuls;  // one per layout that this table has
 
-    Tiling tiles[kActivationForms] = {};  // by form
-    const Tiling& tiling(ActivationForm form) const { return tiles[size_t(form)]; }
+    Tiling tiles[kActivationForms] = {};         // by form, from rows in that form
+    Tiling matrix_tiles[kActivationForms] = {};  // by form, from rows of floats
+    /// Of panels or matrices.
+    const Tiling& tiling(ActivationForm form, Way way) const {
+        return (way == Way::Matrix ? matrix_tiles : tiles)[size_t(form)];
+    }
+    Way way_of(const Matmul& matmul, int64_t n_tokens) const {
+        const auto pays = [&](Way way) { return n_tokens >= tiling(matmul.form, way).least_tokens; };
+        if (matmul.matrix != nullptr && pays(Way::Matrix)) return Way::Matrix;
+        return matmul.panels != nullptr && pays(Way::Panels) ? Way::Panels : Way::Rows;
+    }
     // x (n) -> one row of activations in that form, aligned to 4 bytes; n a multiple of the block.
     void (*quantize_q8_0)(const float* x, void* row, int64_t n);
     void (*quantize_q8_k)(const float* x, void* row, int64_t n);
@@ -158,8 +178,8 @@ std::span<const Kernels* const> all_kernels();
 /// The best table that this machine supports, or the one of that name. Throws Error naming what is supported
 /// when there is none of the name, or the machine cannot run it.
 const Kernels& choose_kernels(std::string_view forced);
-/// choose_kernels() as the environment asks: INGOT_ISA=scalar|avx2|avxvnni|avx512|neon|i8mm forces one. Throws Error
-/// naming what is supported when the forced one is not. Decided at the first call.
+/// choose_kernels() as the environment asks: INGOT_ISA=scalar|avx2|avxvnni|avx512|amx|neon|i8mm forces one.
+/// Throws Error naming what is supported when the forced one is not. Decided at the first call.
 const Kernels& kernels();
 /// The table's entry for a layout, or the scalar one where the table has none; null when no kernel knows it.
 const Kernels::Matmul* find_matmul(const Kernels& kernels, TensorType type);

@@ -17,12 +17,17 @@ struct LimitLoops {
     float (*multiply_float)(int64_t n_rounds);
     /// Reads n bytes, a multiple of 256, in four streams; the answer depends on all of them.
     uint64_t (*read)(const void* bytes, size_t n);
+    /// Of the tables that have products by matrix registers.
+    std::string_view matrix_instruction = {};
+    int64_t matrix_operations = 0;  // of one round
+    float (*multiply_matrix)(int64_t n_rounds) = nullptr;
 };
 
 extern const LimitLoops kScalarLimits;
 extern const LimitLoops kAvx2Limits;
 extern const LimitLoops kAvxVnniLimits;
 extern const LimitLoops kAvx512Limits;
+extern const LimitLoops kAmxLimits;
 extern const LimitLoops kNeonLimits;
 extern const LimitLoops kI8mmLimits;
 

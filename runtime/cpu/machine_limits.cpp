@@ -12,9 +12,7 @@ namespace {
 
 constexpr const LimitLoops* kLoops[] = {
 #if defined(__x86_64__)
-    &kAvx512Limits,
-    &kAvxVnniLimits,
-    &kAvx2Limits,
+    &kAmxLimits,    &kAvx512Limits, &kAvxVnniLimits, &kAvx2Limits,
 #elif defined(__aarch64__)
     &kI8mmLimits,
     &kNeonLimits,
@@ -72,7 +70,7 @@ const LimitLoops& limit_loops() {
 LimitRates median_of(std::span<const LimitRates> all) {
     if (all.empty()) return {};
     return {median_of(all, &LimitRates::read_bytes), median_of(all, &LimitRates::int8_operations),
-            median_of(all, &LimitRates::float_operations)};
+            median_of(all, &LimitRates::float_operations), median_of(all, &LimitRates::matrix_operations)};
 }
 
 MachineLimits::MachineLimits(int n_threads, std::span<const std::byte> bytes)
@@ -83,6 +81,10 @@ LimitRates MachineLimits::measure() {
     LimitRates rates;
     rates.int8_operations = operations_per_second(pool_, loops.multiply_int8, loops.int8_operations);
     rates.float_operations = operations_per_second(pool_, loops.multiply_float, loops.float_operations);
+    if (loops.multiply_matrix != nullptr) {
+        rates.matrix_operations =
+            operations_per_second(pool_, loops.multiply_matrix, loops.matrix_operations);
+    }
     if (bytes_.size() < kLeastBytes) return rates;
 
     // Small models are read often enough to be timed, and from the cache, as their products read them.

@@ -17,6 +17,7 @@ struct LimitRates {
     double read_bytes = 0;
     double int8_operations = 0;
     double float_operations = 0;
+    double matrix_operations = 0;  // none: without matrix registers
 };
 
 /// Of each rate the middle one, or the mean of the two in the middle; zeros of none.

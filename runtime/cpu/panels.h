@@ -65,12 +65,11 @@ INGOT_INLINE void prefetch_outputs(const MatmulArguments& m, int64_t n_rows, int
 /// where Sums are the sums of its rows and the kTokens tokens of a tile.
 ///
 /// kInputs inputs of a block of tokens stay in the second-level cache while the panels of a group of rows
-/// meet them one after the other; so do the sums of all these panels.
-template <typename Panel>
+/// meet them one after the other; so do the sums of all these panels, kGroupPanels of them.
+template <typename Panel, int64_t kGroupPanels = 4>
 static void multiply_panels(const MatmulArguments& m) {
     constexpr int64_t kRows = Panel::kRows, kTokens = Panel::kTokens;
     constexpr int64_t kBlockTiles = (512 + kTokens - 1) / kTokens;
-    constexpr int64_t kGroupPanels = 4;
     constexpr int64_t kGroupRows = kGroupPanels * kRows;
     Panel panel;
     typename Panel::Sums sums[kGroupPanels][kBlockTiles];

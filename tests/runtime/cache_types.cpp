@@ -40,10 +40,14 @@ TEST_CASE("keys and values in fewer bits change the logits a little, by every in
         for (const cpu::Kernels* kernels : cpu::all_kernels()) {
             if (!kernels->supported()) continue;
             INFO(kernels->name);
-            // A key or value that lies between two steps may fall to either side.
+            // A key or value that lies between two steps may fall to either side: after matrix registers,
+            // whose floats are sums of two BF16, some more of them do.
+            const bool by_matrix =
+                kernels->way_of(*cpu::find_matmul(*kernels, TensorType::F32), 100) == cpu::Way::Matrix;
+            const double allowed = by_matrix ? most / 3 : most / 10;
             const auto found = logits(file, *kernels, type, 100);
-            CHECK(difference(found, reference) < most / 10);
-            CHECK(difference(logits(file, *kernels, type, 1), found) < most / 10);
+            CHECK(difference(found, reference) < allowed);
+            CHECK(difference(logits(file, *kernels, type, 1), found) < allowed);
             CHECK(logits(file, *kernels, type, 100, 3) == found);
         }
     }

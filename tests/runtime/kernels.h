@@ -12,6 +12,7 @@ namespace kernel_tests {
 using ingot::TensorType;
 using ingot::runtime::cpu::ActivationForm;
 using ingot::runtime::cpu::Kernels;
+using ingot::runtime::cpu::Way;
 
 /// Every layout that the scalar table knows.
 std::vector<TensorType> layouts();
@@ -39,10 +40,11 @@ std::vector<float> multiply(const Kernels::Matmul& matmul, const std::vector<uin
                             int64_t n_rows, int64_t n_in, const std::vector<uint8_t>& activations,
                             int64_t n_tokens);
 
-/// The same through the table's panels, from rows of activations that are packed into tiles first.
-std::vector<float> multiply_panels(const Kernels& kernels, const Kernels::Matmul& matmul,
-                                   const std::vector<uint8_t>& weights, int64_t n_rows, int64_t n_in,
-                                   const std::vector<uint8_t>& activations, int64_t n_tokens);
+/// The same through the table's panels, or its matrix registers, from rows of activations that are packed
+/// into tiles first: in the layout's form, or of floats.
+std::vector<float> multiply_tiles(const Kernels& kernels, const Kernels::Matmul& matmul, Way way,
+                                  const std::vector<uint8_t>& weights, int64_t n_rows, int64_t n_in,
+                                  const std::vector<uint8_t>& activations, int64_t n_tokens);
 
 /// |a - b| / |b|, Euclidean; |a| when b is zero.
 double relative_error(const std::vector<float>& a, const std::vector<float>& b);

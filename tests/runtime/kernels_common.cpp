@@ -170,11 +170,11 @@ std::vector<float> multiply(const Kernels::Matmul& matmul, const std::vector<uin
                ingot::runtime::cpu::activation_bytes(matmul.form, n_in), n_tokens);
 }
 
-std::vector<float> multiply_panels(const Kernels& kernels, const Kernels::Matmul& matmul,
-                                   const std::vector<uint8_t>& weights, int64_t n_rows, int64_t n_in,
-                                   const std::vector<uint8_t>& activations, int64_t n_tokens) {
-    const auto& tiling = kernels.tiling(matmul.form);
-    const size_t row_size = ingot::runtime::cpu::activation_bytes(matmul.form, n_in);
+std::vector<float> multiply_tiles(const Kernels& kernels, const Kernels::Matmul& matmul, Way way,
+                                  const std::vector<uint8_t>& weights, int64_t n_rows, int64_t n_in,
+                                  const std::vector<uint8_t>& activations, int64_t n_tokens) {
+    const auto& tiling = kernels.tiling(matmul.form, way);
+    const size_t row_size = activations.size() / size_t(n_tokens);
     const size_t tile_size = tiling.bytes(n_in);
     const int64_t n_tiles = (n_tokens + tiling.n_tokens - 1) / tiling.n_tokens;
     std::vector<uint8_t> tiles(size_t(n_tiles) * tile_size);
@@ -184,7 +184,7 @@ std::vector<float> multiply_panels(const Kernels& kernels, const Kernels::Matmul
                     std::min(tiling.n_tokens, n_tokens - first), n_in,
                     tiles.data() + size_t(tile) * tile_size);
     }
-    return run(matmul, matmul.panels, weights, n_rows, n_in, tiles, tile_size, n_tokens);
+    return run(matmul, matmul.function_of(way), weights, n_rows, n_in, tiles, tile_size, n_tokens);
 }
 
 double relative_error(const std::vector<float>& a, const std::vector<float>& b) {

@@ -50,8 +50,8 @@ double difference_to_oracle(const Kernels& kernels, TensorType type, const Shape
     const auto found = multiply(*fast, weights, shape.n_rows, n_in, activations, shape.n_tokens);
     double error = relative_error(found, expected);
     if (fast->panels != nullptr) {
-        const auto by_panels =
-            multiply_panels(kernels, *fast, weights, shape.n_rows, n_in, activations, shape.n_tokens);
+        const auto by_panels = multiply_tiles(kernels, *fast, Way::Panels, weights, shape.n_rows, n_in,
+                                              activations, shape.n_tokens);
         error = std::max(error, relative_error(by_panels, expected));
     }
     return error;

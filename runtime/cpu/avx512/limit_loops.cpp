@@ -1,38 +1,38 @@
 // Loops that keep the multipliers busy, or the memory, and nothing else.
+#include "runtime/cpu/avx512/limit_loops.h"
+
 #include <immintrin.h>
 
 #include "runtime/cpu/limit_tables.h"
 
 namespace ingot::runtime::cpu {
-namespace {
-
-constexpr int kSums = 16;  // independent ones: more than latency times instructions in a cycle
+namespace avx512 {
 
 int32_t multiply_int8(int64_t n_rounds) {
-    __m512i sums[kSums];
+    __m512i sums[kLimitSums];
     for (__m512i& sum : sums) sum = _mm512_setzero_si512();
     __m512i a = _mm512_set1_epi32(0x01020304), b = _mm512_set1_epi32(0x04030201);
     for (int64_t round = 0; round < n_rounds; ++round) {
         asm volatile("" : "+v"(a), "+v"(b));  // new operands, as far as the compiler knows
 #pragma GCC unroll 16
-        for (int i = 0; i < kSums; ++i) sums[i] = _mm512_dpbusd_epi32(sums[i], a, b);
+        for (int i = 0; i < kLimitSums; ++i) sums[i] = _mm512_dpbusd_epi32(sums[i], a, b);
     }
     __m512i all = sums[0];
-    for (int i = 1; i < kSums; ++i) all = _mm512_add_epi32(all, sums[i]);
+    for (int i = 1; i < kLimitSums; ++i) all = _mm512_add_epi32(all, sums[i]);
     return _mm_cvtsi128_si32(_mm512_castsi512_si128(all));
 }
 
 float multiply_float(int64_t n_rounds) {
-    __m512 sums[kSums];
+    __m512 sums[kLimitSums];
     for (__m512& sum : sums) sum = _mm512_setzero_ps();
     __m512 a = _mm512_set1_ps(0.5f), b = _mm512_set1_ps(0.25f);
     for (int64_t round = 0; round < n_rounds; ++round) {
         asm volatile("" : "+v"(a), "+v"(b));
 #pragma GCC unroll 16
-        for (int i = 0; i < kSums; ++i) sums[i] = _mm512_fmadd_ps(a, b, sums[i]);
+        for (int i = 0; i < kLimitSums; ++i) sums[i] = _mm512_fmadd_ps(a, b, sums[i]);
     }
     __m512 all = sums[0];
-    for (int i = 1; i < kSums; ++i) all = _mm512_add_ps(all, sums[i]);
+    for (int i = 1; i < kLimitSums; ++i) all = _mm512_add_ps(all, sums[i]);
     return _mm512_cvtss_f32(all);
 }
 
@@ -57,16 +57,16 @@ uint64_t read(const void* bytes, size_t n) {
     return uint64_t(_mm_cvtsi128_si64(quarter) ^ _mm_extract_epi64(quarter, 1));
 }
 
-}  // namespace
+}  // namespace avx512
 
 constinit const LimitLoops kAvx512Limits = {
     .name = "avx512",
     .int8_instruction = "vpdpbusd",
-    .int8_operations = int64_t(kSums) * 64 * 2,
-    .multiply_int8 = multiply_int8,
-    .float_operations = int64_t(kSums) * 16 * 2,
-    .multiply_float = multiply_float,
-    .read = read,
+    .int8_operations = avx512::kInt8Operations,
+    .multiply_int8 = avx512::multiply_int8,
+    .float_operations = avx512::kFloatOperations,
+    .multiply_float = avx512::multiply_float,
+    .read = avx512::read,
 };
 
 }  // namespace ingot::runtime::cpu

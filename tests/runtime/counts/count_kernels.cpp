@@ -28,7 +28,7 @@ std::vector<uint8_t> some_bytes(size_t n) {
 }
 
 void count(const char* what, const Kernels::Matmul& matmul, bool in_panels, int64_t n_tokens) {
-    const Tiling& tiling = kernels().tiling(matmul.form);
+    const Tiling& tiling = kernels().tiling(matmul.form, Way::Panels);
     const size_t row_size = activation_bytes(matmul.form, kInputs);
     const auto weights = some_bytes(size_t(kRows) * row_bytes(matmul.type, kInputs));
     std::vector<uint8_t> activations = some_bytes(size_t(n_tokens) * row_size);
