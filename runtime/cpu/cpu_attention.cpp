@@ -186,60 +186,123 @@ void CpuBackend::attend_blocks(const Buffer& q, const KvLayer& cache, std::span<
     });
 }
 
-// Few tokens: each with the query heads of one KV head.
+// Positions that a token sees, or some of them.
+struct CpuBackend::Piece {
+    int64_t token, begin, end;
+    bool is_last;
+};
+
+// Few tokens: each with the query heads of one KV head. What a token sees is taken in pieces, so that there
+// is work for more threads than heads; where they end depends on nothing but the position.
 void CpuBackend::attend_tokens(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions,
                                const HeadGeometry& heads, Buffer& y) {
+    constexpr int64_t kPiecePositions = 1024;
     const int64_t n_tokens = int64_t(positions.size());
     const int64_t group = heads.n_heads / heads.n_kv_heads;  // query heads of one KV head
+    std::vector<Piece> pieces;
+    for (int64_t token = 0; token < n_tokens; ++token) {
+        const int64_t end = int64_t(positions[size_t(token)]) + 1;
+        for (int64_t begin = first_seen(heads, end); begin < end;) {
+            const int64_t piece_end = std::min(end, (begin / kPiecePositions + 1) * kPiecePositions);
+            pieces.push_back({token, begin, piece_end, piece_end == end});
+            begin = piece_end;
+        }
+    }
+    const int64_t n_pieces = int64_t(pieces.size());
     const int64_t n_last = int64_t(positions.back()) + 1;
     const bool parallel = n_tokens * n_last * heads.n_heads * heads.key_dim >= kParallelElements;
-
-    deal(n_tokens * heads.n_kv_heads, parallel, [&](int thread, int64_t task) {
+    // Several pieces of a token have outputs and sums of their own first.
+    const bool is_split = n_pieces > n_tokens;
+    const int64_t output_size = heads.n_heads * heads.value_dim;  // of a piece
+    if (is_split) {
+        piece_outputs_.resize(size_t(n_pieces * output_size));
+        piece_log_sums_.resize(size_t(n_pieces * heads.n_heads));
+    }
+    deal(n_pieces * heads.n_kv_heads, parallel, [&](int thread, int64_t task) {
         // All tokens of one KV head, then the next head: its keys and values stay in the cache.
-        const int64_t kv_head = task / n_tokens;
-        const int64_t token = task % n_tokens;
-        const int64_t end = int64_t(positions[size_t(token)]) + 1;
-        const int64_t begin = first_seen(heads, end);
-        const int64_t head = kv_head * group;                // the first of the group
-        const int64_t query = token * heads.n_heads + head;  // its row in q and y
-        AlignedVector<float>& scores = scratch_[size_t(thread)].scores;
-        if (scores.size() < size_t(group * (end - begin))) scores.resize(size_t(group * (end - begin)));
-
-        cpu::AttentionArguments arguments{};
-        arguments.queries = data(q) + query * heads.key_dim;
-        arguments.n_queries = group;
-        const int64_t key = begin * cache.key_stride + kv_head * heads.key_dim;
-        const int64_t value = begin * cache.value_stride + kv_head * heads.value_dim;
-        arguments.float_cache = cache.type == CacheType::F32;
-        arguments.keys = data<std::byte>(*cache.keys) + cache_bytes(cache.type, key);
-        arguments.values = data<std::byte>(*cache.values) + cache_bytes(cache.type, value);
-        arguments.key_stride = cache.key_stride;
-        arguments.value_stride = cache.value_stride;
-        if (cache.type != CacheType::F16 && cache.type != CacheType::F32) {  // of which kernels know nothing
-            AlignedVector<float>& floats = scratch_[size_t(thread)].decoded;
-            const auto decode = [&](const void* rows, int64_t stride, int64_t dim, float* to) {
-                for (int64_t p = 0; p < end - begin; ++p) {
-                    decode_row(tensor_type(cache.type),
-                               static_cast<const std::byte*>(rows) + cache_bytes(cache.type, p * stride),
-                               to + p * dim, uint64_t(dim));
-                }
-            };
-            floats.resize(size_t((end - begin) * (heads.key_dim + heads.value_dim)));
-            float* const values = floats.data() + (end - begin) * heads.key_dim;
-            decode(arguments.keys, cache.key_stride, heads.key_dim, floats.data());
-            decode(arguments.values, cache.value_stride, heads.value_dim, values);
-            arguments.float_cache = true;
-            arguments.keys = floats.data();
-            arguments.values = values;
-            arguments.key_stride = heads.key_dim;
-            arguments.value_stride = heads.value_dim;
-        }
-        arguments.n_positions = end - begin;
-        describe_heads(heads, head, arguments);
-        arguments.scores = scores.data();
-        arguments.output = data(y) + query * heads.value_dim;
-        kernels_.attention(arguments);
+        const int64_t kv_head = task / n_pieces, index = task % n_pieces;
+        const Piece& piece = pieces[size_t(index)];
+        const int64_t head = kv_head * group;  // the first of the group
+        float* const outputs =
+            is_split ? piece_outputs_.data() + index * output_size : data(y) + piece.token * output_size;
+        float* const log_sums = is_split ? piece_log_sums_.data() + index * heads.n_heads + head : nullptr;
+        attend_piece(thread, q, cache, piece, heads, kv_head, outputs + head * heads.value_dim, log_sums);
     });
+    if (!is_split) return;
+    deal(n_tokens * heads.n_heads, parallel, [&](int, int64_t task) {
+        const int64_t token = task / heads.n_heads, head = task % heads.n_heads;
+        merge_pieces(pieces, token, int64_t(positions[size_t(token)]), heads, head,
+                     data(y) + task * heads.value_dim);
+    });
+}
+
+// The query heads of one KV head -> (group, value_dim) outputs, and their sums' logarithms or none.
+void CpuBackend::attend_piece(int thread, const Buffer& q, const KvLayer& cache, const Piece& piece,
+                              const HeadGeometry& heads, int64_t kv_head, float* outputs, float* log_sums) {
+    const int64_t group = heads.n_heads / heads.n_kv_heads, head = kv_head * group;
+    const int64_t n_positions = piece.end - piece.begin;
+    AlignedVector<float>& scores = scratch_[size_t(thread)].scores;
+    if (scores.size() < size_t(group * n_positions)) scores.resize(size_t(group * n_positions));
+
+    cpu::AttentionArguments arguments{};
+    arguments.queries = data(q) + (piece.token * heads.n_heads + head) * heads.key_dim;
+    arguments.n_queries = group;
+    const int64_t key = piece.begin * cache.key_stride + kv_head * heads.key_dim;
+    const int64_t value = piece.begin * cache.value_stride + kv_head * heads.value_dim;
+    arguments.float_cache = cache.type == CacheType::F32;
+    arguments.keys = data<std::byte>(*cache.keys) + cache_bytes(cache.type, key);
+    arguments.values = data<std::byte>(*cache.values) + cache_bytes(cache.type, value);
+    arguments.key_stride = cache.key_stride;
+    arguments.value_stride = cache.value_stride;
+    if (cache.type != CacheType::F16 && cache.type != CacheType::F32) {  // of which kernels know nothing
+        AlignedVector<float>& floats = scratch_[size_t(thread)].decoded;
+        const auto decode = [&](const void* rows, int64_t stride, int64_t dim, float* to) {
+            for (int64_t p = 0; p < n_positions; ++p) {
+                decode_row(tensor_type(cache.type),
+                           static_cast<const std::byte*>(rows) + cache_bytes(cache.type, p * stride),
+                           to + p * dim, uint64_t(dim));
+            }
+        };
+        floats.resize(size_t(n_positions * (heads.key_dim + heads.value_dim)));
+        float* const values = floats.data() + n_positions * heads.key_dim;
+        decode(arguments.keys, cache.key_stride, heads.key_dim, floats.data());
+        decode(arguments.values, cache.value_stride, heads.value_dim, values);
+        arguments.float_cache = true;
+        arguments.keys = floats.data();
+        arguments.values = values;
+        arguments.key_stride = heads.key_dim;
+        arguments.value_stride = heads.value_dim;
+    }
+    arguments.n_positions = n_positions;
+    describe_heads(heads, head, arguments);
+    if (!piece.is_last) arguments.sinks = nullptr;  // a sink counts once, at no distance
+    arguments.scores = scores.data();
+    arguments.output = outputs;
+    arguments.log_sums = log_sums;
+    kernels_.attention(arguments);
+}
+
+// The outputs of a token's pieces for one head, each with its share of the sum of all -> (value_dim)
+void CpuBackend::merge_pieces(std::span<const Piece> pieces, int64_t token, int64_t position,
+                              const HeadGeometry& heads, int64_t head, float* output) const {
+    const auto of_token = std::ranges::equal_range(pieces, token, {}, &Piece::token);
+    // A piece takes the slope times the distance to its own last position away: the rest is missing.
+    const float slope = heads.slopes != nullptr ? data(*heads.slopes)[head] : 0;
+    const auto log_sum = [&](const Piece& piece) {
+        const int64_t index = &piece - pieces.data();
+        return piece_log_sums_[size_t(index * heads.n_heads + head)] -
+               slope * float(position + 1 - piece.end);
+    };
+    float largest = -INFINITY, sum = 0;
+    for (const Piece& piece : of_token) largest = std::max(largest, log_sum(piece));
+    for (const Piece& piece : of_token) sum += std::exp(log_sum(piece) - largest);
+    std::fill_n(output, heads.value_dim, 0.0f);
+    for (const Piece& piece : of_token) {
+        const float share = std::exp(log_sum(piece) - largest) / sum;
+        const float* from =
+            piece_outputs_.data() + ((&piece - pieces.data()) * heads.n_heads + head) * heads.value_dim;
+        for (int64_t i = 0; i < heads.value_dim; ++i) output[i] += share * from[i];
+    }
 }
 
 }  // namespace ingot::runtime

@@ -68,6 +68,7 @@ class CpuBackend final : public Backend {
     struct Scratch;     // one thread's
     struct Share;       // likewise
     struct RopeAngles;  // sines and cosines of one table at some positions
+    struct Piece;       // of what a token attends to
 
     Activations activations(const float* x, int64_t n_tokens, int64_t n_in, cpu::ActivationForm form);
     Activations tiled(const float* x, int64_t n_tokens, int64_t n_in, cpu::ActivationForm form, cpu::Way way);
@@ -81,6 +82,10 @@ class CpuBackend final : public Backend {
                        const HeadGeometry& heads, Buffer& y);
     void attend_tokens(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions,
                        const HeadGeometry& heads, Buffer& y);
+    void attend_piece(int thread, const Buffer& q, const KvLayer& cache, const Piece& piece,
+                      const HeadGeometry& heads, int64_t kv_head, float* outputs, float* log_sums);
+    void merge_pieces(std::span<const Piece> pieces, int64_t token, int64_t position,
+                      const HeadGeometry& heads, int64_t head, float* output) const;
     template <typename Job>
     void deal(int64_t n_tasks, bool parallel, Job&& job);
     template <typename Job>
@@ -93,6 +98,8 @@ class CpuBackend final : public Backend {
     std::vector<Share> shares_;     // per thread, of the job at hand
     // (n_tokens, n_in) activations by form and by the way of their product: in rows or in tiles
     AlignedVector<std::byte> activations_[cpu::kActivationForms][cpu::kWays];
+    // Of the pieces that tokens attend to: (pieces, n_heads, value_dim) and (pieces, n_heads)
+    AlignedVector<float> piece_outputs_, piece_log_sums_;
     std::vector<RopeAngles> rope_angles_;  // of the tables in use: the same for many layers of a pass
     AlignedVector<std::byte>
         expert_inputs_;  // activations in the order of their experts, see matmul_experts()

@@ -282,8 +282,10 @@ TEST_CASE("soft cap, slopes and sinks of attention are what their formulas say")
     for (const Kernels* table : all_kernels()) {
         if (!table->supported()) continue;
         CAPTURE(std::string(table->name));
+        float log_sum = 0;
         const auto first_share = [&](float soft_cap, const float* slopes, const float* sinks) {
             float scores[2], output = 0;
+            log_sum = 0;
             table->attention({.queries = &query,
                               .n_queries = 1,
                               .keys = keys,
@@ -299,14 +301,17 @@ TEST_CASE("soft cap, slopes and sinks of attention are what their formulas say")
                               .slopes = slopes,
                               .sinks = sinks,
                               .scores = scores,
-                              .output = &output});
+                              .output = &output,
+                              .log_sums = &log_sum});
             return double(output);
         };
         const double e = std::exp(1.0);
         CHECK(first_share(0, nullptr, nullptr) == Approx(e / (e + e * e)).epsilon(1e-6));
+        CHECK(log_sum == Approx(std::log(e + e * e)).epsilon(1e-6));
         CHECK(first_share(0, &slope, nullptr) ==
               Approx(std::exp(0.5) / (std::exp(0.5) + e * e)).epsilon(1e-6));
         CHECK(first_share(0, nullptr, &sink) == Approx(e / (e + e * e + std::exp(0.25))).epsilon(1e-6));
+        CHECK(log_sum == Approx(std::log(e + e * e + std::exp(0.25))).epsilon(1e-6));
         const double a = std::exp(1.5 * std::tanh(1 / 1.5)), b = std::exp(1.5 * std::tanh(2 / 1.5));
         CHECK(first_share(1.5f, nullptr, nullptr) == Approx(a / (a + b)).epsilon(1e-6));
     }

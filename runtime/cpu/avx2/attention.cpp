@@ -66,9 +66,12 @@ INGOT_INLINE __m256 weights(__m256 x) {
     return _mm256_and_ps(exp(x), _mm256_cmp_ps(x, _mm256_set1_ps(-64), _CMP_NLT_UQ));
 }
 
-// scores -> exp(scores - the largest); returns the reciprocal of their sum. A sink is one more score; without
-// one it is -infinity.
-static float exponentiate(float* scores, int64_t n, float sink) {
+// scores -> exp(scores - the largest), and their sum. A sink is one more score; without one it is -infinity.
+struct Sum {
+    float largest, sum;
+    float logarithm() const { return largest + __builtin_logf(sum); }
+};
+static Sum exponentiate(float* scores, int64_t n, float sink) {
     float largest = sink;
     for (int64_t i = 0; i < n; ++i) largest = scores[i] > largest ? scores[i] : largest;
     const __m256 maximum = _mm256_set1_ps(largest);
@@ -86,7 +89,7 @@ static float exponentiate(float* scores, int64_t n, float sink) {
         sum = _mm256_add_ps(sum, _mm256_and_ps(e, _mm256_castsi256_ps(mask)));
     }
     const float sink_share = _mm_cvtss_f32(_mm256_castps256_ps128(exp(_mm256_set1_ps(sink - largest))));
-    return 1 / (add_lanes(sum) + sink_share);
+    return {largest, add_lanes(sum) + sink_share};
 }
 
 // outputs (Q, value_dim) of the queries first … first + Q-1
@@ -134,8 +137,9 @@ static void attend(const AttentionArguments& a, int64_t first) {
     for (int q = 0; q < Q; ++q) {
         float* scores = a.scores + (first + q) * a.n_positions;
         if (a.soft_cap > 0 || a.slopes) adjust(a, first + q, scores);
-        reciprocals[q] =
-            exponentiate(scores, a.n_positions, a.sinks ? a.sinks[first + q] : -__builtin_inff());
+        const Sum sum = exponentiate(scores, a.n_positions, a.sinks ? a.sinks[first + q] : -__builtin_inff());
+        reciprocals[q] = 1 / sum.sum;
+        if (a.log_sums) a.log_sums[first + q] = sum.logarithm();
     }
     mix<Q, Element>(a, first, reciprocals);
 }

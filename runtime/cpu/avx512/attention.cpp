@@ -76,15 +76,19 @@ static void adjust(const AttentionArguments& a, int64_t query, float* scores) {
 // denormal numbers, with which processors take many times as long.
 constexpr float kLeastExponent = -64;
 
-// scores -> exp(scores - the largest); returns the reciprocal of their sum. A sink is one more score; without
-// one it is -infinity.
-static float exponentiate(float* scores, int64_t n, float sink) {
+// scores -> exp(scores - the largest), and their sum. A sink is one more score; without one it is -infinity.
+struct Sum {
+    float largest, sum;
+    float logarithm() const { return largest + __builtin_logf(sum); }
+};
+static Sum exponentiate(float* scores, int64_t n, float sink) {
     const __m512 lowest = _mm512_set1_ps(sink);
     __m512 largest = lowest;
     for (int64_t i = 0; i < n; i += 16) {
         largest = _mm512_max_ps(largest, _mm512_mask_loadu_ps(lowest, lanes(n - i), scores + i));
     }
-    const __m512 maximum = _mm512_set1_ps(_mm512_reduce_max_ps(largest));
+    const float most = _mm512_reduce_max_ps(largest);
+    const __m512 maximum = _mm512_set1_ps(most);
     __m512 sum = _mm512_setzero_ps();
     for (int64_t i = 0; i < n; i += 16) {
         const __mmask16 mask = lanes(n - i);
@@ -95,7 +99,7 @@ static float exponentiate(float* scores, int64_t n, float sink) {
         sum = _mm512_mask_add_ps(sum, mask, sum, e);
     }
     const __m512 sink_share = exp(_mm512_sub_ps(_mm512_set1_ps(sink), maximum));
-    return 1 / (_mm512_reduce_add_ps(sum) + _mm512_cvtss_f32(sink_share));
+    return {most, _mm512_reduce_add_ps(sum) + _mm512_cvtss_f32(sink_share)};
 }
 
 // outputs (Q, value_dim) of the queries first … first + Q-1
@@ -138,8 +142,9 @@ static void attend(const AttentionArguments& a, int64_t first) {
     for (int q = 0; q < Q; ++q) {
         float* scores = a.scores + (first + q) * a.n_positions;
         if (a.soft_cap > 0 || a.slopes) adjust(a, first + q, scores);
-        reciprocals[q] =
-            exponentiate(scores, a.n_positions, a.sinks ? a.sinks[first + q] : -__builtin_inff());
+        const Sum sum = exponentiate(scores, a.n_positions, a.sinks ? a.sinks[first + q] : -__builtin_inff());
+        reciprocals[q] = 1 / sum.sum;
+        if (a.log_sums) a.log_sums[first + q] = sum.logarithm();
     }
     mix<Q, Element>(a, first, reciprocals);
 }

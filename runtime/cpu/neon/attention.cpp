@@ -66,9 +66,12 @@ INGOT_INLINE float32x4_t weights(float32x4_t x) {
     return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(exp(x)), too_small));
 }
 
-// scores -> exp(scores - the largest); returns the reciprocal of their sum. A sink is one more score; without
-// one it is -infinity.
-static float exponentiate(float* scores, int64_t size, float sink) {
+// scores -> exp(scores - the largest), and their sum. A sink is one more score; without one it is -infinity.
+struct Sum {
+    float largest, sum;
+    float logarithm() const { return largest + __builtin_logf(sum); }
+};
+static Sum exponentiate(float* scores, int64_t size, float sink) {
     float largest = sink;
     for (int64_t i = 0; i < size; ++i) largest = scores[i] > largest ? scores[i] : largest;
     const float32x4_t maximum = vdupq_n_f32(largest);
@@ -79,7 +82,7 @@ static float exponentiate(float* scores, int64_t size, float sink) {
         sum = vaddq_f32(sum, load_floats(scores + i, n));  // again: without the lanes that are none
     });
     const float sink_share = vgetq_lane_f32(exp(vdupq_n_f32(sink - largest)), 0);
-    return 1 / (vaddvq_f32(sum) + sink_share);
+    return {largest, vaddvq_f32(sum) + sink_share};
 }
 
 // outputs (Q, value_dim) of the queries first … first + Q-1
@@ -122,8 +125,9 @@ static void attend(const AttentionArguments& a, int64_t first) {
     for (int q = 0; q < Q; ++q) {
         float* scores = a.scores + (first + q) * a.n_positions;
         if (a.soft_cap > 0 || a.slopes) adjust(a, first + q, scores);
-        reciprocals[q] =
-            exponentiate(scores, a.n_positions, a.sinks ? a.sinks[first + q] : -__builtin_inff());
+        const Sum sum = exponentiate(scores, a.n_positions, a.sinks ? a.sinks[first + q] : -__builtin_inff());
+        reciprocals[q] = 1 / sum.sum;
+        if (a.log_sums) a.log_sums[first + q] = sum.logarithm();
     }
     mix<Q, Element>(a, first, reciprocals);
 }

@@ -139,6 +139,7 @@ static void attend(const AttentionArguments& a) {
         }
         float sum = a.sinks != nullptr ? std::exp(a.sinks[q] - largest) : 0.0f;
         for (int64_t p = 0; p < a.n_positions; ++p) sum += scores[p] = std::exp(scores[p] - largest);
+        if (a.log_sums != nullptr) a.log_sums[q] = largest + std::log(sum);
         std::fill_n(output, a.value_dim, 0.0f);
         for (int64_t p = 0; p < a.n_positions; ++p) {
             const Element* value = values + p * a.value_stride;
