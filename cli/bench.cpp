@@ -171,6 +171,7 @@ BenchReport measure(const Options& options, const std::filesystem::path& path) {
     how.cache_type = options.cache_type;
     how.n_repetitions = options.n_repetitions;
     how.cancel = &interrupted;
+    if (device_name != "cpu") how.n_largest = 1;  // the CPU's are where they are wanted
     // What a GPU in software could do at best is of no interest, nor is one's of several devices.
     if (device_name == "cpu") {
         how.limits = [&] { return limits.measure(); };

@@ -11,14 +11,14 @@ constexpr int64_t kWarmUpTokens = 4;  // of a generation
 /// Runs tests over as many sequences as they ask for, all of the same tokens.
 class Runner {
   public:
-    Runner(const Model& model, std::span<const BenchmarkTest> tests, CacheType cache_type,
-           const std::atomic<bool>* cancel)
+    Runner(const Model& model, std::span<const BenchmarkTest> tests, const BenchmarkOptions& options)
         : forward_(model, most(tests, [](const BenchmarkTest& test) { return test.depth + test.n_tokens; }),
-                   ForwardPass::kDefaultBatch, cache_type,
+                   ForwardPass::kDefaultBatch, options.cache_type,
                    most(tests, [](const BenchmarkTest& test) { return test.n_sequences; })),
-          cancel_(cancel),
+          cancel_(options.cancel),
           tokens_(size_t(forward_.n_context())) {
         const uint64_t n_vocab = uint64_t(model.hyperparameters().n_vocab);
+        forward_.keep_largest(options.n_largest);
         for (size_t i = 0; i < tokens_.size(); ++i) tokens_[i] = Token(i * 7919 % n_vocab);
     }
 
@@ -155,7 +155,7 @@ std::optional<std::vector<BenchmarkResult>> run_benchmark(const Model& model, Pr
                                                           const BenchmarkOptions& options) {
     std::vector<BenchmarkResult> results;
     for (const BenchmarkTest& test : tests) results.push_back({test, {}, {}, {}});
-    Runner runner(model, tests, options.cache_type, options.cancel);
+    Runner runner(model, tests, options);
 
     // Tests of the same depth share their context: it is computed once for all their repetitions.
     std::vector<int64_t> depths;

@@ -53,6 +53,7 @@ std::optional<LimitShare> share_of_limit(const BenchmarkResult& result);
 struct BenchmarkOptions {
     int64_t n_repetitions = 5;
     CacheType cache_type = CacheType::F16;
+    int64_t n_largest = 0;  // logits that come from the device after a token, as sampling wants them; 0: all
     const std::atomic<bool>* cancel = nullptr;
     /// Measures what the machine can do, before and after each repetition; may be empty.
     std::function<cpu::LimitRates()> limits;
