@@ -159,8 +159,7 @@ def write(raw):
         "before and after, as a share of the time taken: for decode reading the weights, for prefill the multiplications "
         "by vectors (8-bit ones of quantized weights, float ones of others); *of matrix limit*: by the matrix registers of "
         "AMX, in BF16, which prompts of 96 tokens and more use. Peer: llama-cpp-python as pinned in tests/interop, built for the "
-        "native processor, its repacked kernels on, but without AMX (`./dev interop` says why): with AMX its prefill would "
-        "be faster.\n", *sections, Path(__file__).with_name("cpu_tried.md").read_text())
+        "native processor, its repacked kernels on, and those for AMX where there is AMX.\n", *sections, Path(__file__).with_name("cpu_tried.md").read_text())
 
 
 def main():

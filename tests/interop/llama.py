@@ -35,7 +35,7 @@ class Llama:
         _log.clear()
         parameters = llama_cpp.llama_model_default_params()
         parameters.n_gpu_layers = 0
-        # The plain kernels: repacked weights round differently, and the AMX ones crash on some virtual machines.
+        # The plain kernels: repacked weights, and those for AMX, round differently.
         parameters.use_extra_bufts = False
         self.model = llama_cpp.llama_model_load_from_file(str(path).encode(), parameters)
         if not self.model:

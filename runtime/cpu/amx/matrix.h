@@ -27,16 +27,15 @@ INGOT_INLINE void store_weights(__m512i (&rows)[kTileRows], std::byte* tile) {
 }
 
 /// `Layout` has kTerms, the terms that a weight is made of, and
-///     unpack(rows, input, n_inputs, tiles)   n_inputs, up to Matrix::kInputs, of 16 rows. The tile of their
-///     step s and
-///                                            term t is tiles(s, t).
+///     unpack(rows, input, n, tiles)   n ≤ Matrix::kInputs inputs of 16 rows; tiles(s, t) is where step s's
+///                                     term t of them goes
 /// kInputTerms are those of the activations.
 template <typename Layout, int kInputTerms>
 struct Matrix {
     static constexpr int kTerms = Layout::kTerms;
     static constexpr int64_t kRows = kMatrixRows, kTokens = kTileTokens;
-    static constexpr int64_t kInputs =
-        256 / kTerms;  // 16 KiB: with the same of a tile, what the first-level cache holds
+    // 16 KiB, and as much of a tile of activations: the first-level cache holds both.
+    static constexpr int64_t kInputs = 256 / kTerms;
     using Sums = MatrixSums;
 
     alignas(64) std::byte weights[kInputs / kStepInputs][kTerms][2][kTileBytes];
@@ -70,20 +69,14 @@ struct Matrix {
         const uint8_t* x = tile + input / kStepInputs * (kInputTerms * 2 * kTileBytes);
         for (int64_t step = 0; step * kStepInputs < n; ++step, x += kInputTerms * 2 * kTileBytes) {
             const auto& weights = panel.weights[step];
-            load_tile<6>(weights[0][0]);
-            load_tile<4>(x);
-            add_products<0, 4, 6>();
-            load_tile<7>(weights[0][1]);
-            add_products<1, 4, 7>();
-            load_tile<5>(x + kTileBytes);
-            add_products<2, 5, 6>();
-            add_products<3, 5, 7>();
+            load_tile<6>(weights[0][0]), load_tile<7>(weights[0][1]);
             if constexpr (kInputTerms == 2) {
                 load_tile<4>(x + 2 * kTileBytes), load_tile<5>(x + 3 * kTileBytes);
                 add_all();
             }
+            load_tile<4>(x), load_tile<5>(x + kTileBytes);
+            add_all();
             if constexpr (kTerms == 2) {
-                if constexpr (kInputTerms == 2) load_tile<4>(x), load_tile<5>(x + kTileBytes);
                 load_tile<6>(weights[1][0]), load_tile<7>(weights[1][1]);
                 add_all();
             }
