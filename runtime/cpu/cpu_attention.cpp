@@ -129,7 +129,7 @@ void CpuBackend::attention(const Buffer& q, const KvLayer& cache, std::span<cons
     const int64_t group = heads.n_heads / heads.n_kv_heads;
     const int64_t n_tokens = int64_t(positions.size());
     const bool is_plain = cache.type == CacheType::F16 || cache.type == CacheType::F32;
-    if (kernels_.attention_block != nullptr &&
+    if (kernels_.attention_block.function != nullptr &&
         ((n_tokens > 1 && n_tokens * group >= kLeastRows) || !is_plain)) {
         attend_blocks(q, cache, positions, heads, y);
     } else {
@@ -140,11 +140,15 @@ void CpuBackend::attention(const Buffer& q, const KvLayer& cache, std::span<cons
 // Many tokens: blocks of rows, which are the queries of some tokens and some heads that share a KV head.
 void CpuBackend::attend_blocks(const Buffer& q, const KvLayer& cache, std::span<const int32_t> positions,
                                const HeadGeometry& heads, Buffer& y) {
-    constexpr int64_t kRows = 96;  // of a block: their queries, scores and outputs fit into the caches
+    constexpr int64_t kLeastRows = 96, kTasksOfThread = 4;  // fewer rows are not worth more tasks
     const int64_t n_tokens = int64_t(positions.size());
     const int64_t group = heads.n_heads / heads.n_kv_heads;
-    const int64_t block_heads = std::min(group, kRows);
-    const int64_t block_tokens = std::max<int64_t>(1, kRows / block_heads);
+    const bool is_few = n_tokens * group < kernels_.attention_block.least_rows;
+    const cpu::AttentionBlockKernel& kernel = is_few ? kernels_.attention_of_few : kernels_.attention_block;
+    const int64_t shared_rows = n_tokens * heads.n_heads / (kTasksOfThread * pool_.size());
+    const int64_t rows = std::clamp(shared_rows, kLeastRows, kernel.n_rows);
+    const int64_t block_heads = std::min(group, rows);
+    const int64_t block_tokens = std::max<int64_t>(1, rows / block_heads);
     const int64_t head_blocks = divide_up(group, block_heads);
     const int64_t token_blocks = divide_up(n_tokens, block_tokens);
     std::vector<int64_t> begins, ends;
@@ -153,7 +157,7 @@ void CpuBackend::attend_blocks(const Buffer& q, const KvLayer& cache, std::span<
         begins.push_back(first_seen(heads, ends.back()));
     }
     const size_t scratch_floats =
-        kernels_.attention_block_scratch(block_tokens * block_heads, heads.key_dim, heads.value_dim);
+        kernel.scratch_floats(block_tokens * block_heads, heads.key_dim, heads.value_dim);
 
     const bool parallel = n_tokens * ends.back() * heads.n_heads * heads.key_dim >= kParallelElements;
     deal(token_blocks * heads.n_kv_heads * head_blocks, parallel, [&](int thread, int64_t task) {
@@ -182,7 +186,7 @@ void CpuBackend::attend_blocks(const Buffer& q, const KvLayer& cache, std::span<
         arguments.scratch = scratch.data();
         arguments.output = data(y) + (token * heads.n_heads + head) * heads.value_dim;
         arguments.output_stride = heads.n_heads * heads.value_dim;
-        kernels_.attention_block(arguments);
+        kernel.function(arguments);
     });
 }
 

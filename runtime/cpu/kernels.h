@@ -123,9 +123,17 @@ struct AttentionBlockArguments {
     float soft_cap;         // 0: none
     const float* slopes;    // null, or (n_heads)
     const float* sinks;     // null, or (n_heads)
-    float* scratch;         // as many floats as the table's attention_block_scratch() says
+    float* scratch;         // as many floats as scratch_floats() says
     float* output;          // token t's of head h at t * output_stride + h * value_dim
     int64_t output_stride;  // floats
+};
+
+/// How a table computes attention of blocks.
+struct AttentionBlockKernel {
+    void (*function)(const AttentionBlockArguments&) = nullptr;  // null: not at all
+    size_t (*scratch_floats)(int64_t n_rows, int64_t key_dim, int64_t value_dim) = nullptr;
+    int64_t n_rows = 96;     // of a block at best: their queries and outputs fit into the caches
+    int64_t least_rows = 0;  // in all
 };
 
 struct Kernels {
@@ -169,9 +177,8 @@ struct Kernels {
     void (*add)(const float* x, float* y, int64_t n);         // y += x
     void (*to_half)(const float* x, uint16_t* y, int64_t n);  // round to nearest even
     void (*attention)(const AttentionArguments&);
-    // The same for many tokens; null: the table has none.
-    void (*attention_block)(const AttentionBlockArguments&) = nullptr;
-    size_t (*attention_block_scratch)(int64_t n_rows, int64_t key_dim, int64_t value_dim) = nullptr;
+    AttentionBlockKernel attention_block = {};
+    AttentionBlockKernel attention_of_few = {};  // where the other wants more rows
 };
 
 const Kernels& scalar_kernels();

@@ -99,29 +99,30 @@ struct Problem {
         const int64_t output_stride = c.n_heads * c.value_dim + 1;
         std::vector<float> padded(size_t(c.n_tokens * output_stride), kUntouched);
         std::vector<float> scratch(
-            kernels.attention_block_scratch(block_tokens * c.n_heads, c.key_dim, c.value_dim) + 1,
+            kernels.attention_block.scratch_floats(block_tokens * c.n_heads, c.key_dim, c.value_dim) + 1,
             kUntouched);
         for (int64_t t = 0; t < c.n_tokens; t += block_tokens) {
-            kernels.attention_block({.queries = queries.data() + t * c.n_heads * c.key_dim,
-                                     .query_stride = c.n_heads * c.key_dim,
-                                     .n_tokens = std::min(block_tokens, c.n_tokens - t),
-                                     .n_heads = c.n_heads,
-                                     .begins = begins.data() + t,
-                                     .ends = ends.data() + t,
-                                     .keys = bytes.data(),
-                                     .values = bytes.data() + cache_bytes(c.cache, n_positions * key_stride),
-                                     .cache = c.cache,
-                                     .key_stride = key_stride,
-                                     .value_stride = value_stride,
-                                     .key_dim = c.key_dim,
-                                     .value_dim = c.value_dim,
-                                     .scale = 1 / std::sqrt(float(c.key_dim)),
-                                     .soft_cap = c.adjusted ? 2.0f : 0.0f,
-                                     .slopes = c.adjusted ? slopes.data() : nullptr,
-                                     .sinks = c.adjusted ? sinks.data() : nullptr,
-                                     .scratch = scratch.data(),
-                                     .output = padded.data() + t * output_stride,
-                                     .output_stride = output_stride});
+            kernels.attention_block.function(
+                {.queries = queries.data() + t * c.n_heads * c.key_dim,
+                 .query_stride = c.n_heads * c.key_dim,
+                 .n_tokens = std::min(block_tokens, c.n_tokens - t),
+                 .n_heads = c.n_heads,
+                 .begins = begins.data() + t,
+                 .ends = ends.data() + t,
+                 .keys = bytes.data(),
+                 .values = bytes.data() + cache_bytes(c.cache, n_positions * key_stride),
+                 .cache = c.cache,
+                 .key_stride = key_stride,
+                 .value_stride = value_stride,
+                 .key_dim = c.key_dim,
+                 .value_dim = c.value_dim,
+                 .scale = 1 / std::sqrt(float(c.key_dim)),
+                 .soft_cap = c.adjusted ? 2.0f : 0.0f,
+                 .slopes = c.adjusted ? slopes.data() : nullptr,
+                 .sinks = c.adjusted ? sinks.data() : nullptr,
+                 .scratch = scratch.data(),
+                 .output = padded.data() + t * output_stride,
+                 .output_stride = output_stride});
         }
         CHECK(scratch.back() == kUntouched);
         std::vector<float> output;
@@ -151,7 +152,11 @@ TEST_CASE(
         {4, 2, 130, 40, 40, 100},
     };
     for (const Kernels* table : all_kernels()) {
-        if (!table->supported() || table->attention_block == nullptr) continue;
+        if (!table->supported() || table->attention_block.function == nullptr) continue;
+        // Tile registers multiply weights and values as sums of two BF16, without the product of the two
+        // small terms: each of these is off by up to 2^-18, in cases with one position all the same way.
+        // Measured: up to 6.9e-6.
+        const double bound = table->name == "amx" ? 1e-5 : 3e-6;
         for (Case c : cases) {
             for (const bool adjusted : {false, true}) {
                 for (const CacheType cache :
@@ -162,7 +167,7 @@ TEST_CASE(
                             c.value_dim, c.window, adjusted, int(cache));
                     const Problem problem(c);
                     const auto in_one = problem.found(*table, c.n_tokens);
-                    CHECK(relative_error(in_one, problem.expected()) < 3e-6);
+                    CHECK(relative_error(in_one, problem.expected()) < bound);
                     CHECK(problem.found(*table, 1) == in_one);
                     CHECK(problem.found(*table, 5) == in_one);
                 }
@@ -173,7 +178,7 @@ TEST_CASE(
 
 TEST_CASE("attention of blocks survives scores far apart, and every one below zero") {
     for (const Kernels* table : all_kernels()) {
-        if (!table->supported() || table->attention_block == nullptr) continue;
+        if (!table->supported() || table->attention_block.function == nullptr) continue;
         CAPTURE(std::string(table->name));
         for (const float size : {1e-3f, 30.0f, 1e4f}) {
             const Problem problem({.n_tokens = 30,

@@ -24,6 +24,9 @@ void matrix_q4_k(const MatmulArguments&);
 void matrix_q5_k(const MatmulArguments&);
 void matrix_q6_k(const MatmulArguments&);
 
+void attention_block(const AttentionBlockArguments&);
+size_t attention_block_scratch(int64_t n_rows, int64_t key_dim, int64_t value_dim);
+
 constexpr int kTileTokens = 32;
 // With activations rounded to BF16, and as sums of two BF16.
 size_t tile_bytes_rounded(int64_t n_in);

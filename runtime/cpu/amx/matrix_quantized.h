@@ -17,15 +17,6 @@ INGOT_INLINE __m512i weight_bits(__m512i u, const Factors& factors) {
     return _mm512_castps_si512(_mm512_fmadd_ps(factors.scale, _mm512_cvtepi32_ps(u), factors.offset));
 }
 
-/// Two floats of each lane, rounded to BF16: the first in the lower half.
-INGOT_INLINE __m512i pair_of_bf16(__m512i first, __m512i second) {
-    const __m512i half = _mm512_set1_epi32(0x8000);
-    const __m512i low = _mm512_srli_epi32(_mm512_add_epi32(first, half), 16);
-    constexpr int kChoose = 0xca;  // where the first has ones, the second; else the third
-    return _mm512_ternarylogic_epi32(_mm512_set1_epi32(int(0xffff0000)), _mm512_add_epi32(second, half), low,
-                                     kChoose);
-}
-
 /// 64 bytes u of 16 rows, the factors of their four groups -> the tiles of two steps, or of the first alone.
 INGOT_INLINE void dequantize(__m512i (&rows)[kTileRows], const Factors (&factors)[4], int n_steps,
                              std::byte* const (&tiles)[2]) {

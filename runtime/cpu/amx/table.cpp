@@ -23,8 +23,7 @@ static constexpr Kernels::Matmul kMatmuls[] = {
     {TensorType::Q6_K, ActivationForm::Q8_K, avx512::matmul_q6_k, avx512::panels_q6_k, amx::matrix_q6_k},
 };
 
-// Tokens from which on unpacking weights to BF16 pays. Below, what is computed together has the very numbers
-// of what is computed alone: drafts and sequences side by side depend on it.
+// From which on unpacking weights to BF16 pays.
 constexpr int64_t kLeastTokens = 96;
 
 constinit const Kernels kAmxKernels = {
@@ -46,8 +45,9 @@ constinit const Kernels kAmxKernels = {
     .add = avx512::add,
     .to_half = avx512::to_half,
     .attention = avx512::attention,
-    .attention_block = avx512::attention_block,
-    .attention_block_scratch = avx512::attention_block_scratch,
+    // A tile has 32 rows whether they are there or not.
+    .attention_block = {amx::attention_block, amx::attention_block_scratch, 512, 32},
+    .attention_of_few = {avx512::attention_block, avx512::attention_block_scratch},
 };
 
 }  // namespace ingot::runtime::cpu

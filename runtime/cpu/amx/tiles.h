@@ -70,5 +70,14 @@ INGOT_INLINE void split(__m512 first, __m512 second, __m512i& high, __m512i& low
     low = to_bf16(_mm512_sub_ps(first, to_floats<false>(high)), _mm512_sub_ps(second, to_floats<true>(high)));
 }
 
+/// Two floats of each lane, by their bits, rounded to BF16: the first in the lower half.
+INGOT_INLINE __m512i pair_of_bf16(__m512i first, __m512i second) {
+    const __m512i half = _mm512_set1_epi32(0x8000);
+    const __m512i low = _mm512_srli_epi32(_mm512_add_epi32(first, half), 16);
+    constexpr int kChoose = 0xca;  // where the first has ones, the second; else the third
+    return _mm512_ternarylogic_epi32(_mm512_set1_epi32(int(0xffff0000)), _mm512_add_epi32(second, half), low,
+                                     kChoose);
+}
+
 }  // namespace
 }  // namespace ingot::runtime::cpu::amx

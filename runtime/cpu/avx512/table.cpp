@@ -37,8 +37,7 @@ constinit const Kernels kAvx512Kernels = {
     .add = avx512::add,
     .to_half = avx512::to_half,
     .attention = avx512::attention,
-    .attention_block = avx512::attention_block,
-    .attention_block_scratch = avx512::attention_block_scratch,
+    .attention_block = {avx512::attention_block, avx512::attention_block_scratch},
 };
 
 }  // namespace ingot::runtime::cpu

@@ -37,8 +37,7 @@ constinit const Kernels kAvxVnniKernels = {
     .add = avx2::add,
     .to_half = avx2::to_half,
     .attention = avx2::attention,
-    .attention_block = avx2::attention_block,
-    .attention_block_scratch = avx2::attention_block_scratch,
+    .attention_block = {avx2::attention_block, avx2::attention_block_scratch},
 };
 
 }  // namespace ingot::runtime::cpu

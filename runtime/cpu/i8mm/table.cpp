@@ -37,8 +37,7 @@ constinit const Kernels kI8mmKernels = {
     .add = neon::add,
     .to_half = neon::to_half,
     .attention = neon::attention,
-    .attention_block = neon::attention_block,
-    .attention_block_scratch = neon::attention_block_scratch,
+    .attention_block = {neon::attention_block, neon::attention_block_scratch},
 };
 
 }  // namespace ingot::runtime::cpu
