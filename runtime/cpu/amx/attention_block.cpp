@@ -382,13 +382,13 @@ size_t attention_block_scratch(int64_t n_rows, int64_t key_dim, int64_t value_di
 void attention_block(const AttentionBlockArguments& a) {
     switch (a.cache) {
         case CacheType::F16:
-            return attend<Cached<avx512::F16, 2>>(a);
+            return attend<Cached<avx512::CachedF16, 2>>(a);
         case CacheType::F32:
-            return attend<Cached<avx512::F32, 3>>(a);
+            return attend<Cached<avx512::CachedF32, 3>>(a);
         case CacheType::BF16:
-            return attend<Cached<avx512::BF16, 1>>(a);
+            return attend<Cached<avx512::CachedBF16, 1>>(a);
         case CacheType::Q8_0:
-            return attend<CachedQ8_0>(a);
+            return attend<Cached<avx512::CachedQ8_0, 3>>(a);
     }
 }
 

@@ -1,10 +1,9 @@
 #pragma once
 // What attention by tile registers works on: elements of a cache, floats as sums of BF16, and the scratch.
 // See attention_block.cpp.
-#include "format/blocks/q8_0.h"
 #include "runtime/cpu/amx/tiles.h"
 #include "runtime/cpu/attention_block.h"
-#include "runtime/cpu/avx512/layouts_plain.h"
+#include "runtime/cpu/avx512/cached.h"
 
 namespace ingot::runtime::cpu::amx {
 namespace {
@@ -30,38 +29,15 @@ constexpr int64_t pair_bytes(int n_terms) {
 // others.
 constexpr float kNoScore = kLowestScore / 2;
 
-// Elements of a cache. Each loads 16 from the i-th on, or the n that there are and zeros. kTerms hold them
-// exactly.
-
+/// Elements of a cache. kTerms hold them exactly.
 template <typename Layout, int n_terms>
 struct Cached {
     static constexpr int kTerms = n_terms;
+    // 16 elements from the i-th on, or the n that there are and zeros.
     INGOT_INLINE __m512 load(const void* cache, int64_t i, int64_t n) {
-        if (n <= 0) return _mm512_setzero_ps();
-        return Layout::load(avx512::lanes(n), static_cast<const uint8_t*>(cache), i);
+        return n > 0 ? Layout::load(cache, i, n) : _mm512_setzero_ps();
     }
 };
-
-struct CachedQ8_0 {  // heads are whole blocks
-    static constexpr int kTerms = 3;
-    INGOT_INLINE __m512 load(const void* cache, int64_t i, int64_t n) {
-        if (n <= 0) return _mm512_setzero_ps();
-        const BlockQ8_0& block = static_cast<const BlockQ8_0*>(cache)[i / 32];
-        const auto* quants = reinterpret_cast<const __m128i*>(block.quants + i % 32);
-        return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(quants))),
-                             _mm512_set1_ps(_cvtsh_ss(block.d)));
-    }
-};
-
-/// 32 floats as sums of BF16, each of which holds what the ones before leave over.
-template <int n_terms>
-INGOT_INLINE void split(__m512 first, __m512 second, __m512i (&terms)[n_terms]) {
-    for (__m512i& term : terms) {
-        term = to_bf16(first, second);
-        first = _mm512_sub_ps(first, to_floats<false>(term));
-        second = _mm512_sub_ps(second, to_floats<true>(term));
-    }
-}
 
 /// Two floats of each lane as sums of two BF16: the first ones in the lower halves.
 INGOT_INLINE void split_pair(__m512 first, __m512 second, __m512i& high, __m512i& low) {

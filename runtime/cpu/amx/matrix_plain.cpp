@@ -13,15 +13,17 @@ struct Plain {
     INGOT_INLINE void unpack(const uint8_t* const (&rows)[kTileRows], int64_t input, int64_t n,
                              Tiles&& tiles) {
         for (int64_t i = 0; i < n; i += kStepInputs) {
-            __m512i high[kTileRows], low[kTileRows];
+            __m512i terms[kTerms][kTileRows];
             for (int r = 0; r < kTileRows; ++r) {
                 const __m512 first = Layout::load(avx512::lanes(n - i), rows[r], input + i);
                 __m512 second = _mm512_setzero_ps();
                 if (n - i > 16) second = Layout::load(avx512::lanes(n - i - 16), rows[r], input + i + 16);
-                split(first, second, high[r], low[r]);
+                __m512i of_row[kTerms];
+                split(first, second, of_row);
+                for (int term = 0; term < kTerms; ++term) terms[term][r] = of_row[term];
             }
-            store_weights(high, tiles(i / kStepInputs, 0));
-            if constexpr (kTerms == 2) store_weights(low, tiles(i / kStepInputs, 1));
+            for (int term = 0; term < kTerms; ++term)
+                store_weights(terms[term], tiles(i / kStepInputs, term));
         }
     }
 };
@@ -31,12 +33,9 @@ template <int n_terms>
 INGOT_INLINE void pack_floats(const float* x, int64_t n, std::byte* to) {
     const __m512 first = _mm512_maskz_loadu_ps(avx512::lanes(n), x);
     const __m512 second = n > 16 ? _mm512_maskz_loadu_ps(avx512::lanes(n - 16), x + 16) : _mm512_setzero_ps();
-    __m512i high = to_bf16(first, second), low;
-    if constexpr (n_terms == 2) {
-        split(first, second, high, low);
-        _mm512_storeu_si512(to + 2 * kTileBytes, low);
-    }
-    _mm512_storeu_si512(to, high);
+    __m512i terms[n_terms];
+    split(first, second, terms);
+    for (int term = 0; term < n_terms; ++term) _mm512_storeu_si512(to + 2 * term * kTileBytes, terms[term]);
 }
 
 // A token after the other: a row is read as one stream.

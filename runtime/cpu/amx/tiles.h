@@ -64,10 +64,14 @@ INGOT_INLINE __m512 to_floats(__m512i bf16) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
 }
 
-/// x as a sum of two BF16: what the first leaves over of 16 digits is in the second.
-INGOT_INLINE void split(__m512 first, __m512 second, __m512i& high, __m512i& low) {
-    high = to_bf16(first, second);
-    low = to_bf16(_mm512_sub_ps(first, to_floats<false>(high)), _mm512_sub_ps(second, to_floats<true>(high)));
+/// 32 floats as sums of BF16, each of which holds what the ones before leave over.
+template <int n_terms>
+INGOT_INLINE void split(__m512 first, __m512 second, __m512i (&terms)[n_terms]) {
+    for (__m512i& term : terms) {
+        term = to_bf16(first, second);
+        first = _mm512_sub_ps(first, to_floats<false>(term));
+        second = _mm512_sub_ps(second, to_floats<true>(term));
+    }
 }
 
 /// Two floats of each lane, by their bits, rounded to BF16: the first in the lower half.

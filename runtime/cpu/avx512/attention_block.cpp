@@ -1,22 +1,12 @@
 // Attention of a block of tokens; see runtime/cpu/attention_block.h.
 #include "runtime/cpu/attention_block.h"
 
-#include "format/blocks/q8_0.h"
-#include "runtime/cpu/avx512/avx512.h"
+#include "runtime/cpu/avx512/cached.h"
 #include "runtime/cpu/avx512/exp.h"
-#include "runtime/cpu/avx512/layouts_plain.h"
 #include "runtime/cpu/avx512/panel.h"
 
 namespace ingot::runtime::cpu::avx512 {
 namespace {
-
-// Elements of a layout of floats.
-template <typename Layout>
-struct Cached {
-    INGOT_INLINE __m512 load(const void* from, int64_t i, int64_t n) {
-        return Layout::load(lanes(n), static_cast<const uint8_t*>(from), i);
-    }
-};
 
 struct Vector {
     using Floats = __m512;
@@ -49,17 +39,10 @@ struct Vector {
     INGOT_INLINE __m512 capped(__m512 v, float cap) { return avx512::capped(v, cap); }
     INGOT_INLINE void transpose(__m512 (&rows)[16]) { avx512::transpose(rows); }
 
-    using F16 = Cached<avx512::F16>;
-    using F32 = Cached<avx512::F32>;
-    using BF16 = Cached<avx512::BF16>;
-    struct Q8_0 {  // heads are whole blocks
-        INGOT_INLINE __m512 load(const void* from, int64_t i, int64_t) {
-            const BlockQ8_0& block = static_cast<const BlockQ8_0*>(from)[i / 32];
-            const auto* quants = reinterpret_cast<const __m128i*>(block.quants + i % 32);
-            return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(quants))),
-                                 _mm512_set1_ps(_cvtsh_ss(block.d)));
-        }
-    };
+    using F16 = CachedF16;
+    using F32 = CachedF32;
+    using BF16 = CachedBF16;
+    using Q8_0 = CachedQ8_0;
 };
 
 }  // namespace
