@@ -60,7 +60,7 @@ def compare(label, file, rounds, prompt=512, generate=48, **how):
     for _ in range(rounds):
         pairs.append((ours(file, prompt, generate, **how), theirs(file, prompt, generate, **how)))
         print(label, pairs[-1], file=sys.stderr, flush=True)
-    row = {"label": label, "megabytes": Path(file).stat().st_size / 1e6}
+    row = {"label": label, "megabytes": Path(file).stat().st_size / 1e6, "pairs": len(pairs)}
     for part in ("prompt", "generate"):
         a, b = [pair[0][part][0] for pair in pairs], [pair[1][part] for pair in pairs]
         share, of_vectors = (statistics.median(pair[0][part][i] for pair in pairs) if pairs[0][0][part][i] else None
@@ -132,8 +132,10 @@ def write(raw):
             continue
         part = raw[name]
         sections.append(f"## {title}\n")
-        sections.append(f"{part['threads']} threads unless it says otherwise, {part['rounds']} rounds, {part['date']}, "
-                        f"commit {part['commit']}.\n")
+        pairs = sorted({row["pairs"] for row in part["rows"]})
+        n_pairs = " to ".join(map(str, [pairs[0], pairs[-1]] if len(pairs) > 1 else pairs))
+        sections.append(f"{part['threads']} threads unless it says otherwise, {n_pairs} pair{'s' * (pairs[-1] > 1)} of runs "
+                        f"a row, {part['date']}, commit {part['commit']}.\n")
         for test, what in (("generate", "Decode"), ("prompt", "Prefill")):
             spread = lambda values: f"{values[0]:.1f} ({values[1]:.1f}–{values[2]:.1f})"
             percent = lambda share: f"{100 * share:.0f} %" if share else "–"
@@ -176,10 +178,12 @@ def main():
     raw = json.loads(RAW.read_text()) if RAW.exists() else {}
     for name in options.parts or PARTS:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            rows = []
+            # With --types the other rows stay.
+            rows = raw[name]["rows"] if options.types and name in raw else []
             for row in PARTS[name][0](options, folder):  # each is kept at once: a run that is cut short leaves what it has
-                rows.append(row)
-                raw[name] = {"rows": rows, "rounds": options.rounds, "threads": options.threads, "commit": report.commit(),
+                place = next((i for i, old in enumerate(rows) if old["label"] == row["label"]), len(rows))
+                rows[place:place + 1] = [row]
+                raw[name] = {"rows": rows, "threads": options.threads, "commit": report.commit(),
                              "date": report.today()}
                 RAW.write_text(json.dumps(raw, indent=1) + "\n")
                 write(raw)

@@ -104,8 +104,8 @@ struct AttentionArguments {
     const float* sinks;   // null, or (n_queries): the score of one more position, whose values are zero
     float* scores;        // scratch (n_queries, n_positions)
     float* output;        // (n_queries, value_dim)
-    float* log_sums =
-        nullptr;  // null, or (n_queries): the logarithm of the sum of exp(score), the sink's too
+    // Null, or (n_queries): the logarithm of the sum of exp(score), the sink's too.
+    float* log_sums = nullptr;
 };
 
 /// Attention of a block of tokens over one KV head, for the query heads that share it. A row is a token's

@@ -5,7 +5,6 @@
 namespace ingot::runtime::cpu::amx {
 namespace {
 
-constexpr int64_t kUnpackedInputs = 64;  // of a row, as bytes, at a time
 constexpr int64_t kGroupInputs = 16;
 
 /// Of a group of inputs of 16 rows.
