@@ -3,6 +3,7 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <vector>
@@ -29,6 +30,11 @@ class CudaDevice final : public Device {
         check(cudaSetDevice(index_), "cudaSetDevice");
         check(cudaGetDeviceProperties(&device_, index_), "cudaGetDeviceProperties");
         check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
+        cudaFuncAttributes kernel{};
+        check(cudaFuncGetAttributes(&kernel, cuda_kernels()[0].function), "cudaFuncGetAttributes");
+        const char* const wish = std::getenv("INGOT_CUDA_OVERLAP");
+        launches_overlap_ =
+            device_.major >= 9 && kernel.ptxVersion >= 90 && (wish == nullptr || *wish != '0');
     }
 
     // Nothing to be done about errors here: what was allocated is gone with a lost device.
@@ -112,9 +118,16 @@ class CudaDevice final : public Device {
         }
         use();
         void* parameters[] = {const_cast<std::byte*>(arguments.data())};
-        check(cudaLaunchKernel(entry.function, dim3(grid.x, grid.y, grid.z), dim3(grid.n_threads), parameters,
-                               0, stream_),
-              entry.name);
+        cudaLaunchAttribute overlap{};
+        overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+        overlap.val.programmaticStreamSerializationAllowed = 1;
+        cudaLaunchConfig_t config{};
+        config.gridDim = dim3(grid.x, grid.y, grid.z);
+        config.blockDim = dim3(grid.n_threads);
+        config.stream = stream_;
+        config.attrs = &overlap;
+        config.numAttrs = launches_overlap_ ? 1 : 0;
+        check(cudaLaunchKernelExC(&config, entry.function, parameters), entry.name);
     }
 
     void begin_sequence() override {
@@ -176,6 +189,9 @@ class CudaDevice final : public Device {
 
     int index_;
     bool lost_ = false;
+    /// A launch may begin before the one before it is done (programmatic dependent launch, from Hopper on):
+    /// kernels wait by themselves, where they were compiled to. INGOT_CUDA_OVERLAP=0 turns it off.
+    bool launches_overlap_ = false;
     cudaDeviceProp device_{};
     cudaStream_t stream_ = nullptr;
     Staging staging_;

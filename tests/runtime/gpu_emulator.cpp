@@ -143,6 +143,26 @@ KERNEL(through_memory, Arguments) {  // fine: a barrier orders the group's own a
     a.y[me.index] = other;
 }
 
+EARLY_KERNEL(early, Arguments, 64, 1) {  // fine: nobody writes a.x
+    const float x = a.x[63 - me.index];
+    me.wait_for_last_launch();
+    a.y[me.index] = x + a.y[me.index];
+}
+EARLY_KERNEL(read_too_early, Arguments, 64, 1) {
+    const float y = a.y[me.index];
+    me.wait_for_last_launch();
+    a.y[me.index] = y;
+}
+EARLY_KERNEL(written_too_early, Arguments, 64, 1) {
+    if (me.index >= 32) me.wait_for_last_launch();
+    me.barrier();
+    a.y[me.index] = 1.0f;
+    me.wait_for_last_launch();
+}
+EARLY_KERNEL(wait_of_some, Arguments, 64, 1) {
+    if (me.index != 7) me.wait_for_last_launch();
+}
+
 }  // namespace
 }  // namespace ingot::runtime::gpu
 
@@ -308,6 +328,18 @@ TEST_CASE("emulator: races between barriers, and between groups") {
     fixture.run<read_of_other_group>(1);
     fixture.run<exchange_lanes>(1);
     fixture.run<through_memory>(1);
+}
+
+TEST_CASE("emulator: a kernel that begins early waits before it touches what others write") {
+    Fixture fixture;
+    fixture.run<early>(1);
+    CHECK(fixture.result()[5] == 58 + 5);
+    CHECK_THAT(error_of<read_too_early>(),
+               ContainsSubstring("thread 0: reads memory before it waits for the last launch"));
+    CHECK_THAT(error_of<written_too_early>(),
+               ContainsSubstring("thread 0: writes before it waits for the last launch"));
+    CHECK_THAT(error_of<wait_of_some>(),
+               ContainsSubstring("thread 7: ends without waiting for the last launch"));
 }
 
 TEST_CASE("emulator: a recorded sequence is done when it is replayed, with what then lies in memory") {

@@ -53,6 +53,7 @@ void Group::run_group() {
     for (uint32_t i = 0; i < n_threads_; ++i) {
         lane(i).group = this;
         lane(i).state = State::Runs;
+        lane(i).has_waited = false;
         lane(i).fibre.start(run_lane, &lane(i));
     }
     for (;;) {
@@ -85,8 +86,11 @@ void Group::run_warp(uint32_t first) {
         for (uint32_t i = first; i < first + kLanes; ++i) {
             if (lane(i).state != State::Runs) continue;
             now_.thread = i;
+            now_.has_waited = lane(i).has_waited;
             lane(i).fibre.resume();
             if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+            if (lane(i).state == State::Done && !lane(i).has_waited)
+                fail("{}: ends without waiting for the last launch", now_.place());
         }
         uint32_t n_exchanging = 0;
         for (uint32_t i = first; i < first + kLanes; ++i) n_exchanging += lane(i).state == State::AtExchange;
@@ -177,6 +181,11 @@ void Group::complete_float_product(uint32_t first) {
             bits = __builtin_bit_cast(uint32_t, sum);
         }
     }
+}
+
+void Group::wait_for_last_launch() {
+    lane(now_.thread).has_waited = true;
+    now_.has_waited = true;
 }
 
 void Group::barrier(const std::source_location& where) {

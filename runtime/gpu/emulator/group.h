@@ -34,6 +34,7 @@ class Group {
     Memory& memory() { return memory_; }
     GroupMemory& shared() { return shared_; }
     void barrier(const std::source_location& where);
+    void wait_for_last_launch();
     /// A lane's 32 bits for those of the others; `parameter` is a lane or a mask.
     uint32_t exchange(Exchange kind, uint32_t value, uint32_t parameter, const std::source_location& where);
     /// A lane's part of A and B (see the dialect), and its four elements of A · Bᵀ, which is added to them:
@@ -49,6 +50,7 @@ class Group {
         Fibre fibre;
         Group* group = nullptr;
         State state = State::Done;
+        bool has_waited = false;
         std::source_location where;  // of the meeting that it waits at
         Exchange kind{};
         uint32_t value = 0, parameter = 0, result = 0;

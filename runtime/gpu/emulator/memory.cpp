@@ -110,6 +110,7 @@ const std::byte* Memory::read(Address address, size_t size_bytes, const Now& now
     if (offset % size_bytes != 0)
         fail("{}: reads {} bytes at byte {}, which is not aligned", now.place(), size_bytes, offset);
     if (allocation.access != Access::Read) {
+        if (!now.has_waited) fail("{}: reads memory before it waits for the last launch", now.place());
         note(allocation, offset, size_bytes,
              [&](Touch& touch) { touch.note_read(now, now.launch_begin, "memory"); });
     }
@@ -121,6 +122,7 @@ std::byte* Memory::write(Address address, size_t size_bytes, const Now& now) {
     const size_t offset = address & ((uint64_t(1) << kOffsetBits) - 1);
     if (offset % size_bytes != 0)
         fail("{}: writes {} bytes at byte {}, which is not aligned", now.place(), size_bytes, offset);
+    if (!now.has_waited) fail("{}: writes before it waits for the last launch", now.place());
     if (allocation.access == Access::Read)
         fail("{}: writes {} bytes to memory that kernels may only read", now.place(), size_bytes);
     note(allocation, offset, size_bytes,

@@ -16,6 +16,7 @@ struct Now {
     const char* kernel = "";
     uint32_t x = 0, y = 0, z = 0;  // the group
     uint32_t thread = 0;
+    bool has_waited = true;  // for the launch before: until then, only what no kernel writes is defined
     uint64_t interval = 1;
     uint64_t group_begin = 1;   // its first interval
     uint64_t launch_begin = 1;  // that of the launch's first group

@@ -9,6 +9,8 @@
 //     GROUP_ARRAY(T, name, n);                        members, undefined at first, aligned to 16 bytes
 //     BOUNDED_KERNEL(…, n_threads, n_groups)          the same of groups of up to n_threads, n_groups of which are to run on a processor at
 //     BOUNDED_GROUP_KERNEL(…, n_threads, n_groups)    the same time: a thread may have so many registers, and need not spare them
+//     EARLY_KERNEL(name, Arguments, n_threads, n_groups)   a BOUNDED_KERNEL that may begin while the launch before it still runs: until
+//                                                     me.wait_for_last_launch(), which every thread has to call, it reads what no kernel writes
 //     FUNCTION float f(Thread me) { ... }             any other function
 //     GLOBAL(T)                                       a pointer to the device's memory; may be null
 //     GROUP(T)                                        a pointer to memory that the group shares
@@ -21,6 +23,7 @@
 //     store_four(p, value)                            a uint4 to the group's words p, aligned to 16 bytes
 //     halves_of(low, high)                            two floats as halves in a word
 //     load_once<T>(p)                                 a T that is not looked at again soon: it need not be kept in a cache
+//     prefetch_line(p)                                the 128 bytes around p will be read soon
 //     under_way()                                     loads before it are not put off until they are needed
 //     begin_copy(words, bytes)                        sixteen bytes to four words of the group's memory, both aligned to that: others can
 //     me.end_copies()                                 read them after the thread has ended its copies, and a barrier
@@ -30,6 +33,7 @@
 //     me.index, me.n_threads                          the thread within its group
 //     me.lane(), me.warp(), me.n_warps()
 //     me.barrier()                                    all threads of the group meet; what they wrote before, all can read now
+//     me.wait_for_last_launch()                       for what the launches before it wrote; other kernels begin with it
 //     me.lane_sum(x), me.lane_max(x)                  of a warp's 32 values; every lane gets the same
 //     me.shuffle(x, lane)                             that lane's x, for x a float or an int
 //     me.shuffle_xor(x, mask)                         lane ^ mask's x

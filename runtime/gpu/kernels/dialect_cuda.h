@@ -16,14 +16,18 @@
 #define KERNEL_WITH(bounds, name, Arguments)                           \
     FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me);      \
     __global__ void bounds name(const __grid_constant__ Arguments a) { \
-        name##_body(a, Thread::here());                                \
+        const Thread me = Thread::begin();                             \
+        me.wait_for_last_launch();                                     \
+        name##_body(a, me);                                            \
     }                                                                  \
     FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me)
 #define GROUP_KERNEL_WITH(bounds, name, Arguments, Shared)                        \
     FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me, Shared& shared); \
     __global__ void bounds name(const __grid_constant__ Arguments a) {            \
         __shared__ Shared shared;                                                 \
-        name##_body(a, Thread::here(), shared);                                   \
+        const Thread me = Thread::begin();                                        \
+        me.wait_for_last_launch();                                                \
+        name##_body(a, me, shared);                                               \
     }                                                                             \
     FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me, Shared& shared)
 #define KERNEL(name, Arguments) KERNEL_WITH(__launch_bounds__(kMaxThreads), name, Arguments)
@@ -31,10 +35,29 @@
     GROUP_KERNEL_WITH(__launch_bounds__(kMaxThreads), name, Arguments, Shared)
 #define BOUNDED_KERNEL(name, Arguments, n_threads, n_groups) \
     KERNEL_WITH(__launch_bounds__(n_threads, n_groups), name, Arguments)
+#define EARLY_KERNEL(name, Arguments, n_threads, n_groups)                                             \
+    FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me);                                      \
+    __global__ void __launch_bounds__(n_threads, n_groups) name(const __grid_constant__ Arguments a) { \
+        name##_body(a, Thread::begin());                                                               \
+    }                                                                                                  \
+    FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me)
 #define BOUNDED_GROUP_KERNEL(name, Arguments, Shared, n_threads, n_groups) \
     GROUP_KERNEL_WITH(__launch_bounds__(n_threads, n_groups), name, Arguments, Shared)
 
 namespace ingot::runtime::gpu {
+
+/// Once all groups of this launch have begun, those of the next may take the places that they leave: where
+/// the host has launched it so (device.cpp).
+FUNCTION void let_next_launch_begin() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+FUNCTION void wait_for_last_launch() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
 
 struct Product {
     int32_t of[4];
@@ -47,13 +70,15 @@ struct Thread {
     uint32_t x, y, z;
     uint32_t index, n_threads;
 
-    static __device__ __forceinline__ Thread here() {
+    static __device__ __forceinline__ Thread begin() {
+        let_next_launch_begin();
         return {blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x, blockDim.x};
     }
     FUNCTION uint32_t lane() const { return index % 32; }
     FUNCTION uint32_t warp() const { return index / 32; }
     FUNCTION uint32_t n_warps() const { return n_threads / 32; }
 
+    FUNCTION void wait_for_last_launch() const { gpu::wait_for_last_launch(); }
     FUNCTION void barrier() const { __syncthreads(); }
     FUNCTION void end_copies() const {
 #if __CUDA_ARCH__ >= 800
@@ -166,6 +191,10 @@ FUNCTION void begin_copy(uint32_t* words, const uint8_t* bytes) {
 #else
     *reinterpret_cast<uint4*>(words) = *reinterpret_cast<const uint4*>(bytes);
 #endif
+}
+
+FUNCTION void prefetch_line(const uint8_t* bytes) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(bytes)));
 }
 
 FUNCTION void under_way() {

@@ -15,16 +15,24 @@
 #define ARGUMENTS(T) const T&
 #define TABLE(T, name, n) static constexpr T name[n]
 #define UNROLLED
-#define KERNEL(name, Arguments) \
-    inline void name([[maybe_unused]] ARGUMENTS(Arguments) a, [[maybe_unused]] Thread me)
+#define KERNEL(name, Arguments)                                 \
+    inline void name##_body(ARGUMENTS(Arguments) a, Thread me); \
+    inline void name(ARGUMENTS(Arguments) a, Thread me) {       \
+        me.wait_for_last_launch();                              \
+        name##_body(a, me);                                     \
+    }                                                           \
+    inline void name##_body([[maybe_unused]] ARGUMENTS(Arguments) a, [[maybe_unused]] Thread me)
 #define GROUP_KERNEL(name, Arguments, Members)                                                  \
     inline void name##_body(ARGUMENTS(Arguments) a, Thread me, Members& shared);                \
     inline void name(ARGUMENTS(Arguments) a, Thread me) {                                       \
         static_assert(sizeof(Members) <= ::ingot::runtime::gpu::emulator::GroupMemory::kBytes); \
+        me.wait_for_last_launch();                                                              \
         name##_body(a, me, *reinterpret_cast<Members*>(me.group->shared().bytes()));            \
     }                                                                                           \
     inline void name##_body([[maybe_unused]] ARGUMENTS(Arguments) a, Thread me, Members& shared)
 #define BOUNDED_KERNEL(name, Arguments, n_threads, n_groups) KERNEL(name, Arguments)
+#define EARLY_KERNEL(name, Arguments, n_threads, n_groups) \
+    inline void name([[maybe_unused]] ARGUMENTS(Arguments) a, [[maybe_unused]] Thread me)
 #define BOUNDED_GROUP_KERNEL(name, Arguments, Members, n_threads, n_groups) \
     GROUP_KERNEL(name, Arguments, Members)
 
@@ -181,6 +189,7 @@ struct Thread {
     using Where = std::source_location;
     void barrier(const Where& where = Where::current()) const { group->barrier(where); }
     void end_copies() const {}
+    void wait_for_last_launch() const { group->wait_for_last_launch(); }
     template <typename T>
     T shuffle(T value, uint32_t from, const Where& where = Where::current()) const {
         return exchange(emulator::Exchange::Shuffle, value, from, where);
@@ -250,6 +259,9 @@ inline void begin_copy(GROUP(uint32_t) words, GLOBAL(const uint8_t) bytes) {
     store_four(words, load<uint4>(bytes));
 }
 inline void under_way() {}
+inline void prefetch_line(GLOBAL(const uint8_t) bytes) {
+    load<uint8_t>(bytes);  // which checks that it is there
+}
 inline uint32_t halves_of(float low, float high) {
     return uint32_t(float_to_half(low)) | uint32_t(float_to_half(high)) << 16;
 }

@@ -30,6 +30,7 @@
     }                                                                                          \
     FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me, threadgroup Members& shared)
 #define BOUNDED_KERNEL(name, Arguments, n_threads, n_groups) KERNEL(name, Arguments)
+#define EARLY_KERNEL(name, Arguments, n_threads, n_groups) KERNEL(name, Arguments)
 #define BOUNDED_GROUP_KERNEL(name, Arguments, Members, n_threads, n_groups) \
     GROUP_KERNEL(name, Arguments, Members)
 
@@ -71,6 +72,7 @@ struct Thread {
 
     FUNCTION void barrier() const { threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device); }
     FUNCTION void end_copies() const {}
+    FUNCTION void wait_for_last_launch() const {}  // launches don't overlap
     template <typename T>
     FUNCTION T shuffle(T value, uint32_t from) const {
         return simd_shuffle(value, ushort(from));

@@ -204,6 +204,12 @@ FUNCTION float biased(ARGUMENTS(MatvecArguments) a, LOCAL(const MatvecRow) row, 
     return a.parts[row.part].bias ? sum + a.parts[row.part].bias[row.matrix_row] : sum;
 }
 
+/// Asks for the beginning of a row, which is all of it in most models.
+FUNCTION void prefetch_row(Thread me, GLOBAL(const uint8_t) row, int64_t row_bytes) {
+    const int at = 128 * int(me.lane());
+    if (at < row_bytes) prefetch_line(row + at);
+}
+
 /// Rows two by two, counted through the matrices; the last of a matrix may be alone, and is then computed
 /// twice. With an activation, a row of the first matrix and the same of the second.
 template <typename Layout, typename Dot>
@@ -214,13 +220,20 @@ FUNCTION void matvec(ARGUMENTS(MatvecArguments) a, Thread me) {
     while (!is_gated && part < 2 && pair >= (a.parts[part].n_out + 1) / 2)
         pair -= (a.parts[part++].n_out + 1) / 2;
     const int n_out = a.parts[part].n_out;
-    if (pair >= (is_gated ? n_out : (n_out + 1) / 2)) return;
+    const bool is_there = pair < (is_gated ? n_out : (n_out + 1) / 2);
+    if (a.experts || !is_there) me.wait_for_last_launch();  // which says which experts
+    if (!is_there) return;
     const int row = is_gated ? pair : 2 * pair;
     const MatvecRow first = matvec_row(a, me, part, row);
     const MatvecRow second = matvec_row(a, me, is_gated ? 1 : part, is_gated ? row : min(row + 1, n_out - 1));
     const RowPair rows = {
         {a.parts[first.part].weights + first.matrix_row * a.parts[first.part].row_bytes,
          a.parts[second.part].weights + second.matrix_row * a.parts[second.part].row_bytes}};
+    if (!a.experts) {
+        prefetch_row(me, rows.of[0], a.parts[first.part].row_bytes);
+        prefetch_row(me, rows.of[1], a.parts[second.part].row_bytes);
+        me.wait_for_last_launch();
+    }
     Sums<1> sums;
     Dot::template of<Layout, 1>(a, me, rows, me.y / a.n_slots, 1, sums);
     const float one = me.lane_sum(sums.of[0][0]), two = me.lane_sum(sums.of[1][0]);
@@ -278,7 +291,7 @@ FUNCTION float number_at(GLOBAL(const uint8_t) row, int i) {
     }
 
 #define PRODUCTS(layout, Dot)                                             \
-    BOUNDED_KERNEL(matvec_##layout, MatvecArguments, kMatmulThreads, 4) { \
+    EARLY_KERNEL(matvec_##layout, MatvecArguments, kMatmulThreads, 4) {   \
         matvec<layout, Dot>(a, me);                                       \
     }                                                                     \
     BOUNDED_KERNEL(matmul_##layout, MatmulArguments, kMatmulThreads, 4) { \
