@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "format/error.h"
@@ -18,9 +19,13 @@ namespace {
 /// Memory of the host that the GPU can read by itself, in two halves: one is filled while the other is read,
 /// so that reading the file and copying overlap.
 struct Staging {
-    static constexpr size_t kHalf = 8 << 20;  // bytes
-    std::byte* halves[2] = {};
-    cudaEvent_t free_at[2] = {};
+    static constexpr size_t kLeastBytes = 8 << 20;
+    struct Half {
+        std::byte* memory = nullptr;
+        size_t size = 0;  // bytes
+        cudaEvent_t free_at = nullptr;
+    };
+    Half halves[2];
     int next = 0;
 };
 
@@ -43,9 +48,9 @@ class CudaDevice final : public Device {
         cudaStreamSynchronize(stream_);
         for (const auto& [id, graph] : graphs_) cudaGraphExecDestroy(graph);
         for (const auto& [id, event] : events_) cudaEventDestroy(event);
-        for (int i = 0; i < 2; ++i) {
-            if (staging_.free_at[i] != nullptr) cudaEventDestroy(staging_.free_at[i]);
-            if (staging_.halves[i] != nullptr) cudaFreeHost(staging_.halves[i]);
+        for (const Staging::Half& half : staging_.halves) {
+            if (half.free_at != nullptr) cudaEventDestroy(half.free_at);
+            if (half.memory != nullptr) cudaFreeHost(half.memory);
         }
         cudaStreamDestroy(stream_);
     }
@@ -81,25 +86,17 @@ class CudaDevice final : public Device {
         cudaFree(reinterpret_cast<void*>(address));
     }
 
-    void upload(std::span<const std::byte> source, Address destination) override {
+    void fill(Address destination, size_t size_bytes, size_t row_bytes, const Fill& fill) override {
         use();
-        for (size_t at = 0; at < source.size(); at += Staging::kHalf) {
-            const size_t n = std::min(Staging::kHalf, source.size() - at);
-            const int half = staging_.next;
-            staging_.next = 1 - half;
-            if (staging_.halves[half] == nullptr) {
-                check(cudaMallocHost(reinterpret_cast<void**>(&staging_.halves[half]), Staging::kHalf),
-                      "cudaMallocHost");
-                check(cudaEventCreateWithFlags(&staging_.free_at[half], cudaEventDisableTiming),
-                      "cudaEventCreate");
-            } else {
-                check(cudaEventSynchronize(staging_.free_at[half]), "an upload");
-            }
-            std::memcpy(staging_.halves[half], source.data() + at, n);
-            check(cudaMemcpyAsync(reinterpret_cast<void*>(destination + at), staging_.halves[half], n,
+        const size_t n_most = std::max<size_t>(1, Staging::kLeastBytes / row_bytes) * row_bytes;
+        for (size_t at = 0; at < size_bytes; at += n_most) {
+            const size_t n = std::min(n_most, size_bytes - at);
+            Staging::Half& half = free_half(n_most);
+            fill(at, std::span(half.memory, n));
+            check(cudaMemcpyAsync(reinterpret_cast<void*>(destination + at), half.memory, n,
                                   cudaMemcpyHostToDevice, stream_),
                   "an upload");
-            check(cudaEventRecord(staging_.free_at[half], stream_), "cudaEventRecord");
+            check(cudaEventRecord(half.free_at, stream_), "cudaEventRecord");
         }
     }
     void download(Address source, std::span<std::byte> destination) override {
@@ -178,6 +175,24 @@ class CudaDevice final : public Device {
   private:
     // The runtime's calls are about the thread's current device, which is another's where there are several.
     void use() const { cudaSetDevice(index_); }
+
+    // The half that was used less lately, when the GPU has read it.
+    Staging::Half& free_half(size_t least_bytes) {
+        Staging::Half& half = staging_.halves[staging_.next];
+        staging_.next = 1 - staging_.next;
+        if (half.free_at == nullptr) {
+            check(cudaEventCreateWithFlags(&half.free_at, cudaEventDisableTiming), "cudaEventCreate");
+        } else {
+            check(cudaEventSynchronize(half.free_at), "an upload");
+        }
+        if (half.size >= least_bytes) return half;
+        check(cudaFreeHost(std::exchange(half.memory, nullptr)), "cudaFreeHost");
+        half.size = 0;
+        const size_t n = std::max(least_bytes, Staging::kLeastBytes);
+        check(cudaMallocHost(reinterpret_cast<void**>(&half.memory), n), "cudaMallocHost");
+        half.size = n;
+        return half;
+    }
 
     // Most errors of the runtime mean that nothing more can be done with the device in this process.
     void check(cudaError_t error, const char* what) {

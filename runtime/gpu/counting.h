@@ -15,7 +15,7 @@ class CountingDevice final : public gpu::Device {
     bool has_memory() const override { return false; }
     gpu::Address allocate(size_t, gpu::Access) override { return ++n_allocations_ << 40; }
     void free(gpu::Address) override {}
-    void upload(std::span<const std::byte>, gpu::Address) override {}
+    void fill(gpu::Address, size_t, size_t, const gpu::Fill&) override {}
     void download(gpu::Address, std::span<std::byte> to) override {
         std::fill(to.begin(), to.end(), std::byte{0});
     }

@@ -4,6 +4,8 @@
 // the same for all three.
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -46,7 +48,10 @@ using Event = uint64_t;
 /// A recorded sequence of launches.
 using Sequence = uint32_t;
 
-/// Not thread-safe. Work is done in the order of the calls; upload(), launch() and replay() may return before
+/// Writes bytes of an upload, those from `offset` on, where the device wants them.
+using Fill = std::function<void(size_t offset, std::span<std::byte> part)>;
+
+/// Not thread-safe. Work is done in the order of the calls; fill(), launch() and replay() may return before
 /// it is done, and report a failure of earlier work. After an Error that says that the device is lost, every
 /// call throws.
 class Device {
@@ -60,8 +65,9 @@ class Device {
     virtual Address allocate(size_t size_bytes, Access access) = 0;
     /// Never throws: what a lost device had is gone.
     virtual void free(Address address) = 0;
-    /// `source` may be changed as soon as the call returns.
-    virtual void upload(std::span<const std::byte> source, Address destination) = 0;
+    /// An upload of what `fill` makes, without a copy in between: in order, in parts of whole rows of
+    /// row_bytes, of which size_bytes is a multiple.
+    virtual void fill(Address destination, size_t size_bytes, size_t row_bytes, const Fill& fill) = 0;
     /// Waits for all work before it.
     virtual void download(Address source, std::span<std::byte> destination) = 0;
 
@@ -79,6 +85,12 @@ class Device {
     virtual Event event() = 0;
     virtual void wait(Event event) = 0;
 
+    /// `source` may be changed as soon as the call returns.
+    void upload(std::span<const std::byte> source, Address destination) {
+        fill(destination, source.size(), 1, [&](size_t offset, std::span<std::byte> part) {
+            std::memcpy(part.data(), source.data() + offset, part.size());
+        });
+    }
     template <typename Arguments>
     void launch(Kernel kernel, const Grid& grid, const Arguments& arguments) {
         static_assert(std::is_trivially_copyable_v<Arguments>);

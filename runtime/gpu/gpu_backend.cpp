@@ -8,6 +8,7 @@
 
 #include "format/decode.h"
 #include "format/error.h"
+#include "runtime/cpu/thread_pool.h"
 #include "runtime/gpu/gpu_internal.h"
 #include "runtime/gpu/kernels/arguments.h"
 
@@ -17,8 +18,8 @@ using namespace gpu;
 
 namespace {
 
-constexpr size_t kStagingBytes = 4 << 20;  // of weights on their way to the device
-constexpr uint32_t kThreads = 256;         // of groups whose threads compute an element each
+constexpr size_t kLeastShared = 1 << 20;  // bytes of weights that are worth several threads
+constexpr uint32_t kThreads = 256;        // of groups whose threads compute an element each
 
 }  // namespace
 
@@ -116,27 +117,29 @@ std::unique_ptr<Weight> GpuBackend::load_weight(TensorType type, int64_t n_in, i
     const size_t device_row = device_row_bytes(*layout, n_in);
     auto weight = std::make_unique<GpuWeight>(*this, type, *layout, n_in, n_out, device_row);
     if (!device_->has_memory()) return weight;
-    if (!decoded && layout->fields.empty() && device_row == file_row) {
-        idle_device().upload(bytes.first(file_row * size_t(n_out)), weight->address());
-        return weight;
-    }
-    const int64_t n_staged = std::max<int64_t>(1, int64_t(kStagingBytes / device_row));  // rows
-    std::vector<std::byte> staging(size_t(std::min(n_staged, n_out)) * device_row);
-    for (int64_t first = 0; first < n_out; first += n_staged) {
-        const int64_t n_rows = std::min(n_staged, n_out - first);
-        for (int64_t i = 0; i < n_rows; ++i) {
-            const std::byte* from = bytes.data() + size_t(first + i) * file_row;
-            std::byte* to = staging.data() + size_t(i) * device_row;
-            if (decoded) {
-                decode_row(type, from, reinterpret_cast<float*>(to), uint64_t(n_in));
-            } else {
-                take_row_apart(*layout, n_in, from, to);
+    const auto load = [&](size_t offset, std::span<std::byte> part) {
+        const std::byte* const first = bytes.data() + offset / device_row * file_row;
+        share_rows(int64_t(part.size() / device_row), part.size(), [&](int64_t begin, int64_t end) {
+            for (int64_t i = begin; i < end; ++i) {
+                const std::byte* const from = first + size_t(i) * file_row;
+                std::byte* const to = part.data() + size_t(i) * device_row;
+                if (decoded) {
+                    decode_row(type, from, reinterpret_cast<float*>(to), uint64_t(n_in));
+                } else {
+                    take_row_apart(*layout, n_in, from, to);
+                }
             }
-        }
-        idle_device().upload(std::span(staging).first(size_t(n_rows) * device_row),
-                             weight->address() + size_t(first) * device_row);
-    }
+        });
+    };
+    idle_device().fill(weight->address(), size_t(n_out) * device_row, device_row, load);
     return weight;
+}
+
+void GpuBackend::share_rows(int64_t n_rows, size_t n_bytes,
+                            const std::function<void(int64_t, int64_t)>& job) {
+    if (n_bytes < kLeastShared) return job(0, n_rows);
+    if (!loaders_) loaders_ = std::make_unique<ThreadPool>(0);
+    loaders_->parallel_for(n_rows, 1, job);
 }
 
 Address GpuBackend::scratch(Scratch& scratch, size_t size_bytes) {

@@ -1,5 +1,6 @@
 #pragma once
 #include <exception>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -13,6 +14,7 @@ namespace gpu {
 struct ActivateArguments;
 }
 class GpuWeight;
+class ThreadPool;
 
 /// A GPU as a back end: the operations of backend.h as launches of kernels. Weights are copied to the device,
 /// in a layout that it likes (gpu/planes.h); types without kernels are decoded to floats there. Activations
@@ -99,12 +101,16 @@ class GpuBackend final : public Backend {
     template <typename Arguments>
     void launch_each(gpu::Kernel kernel, int64_t n, const Arguments& arguments);
 
+    /// job(begin, end) for parts of [0, n_rows) that are n_bytes long: by all threads where that pays.
+    void share_rows(int64_t n_rows, size_t n_bytes, const std::function<void(int64_t, int64_t)>& job);
+
     /// The device, when nothing waits for it any more.
     gpu::Device& idle_device();
 
     std::unique_ptr<gpu::Device> device_;
     gpu::DeviceProperties properties_;
     LaunchQueue queue_;
+    std::unique_ptr<ThreadPool> loaders_;          // of weights
     std::exception_ptr error_;                     // that could not be thrown when it came
     uint64_t allocated_ = 0, weights_ = 0;         // bytes
     std::unique_ptr<Indices> tokens_, positions_;  // also rows

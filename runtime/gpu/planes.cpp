@@ -1,5 +1,6 @@
 #include "runtime/gpu/planes.h"
 
+#include <bit>
 #include <cstring>
 
 #include "format/blocks/iq4_nl.h"
@@ -61,6 +62,46 @@ constexpr Layout kLayouts[] = {
 };
 #undef INGOT_LAYOUT
 
+template <size_t kBytes>
+void copy_fields(const std::byte* from, size_t n_blocks, size_t block_bytes, std::byte* to) {
+    for (size_t i = 0; i < n_blocks; ++i) std::memcpy(to + i * kBytes, from + i * block_bytes, kBytes);
+}
+
+// A field of every block; sizes that the compiler knows are copied in a register or a few.
+void copy_plane(uint32_t field_bytes, const std::byte* from, size_t n_blocks, size_t block_bytes,
+                std::byte* to) {
+    switch (field_bytes) {
+        case 1:
+            return copy_fields<1>(from, n_blocks, block_bytes, to);
+        case 2:
+            return copy_fields<2>(from, n_blocks, block_bytes, to);
+        case 4:
+            return copy_fields<4>(from, n_blocks, block_bytes, to);
+        case 8:
+            return copy_fields<8>(from, n_blocks, block_bytes, to);
+        case 12:
+            return copy_fields<12>(from, n_blocks, block_bytes, to);
+        case 16:
+            return copy_fields<16>(from, n_blocks, block_bytes, to);
+        case 32:
+            return copy_fields<32>(from, n_blocks, block_bytes, to);
+        case 64:
+            return copy_fields<64>(from, n_blocks, block_bytes, to);
+        default:
+            return copy_fields<128>(from, n_blocks, block_bytes, to);
+    }
+}
+
+// Of every layout.
+static_assert([] {
+    for (const Layout& layout : kLayouts) {
+        for (const Field& field : layout.fields) {
+            if (field.size != 12 && (field.size > 128 || !std::has_single_bit(field.size))) return false;
+        }
+    }
+    return true;
+}());
+
 }  // namespace
 
 const Layout* find_layout(TensorType type) {
@@ -82,12 +123,10 @@ void take_row_apart(const Layout& layout, int64_t n_in, const std::byte* row, st
         std::memcpy(planes, row, n_bytes);
         return;
     }
-    const size_t block_bytes = info(layout.type).block_bytes;
+    const size_t block_bytes = info(layout.type).block_bytes, n_blocks = n_bytes / block_bytes;
     for (const Field& field : layout.fields) {
-        for (size_t at = field.offset; at < n_bytes; at += block_bytes) {
-            std::memcpy(planes, row + at, field.size);
-            planes += field.size;
-        }
+        copy_plane(field.size, row + field.offset, n_blocks, block_bytes, planes);
+        planes += n_blocks * field.size;
     }
 }
 

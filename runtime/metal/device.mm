@@ -1,5 +1,6 @@
-// An Apple GPU as a device, as thin as it can be. Memory is shared with the CPU: uploads and downloads are copies
-// by the CPU, after the GPU has finished. Launches are collected in one command buffer until somebody waits.
+// An Apple GPU as a device, as thin as it can be. Memory is shared with the CPU: uploads and downloads are
+// copies by the CPU, after the GPU has finished. Launches are collected in one command buffer until somebody
+// waits.
 #import <Foundation/Foundation.h>
 #import <Metal/Metal.h>
 
@@ -14,14 +15,19 @@ namespace ingot::runtime::gpu {
 namespace {
 
 #define INGOT_ENTRY(name, Arguments) #name,
-#define INGOT_LAYOUT_ENTRIES(layout) "embed_" #layout, "matvec_" #layout, "matmul_" #layout, "tile_" #layout, "wide_" #layout,
+#define INGOT_LAYOUT_ENTRIES(layout) \
+    "embed_" #layout, "matvec_" #layout, "matmul_" #layout, "tile_" #layout, "wide_" #layout,
 const char* const kNames[] = {INGOT_COMMON_KERNELS(INGOT_ENTRY) INGOT_LAYOUTS(INGOT_LAYOUT_ENTRIES)};
 #undef INGOT_ENTRY
 #undef INGOT_LAYOUT_ENTRIES
 constexpr size_t kKernels = sizeof kNames / sizeof *kNames;
 
-std::string text(NSString* string) { return string != nil ? std::string([string UTF8String]) : std::string(); }
-std::string text(NSError* error) { return error != nil ? text([error localizedDescription]) : "no reason was given"; }
+std::string text(NSString* string) {
+    return string != nil ? std::string([string UTF8String]) : std::string();
+}
+std::string text(NSError* error) {
+    return error != nil ? text([error localizedDescription]) : "no reason was given";
+}
 
 class MetalDevice final : public Device {
   public:
@@ -31,7 +37,8 @@ class MetalDevice final : public Device {
         NSError* error = nil;
         // Beside the program, where the build has put it.
         NSString* folder = [[[NSBundle mainBundle] executablePath] stringByDeletingLastPathComponent];
-        NSString* path = [folder stringByAppendingPathComponent:[NSString stringWithUTF8String:"ingot.metallib"]];
+        NSString* path =
+            [folder stringByAppendingPathComponent:[NSString stringWithUTF8String:"ingot.metallib"]];
         library_ = [device_ newLibraryWithURL:[NSURL fileURLWithPath:path] error:&error];
         if (library_ == nil) fail("{}: the kernels cannot be loaded: {}", text(path), text(error));
     }
@@ -41,8 +48,8 @@ class MetalDevice final : public Device {
 
     DeviceProperties properties() const override {
         const uint64_t all = [device_ recommendedMaxWorkingSetSize], used = [device_ currentAllocatedSize];
-        return {text([device_ name]), "metal", all, all > used ? all - used : 0, 8,
-                uint32_t([device_ maxThreadgroupMemoryLength])};
+        return {text([device_ name]),        "metal", all,
+                all > used ? all - used : 0, 8,       uint32_t([device_ maxThreadgroupMemoryLength])};
     }
 
     Address allocate(size_t size_bytes, Access) override {
@@ -66,9 +73,9 @@ class MetalDevice final : public Device {
         buffers_.erase(address);  // a command buffer keeps what it uses
     }
 
-    void upload(std::span<const std::byte> source, Address destination) override {
+    void fill(Address destination, size_t size_bytes, size_t, const Fill& fill) override {
         finish();
-        if (!source.empty()) std::memcpy(bytes(destination), source.data(), source.size());
+        if (size_bytes != 0) fill(0, std::span(static_cast<std::byte*>(bytes(destination)), size_bytes));
     }
     void download(Address source, std::span<std::byte> destination) override {
         finish();
@@ -122,7 +129,8 @@ class MetalDevice final : public Device {
             NSError* error = nil;
             id<MTLFunction> function =
                 [library_ newFunctionWithName:[NSString stringWithUTF8String:kNames[size_t(kernel)]]];
-            if (function != nil) pipeline = [device_ newComputePipelineStateWithFunction:function error:&error];
+            if (function != nil)
+                pipeline = [device_ newComputePipelineStateWithFunction:function error:&error];
             if (pipeline == nil) fail("metal: kernel {}: {}", kNames[size_t(kernel)], text(error));
         }
         return pipeline;

@@ -339,7 +339,9 @@ class LosableDevice final : public gpu::Device {
     gpu::DeviceProperties properties() const override { return emulator_.properties(); }
     gpu::Address allocate(size_t n, gpu::Access access) override { return use().allocate(n, access); }
     void free(gpu::Address address) override { emulator_.free(address); }
-    void upload(std::span<const std::byte> from, gpu::Address to) override { use().upload(from, to); }
+    void fill(gpu::Address to, size_t n, size_t row_bytes, const gpu::Fill& fill) override {
+        use().fill(to, n, row_bytes, fill);
+    }
     void download(gpu::Address from, std::span<std::byte> to) override { use().download(from, to); }
     void launch(gpu::Kernel kernel, const gpu::Grid& grid, std::span<const std::byte> arguments) override {
         use().launch(kernel, grid, arguments);

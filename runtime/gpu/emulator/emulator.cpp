@@ -25,10 +25,14 @@ Address EmulatorDevice::allocate(size_t size_bytes, Access access) {
     return memory_.allocate(size_bytes, access);
 }
 
-void EmulatorDevice::upload(std::span<const std::byte> source, Address destination) {
+// In two parts, where there is more than a row: what fills them has to look at the offset.
+void EmulatorDevice::fill(Address destination, size_t size_bytes, size_t row_bytes, const Fill& fill) {
     check_not_recording("an upload");
-    if (source.empty()) return;
-    std::memcpy(memory_.host(destination, source.size()), source.data(), source.size());
+    if (size_bytes == 0) return;
+    const std::span bytes(memory_.host(destination, size_bytes), size_bytes);
+    const size_t first = size_bytes / row_bytes / 2 * row_bytes;
+    if (first != 0) fill(0, bytes.first(first));
+    fill(first, bytes.subspan(first));
 }
 
 void EmulatorDevice::download(Address source, std::span<std::byte> destination) {

@@ -19,7 +19,7 @@ class EmulatorDevice final : public Device {
     DeviceProperties properties() const override;
     Address allocate(size_t size_bytes, Access access) override;
     void free(Address address) override { memory_.free(address); }
-    void upload(std::span<const std::byte> source, Address destination) override;
+    void fill(Address destination, size_t size_bytes, size_t row_bytes, const Fill& fill) override;
     void download(Address source, std::span<std::byte> destination) override;
     void launch(Kernel kernel, const Grid& grid, std::span<const std::byte> arguments) override;
     using Device::launch;
