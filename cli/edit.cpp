@@ -8,6 +8,7 @@
 #include "cli/diff_view.h"
 #include "converters/metadata_file.h"
 #include "format/gguf_model.h"
+#include "format/name_pattern.h"
 #include "format/patch.h"
 #include "inspect/diff.h"
 #include "inspect/lint.h"
@@ -60,6 +61,20 @@ MetadataChanges changes_of(const GgufHeader& header, const Options& options) {
     return changes;
 }
 
+/// Says which keys would be new that look like one that the file has: a slip, most likely.
+void note_slips(const GgufHeader& before, const MetadataChanges& changes) {
+    constexpr size_t kSlip = 2;       // letters, as two that have changed places
+    constexpr size_t kLeastKey = 10;  // in shorter keys that is not so little
+    for (const auto& [key, value] : changes.set) {
+        if (before.find(key) != nullptr || key.size() < kLeastKey) continue;
+        for (const KeyValue& entry : before.metadata()) {
+            if (edit_distance(key, entry.key) > kSlip) continue;
+            fmt::print(stderr, "ingot: {} {} is a new key; the file has {}\n",
+                       Painter(stderr)(Tone::Warning, "note:"), printable(key), printable(entry.key));
+        }
+    }
+}
+
 std::string hyperparameter_problem(const GgufHeader& header) {
     try {
         runtime::Hyperparameters::from_header(header);
@@ -94,10 +109,12 @@ void run_edit(const Options& options) {
     // Metadata is in the first shard, whichever was given.
     const GgufModel model(options.file);
     const GgufFile& file = model.files().front();
-    const EditedHeader edited = edit_header(file, changes_of(file.header(), options), options.rewrite);
+    const MetadataChanges changes = changes_of(file.header(), options);
+    const EditedHeader edited = edit_header(file, changes, options.rewrite);
     const uint64_t data_bytes = file.bytes().size() - edited.before.size();
     const GgufHeader after = GgufHeader::parse(edited.bytes, edited.bytes.size() + data_bytes);
     if (!options.force) check_sense(file.header(), after);
+    note_slips(file.header(), changes);
 
     uint64_t n_same = 0;
     const auto changed = inspect::diff_metadata(file.header(), after, {}, n_same);

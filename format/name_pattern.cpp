@@ -27,22 +27,6 @@ PCRE2_SPTR units(std::string_view text) {
     return reinterpret_cast<PCRE2_SPTR>(text.data());
 }
 
-/// Levenshtein's distance.
-size_t distance(std::string_view a, std::string_view b) {
-    std::vector<size_t> row(b.size() + 1);  // distances of the prefix of `a` so far to every prefix of `b`
-    std::iota(row.begin(), row.end(), size_t{0});
-    for (size_t i = 0; i < a.size(); ++i) {
-        size_t diagonal = row[0];
-        row[0] = i + 1;
-        for (size_t j = 0; j < b.size(); ++j) {
-            const size_t replaced = diagonal + (a[i] != b[j]);
-            diagonal = row[j + 1];
-            row[j + 1] = std::min({replaced, row[j] + 1, diagonal + 1});
-        }
-    }
-    return row.back();
-}
-
 }  // namespace
 
 struct NamePattern::Compiled {
@@ -77,6 +61,21 @@ bool NamePattern::matches(std::string_view name) const {
     return true;
 }
 
+size_t edit_distance(std::string_view a, std::string_view b) {
+    std::vector<size_t> row(b.size() + 1);  // distances of the prefix of `a` so far to every prefix of `b`
+    std::iota(row.begin(), row.end(), size_t{0});
+    for (size_t i = 0; i < a.size(); ++i) {
+        size_t diagonal = row[0];
+        row[0] = i + 1;
+        for (size_t j = 0; j < b.size(); ++j) {
+            const size_t replaced = diagonal + (a[i] != b[j]);
+            diagonal = row[j + 1];
+            row[j + 1] = std::min({replaced, row[j] + 1, diagonal + 1});
+        }
+    }
+    return row.back();
+}
+
 std::string without_layer(std::string_view name) {
     constexpr std::string_view kPrefix = "blk.";
     if (!name.starts_with(kPrefix)) return std::string(name);
@@ -94,11 +93,12 @@ std::vector<std::string> nearest_names(std::string_view wanted, std::span<const 
     std::vector<std::pair<size_t, std::string>> all;  // distance, name
     for (const std::string_view name : names) {
         std::string group = without_layer(name);
-        size_t nearest = distance(plain, group);
+        size_t nearest = edit_distance(plain, group);
         // "attn_vv" is near to "blk.*.attn_v.weight": a part of the name may be meant.
         for (size_t begin = 0; begin <= group.size();) {
             const size_t end = std::min(group.find('.', begin), group.size());
-            nearest = std::min(nearest, distance(plain, std::string_view(group).substr(begin, end - begin)));
+            nearest =
+                std::min(nearest, edit_distance(plain, std::string_view(group).substr(begin, end - begin)));
             begin = end + 1;
         }
         all.emplace_back(nearest, std::move(group));

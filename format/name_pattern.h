@@ -27,10 +27,13 @@ class NamePattern {
     std::unique_ptr<Compiled> compiled_;
 };
 
+/// The fewest insertions, deletions and replacements of a byte that make one the other (Levenshtein 1966).
+size_t edit_distance(std::string_view a, std::string_view b);
+
 /// "blk.12.attn_q.weight" -> "blk.*.attn_q.weight": what all layers have in common. Other names unchanged.
 std::string without_layer(std::string_view name);
 
-/// The `n_wanted` names nearest to `wanted` (fewest insertions, deletions and replacements), layers taken
+/// The `n_wanted` names nearest to `wanted` (see edit_distance), layers taken
 /// together; nearest first.
 std::vector<std::string> nearest_names(std::string_view wanted, std::span<const std::string_view> names,
                                        size_t n_wanted = 3);

@@ -48,6 +48,19 @@ TEST_CASE("edit: --dry-run shows the difference and writes nothing") {
     CHECK(read_file(path) == bytes);
 }
 
+TEST_CASE("edit: a new key that looks like one of the file's is noted") {
+    const TemporaryFolder folder;
+    const std::string path = copy_of_demo(folder);
+    const auto notes = [&](const std::string& pair) {
+        return run_ingot({"edit", path, "--set", pair, "--dry-run"}).err;
+    };
+    CHECK_THAT(notes("general.nmae=x"),
+               ContainsSubstring("general.nmae is a new key; the file has general.name"));
+    CHECK_THAT(notes("lama.context_length=1"), ContainsSubstring("the file has llama.context_length"));
+    CHECK(notes("general.name=x") == "");
+    CHECK(notes("my.very.own.key=x") == "");
+}
+
 TEST_CASE("edit: what does not fit is written anew, and runs as before") {
     const TemporaryFolder folder;
     const std::string path = copy_of_demo(folder), text = folder / "template.jinja";
