@@ -7,14 +7,6 @@
 #include "format/half.h"
 
 namespace ingot::runtime::gpu::emulator {
-namespace {
-
-bool same_place(const std::source_location& a, const std::source_location& b) {
-    return a.line() == b.line() && a.column() == b.column() &&
-           std::string_view(a.file_name()) == b.file_name();
-}
-
-}  // namespace
 
 void Group::run(const char* kernel, Body body, const void* arguments, const Grid& grid) {
     if (grid.n_threads == 0 || grid.n_threads % kLanes != 0 || grid.n_threads > 1024)
@@ -42,6 +34,8 @@ void Group::run_lane(void* of) {
     Lane& lane = *static_cast<Lane*>(of);
     try {
         lane.group->body_(lane.group->arguments_, *lane.group);
+        if (lane.under_way.products.size() > 1 || !lane.under_way.products.front().empty())
+            fail("{}: ends while products are under way", lane.group->now_.place());
     } catch (...) {
         lane.group->error_ = std::current_exception();
     }
@@ -50,14 +44,18 @@ void Group::run_lane(void* of) {
 
 void Group::run_group() {
     now_.group_begin = ++now_.interval;
+    shared_.forget();
     for (uint32_t i = 0; i < n_threads_; ++i) {
         lane(i).group = this;
         lane(i).state = State::Runs;
         lane(i).has_waited = false;
+        lane(i).under_way = {};
         lane(i).fibre.start(run_lane, &lane(i));
     }
     for (;;) {
-        for (uint32_t first = 0; first < n_threads_; first += kLanes) run_warp(first);
+        do {
+            for (uint32_t first = 0; first < n_threads_; first += kLanes) run_warp(first);
+        } while (complete_products());
         // Every thread is done or waits at a barrier: at the same one, or it is a mistake.
         uint32_t n_waiting = 0;
         for (uint32_t i = 0; i < n_threads_; ++i) n_waiting += lane(i).state == State::AtBarrier;
@@ -80,7 +78,7 @@ void Group::run_group() {
     }
 }
 
-// Until all its lanes are done or at a barrier.
+// Until all its lanes are done, at a barrier or wait for products.
 void Group::run_warp(uint32_t first) {
     for (;;) {
         for (uint32_t i = first; i < first + kLanes; ++i) {

@@ -5,14 +5,21 @@
 #include <exception>
 #include <memory>
 #include <source_location>
+#include <string_view>
 #include <vector>
 
 #include "runtime/gpu/emulator/fibre.h"
 #include "runtime/gpu/emulator/memory.h"
+#include "runtime/gpu/emulator/warpgroup.h"
 
 namespace ingot::runtime::gpu::emulator {
 
 class Group;
+
+inline bool same_place(const std::source_location& a, const std::source_location& b) {
+    return a.line() == b.line() && a.column() == b.column() &&
+           std::string_view(a.file_name()) == b.file_name();
+}
 
 /// The group whose threads run now; set while Group::run() is on its way.
 inline thread_local Group* running_group = nullptr;
@@ -44,8 +51,17 @@ class Group {
     void product(Exchange kind, const Operands& operands, Elements& elements,
                  const std::source_location& where);
 
+    // Products of warpgroups, and copies to the group's memory: see the dialect.
+    UnderWay& under_way() { return lane(now_.thread).under_way; }
+    void add_warpgroup_product(WarpgroupProduct product);
+    void commit_products();
+    void wait_for_products(uint32_t n_left, const std::source_location& where);
+    void begin_copy(void* to, const void* sixteen_bytes);
+    void commit_copies();
+    void wait_for_copies(size_t n_left);
+
   private:
-    enum class State : uint8_t { Runs, AtBarrier, AtExchange, Done };
+    enum class State : uint8_t { Runs, AtBarrier, AtExchange, AtProducts, Done };
     struct Lane {
         Fibre fibre;
         Group* group = nullptr;
@@ -56,6 +72,7 @@ class Group {
         uint32_t value = 0, parameter = 0, result = 0;
         Operands operands{};  // of a product
         Elements elements{};
+        UnderWay under_way;
     };
     static void run_lane(void* lane);
     void run_group();
@@ -63,6 +80,8 @@ class Group {
     void complete_exchange(uint32_t first);
     void complete_product(uint32_t first);
     void complete_float_product(uint32_t first);
+    bool complete_products();
+    void complete_product_of(uint32_t first, size_t number);
     void meet(Exchange kind, const std::source_location& where);
     Lane& lane(uint32_t index) { return *lanes_[index]; }
 

@@ -132,19 +132,78 @@ std::byte* Memory::write(Address address, size_t size_bytes, const Now& now) {
 
 // --- a group's memory ---
 
+GroupMemory::GroupMemory()
+    : memory_(kMostBytes / kAlignment),
+      touches_(kMostBytes),
+      fences_(kMostBytes),
+      chunks_(kMostBytes / kChunk),
+      n_fences_(1024) {}
+
 void GroupMemory::note_read(const void* at, size_t size_bytes, const Now& now) {
-    const size_t offset = size_t(static_cast<const std::byte*>(at) - bytes_);
+    const size_t offset = offset_of(at);
     for (size_t i = offset; i < offset + size_bytes; ++i) {
         if (touches_[i].written < now.group_begin)
             fail("{}: reads byte {} of the group's memory, which nobody has written", now.place(), i);
+        if (chunks_[i / kChunk].is_copied)
+            fail("{}: reads byte {} of the group's memory, to which a copy is under way", now.place(), i);
         touches_[i].note_read(now, now.group_begin, "the group's memory");
     }
 }
 
 void GroupMemory::note_write(const void* at, size_t size_bytes, const Now& now) {
-    const size_t offset = size_t(static_cast<const std::byte*>(at) - bytes_);
-    for (size_t i = offset; i < offset + size_bytes; ++i)
+    const size_t offset = offset_of(at);
+    for (size_t i = offset; i < offset + size_bytes; ++i) {
+        const Chunk& chunk = chunks_[i / kChunk];
+        if (chunk.n_products != 0 || chunk.is_copied) {
+            fail("{}: writes byte {} of the group's memory, {}", now.place(), i,
+                 chunk.is_copied ? "to which a copy is under way" : "which a product under way reads");
+        }
         touches_[i].note_write(now, now.group_begin, "the group's memory");
+        fences_[i] = n_fences_[now.thread];
+    }
+}
+
+void GroupMemory::begin_copy(const void* at, const Now& now) {
+    note_write(at, kChunk, now);
+    chunks_[offset_of(at) / kChunk].is_copied = true;
+    ++n_under_way_;
+}
+
+void GroupMemory::end_copy(const void* at, const Now& now) {
+    chunks_[offset_of(at) / kChunk].is_copied = false;
+    --n_under_way_;
+    note_write(at, kChunk, now);
+}
+
+void GroupMemory::begin_product(size_t offset, const Now& now) {
+    if (offset + kChunk > kMostBytes)
+        fail("{}: a product reads bytes {} … of the group's {}", now.place(), offset, kMostBytes);
+    Now warpgroup = now;  // whose threads must all see it
+    warpgroup.thread = Touch::kMany;
+    note_read(bytes() + offset, kChunk, warpgroup);
+    for (size_t i = offset; i < offset + kChunk; ++i) {
+        if (fences_[i] >= n_fences_[touches_[i].writer]) {
+            fail("{}: a product reads byte {} of the group's memory, which thread {} wrote without a fence for it",
+                 now.place(), i, touches_[i].writer);
+        }
+    }
+    ++chunks_[offset / kChunk].n_products;
+    ++n_under_way_;
+}
+
+const std::byte* GroupMemory::end_product(size_t offset, const Now& now) {
+    --chunks_[offset / kChunk].n_products;
+    --n_under_way_;
+    Now warpgroup = now;
+    warpgroup.thread = Touch::kMany;
+    note_read(bytes() + offset, kChunk, warpgroup);
+    return bytes() + offset;
+}
+
+void GroupMemory::forget() {
+    if (n_under_way_ == 0) return;
+    std::fill(chunks_.begin(), chunks_.end(), Chunk{});
+    n_under_way_ = 0;
 }
 
 }  // namespace ingot::runtime::gpu::emulator

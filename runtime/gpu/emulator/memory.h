@@ -77,18 +77,47 @@ class Memory {
     std::vector<Allocation> allocations_;  // number 0 is never used; freed ones are not used again
 };
 
-/// The memory that a group shares. A group finds it undefined.
+/// The memory that a group shares. A group finds it undefined. Copies and products that are under way have their
+/// bytes for themselves; products see what was written only behind a fence between the two ways to memory.
 class GroupMemory {
   public:
-    static constexpr size_t kBytes = 32 << 10;  // what Apple's processors have
+    static constexpr size_t kBytes = 32 << 10;      // what Apple's processors have
+    static constexpr size_t kMostBytes = 227 << 10;  // what kernels for NVIDIA's Hopper may ask for
+    static constexpr size_t kChunk = 16;             // bytes of a copy, and that a product reads in one piece
 
-    std::byte* bytes() { return bytes_; }
+    GroupMemory();
+    std::byte* bytes() { return memory_.front().bytes; }
     void note_read(const void* at, size_t size_bytes, const Now& now);
     void note_write(const void* at, size_t size_bytes, const Now& now);
 
+    /// A chunk will be written by a copy of the running thread; is written by it.
+    void begin_copy(const void* at, const Now& now);
+    void end_copy(const void* at, const Now& now);
+    /// What the running thread wrote, products may read behind the next barrier.
+    void fence_proxy(const Now& now) { ++n_fences_[now.thread]; }
+    /// A chunk, by its offset, is read by a product of the warpgroup from now on; has been read.
+    void begin_product(size_t offset, const Now& now);
+    const std::byte* end_product(size_t offset, const Now& now);
+    /// Nothing is under way any more.
+    void forget();
+
   private:
-    alignas(64) std::byte bytes_[kBytes];
-    Touch touches_[kBytes];
+    static constexpr size_t kAlignment = 1024;  // bytes
+    struct alignas(kAlignment) Block {
+        std::byte bytes[kAlignment];
+    };
+    struct Chunk {
+        uint32_t n_products = 0;
+        bool is_copied = false;
+    };
+    size_t offset_of(const void* at) { return size_t(static_cast<const std::byte*>(at) - bytes()); }
+
+    std::vector<Block> memory_;
+    std::vector<Touch> touches_;       // of each byte
+    std::vector<uint64_t> fences_;     // of its writer, before it was written
+    std::vector<Chunk> chunks_;
+    std::vector<uint64_t> n_fences_;   // of each thread
+    size_t n_under_way_ = 0;           // chunks, counted for each of their products
 };
 
 }  // namespace ingot::runtime::gpu::emulator

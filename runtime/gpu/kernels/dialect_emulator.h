@@ -127,6 +127,13 @@ class Shared {
     }
     Shared operator+(int64_t n) const { return Shared(array_, n_, offset_ + n); }
     int64_t offset() const { return offset_; }
+    /// For n elements from here on.
+    T* at(int64_t n = 1) const {
+        if (offset_ < 0 || offset_ + n > n_) out_of_bounds(offset_ + n - 1, n_);
+        return array_ + offset_;
+    }
+    /// In the group's memory.
+    int64_t byte() const { return reinterpret_cast<std::byte*>(at()) - running_group->shared().bytes(); }
 
     [[noreturn]] static void out_of_bounds(int64_t i, int64_t n);
 
@@ -188,7 +195,10 @@ struct Thread {
 
     using Where = std::source_location;
     void barrier(const Where& where = Where::current()) const { group->barrier(where); }
-    void end_copies() const {}
+    void end_copies() const {
+        group->commit_copies();
+        group->wait_for_copies(0);
+    }
     void wait_for_last_launch() const { group->wait_for_last_launch(); }
     template <typename T>
     T shuffle(T value, uint32_t from, const Where& where = Where::current()) const {
@@ -256,7 +266,9 @@ inline void store_four(GROUP(uint32_t) words, uint4 value) {
     words[3] = value.w;
 }
 inline void begin_copy(GROUP(uint32_t) words, GLOBAL(const uint8_t) bytes) {
-    store_four(words, load<uint4>(bytes));
+    if (words.offset() % 4 != 0) emulator::group_array_not_aligned(words.offset());
+    const auto value = load<uint4>(bytes);
+    emulator::running_group->begin_copy(words.at(4), &value);
 }
 inline void under_way() {}
 inline void prefetch_line(GLOBAL(const uint8_t) bytes) {
