@@ -40,6 +40,7 @@ class CudaDevice final : public Device {
         const char* const wish = std::getenv("INGOT_CUDA_OVERLAP");
         launches_overlap_ =
             device_.major >= 9 && kernel.ptxVersion >= 90 && (wish == nullptr || *wish != '0');
+        find_warpgroup_products();
     }
 
     // Nothing to be done about errors here: what was allocated is gone with a lost device.
@@ -64,7 +65,8 @@ class CudaDevice final : public Device {
                 all_bytes,
                 free_bytes,
                 uint32_t(device_.multiProcessorCount),
-                uint32_t(device_.sharedMemPerBlock)};
+                uint32_t(device_.sharedMemPerBlock),
+                has_warpgroup_products_};
     }
 
     Address allocate(size_t size_bytes, Access) override {
@@ -121,6 +123,7 @@ class CudaDevice final : public Device {
         cudaLaunchConfig_t config{};
         config.gridDim = dim3(grid.x, grid.y, grid.z);
         config.blockDim = dim3(grid.n_threads);
+        config.dynamicSmemBytes = entry.group_bytes;
         config.stream = stream_;
         config.attrs = &overlap;
         config.numAttrs = launches_overlap_ ? 1 : 0;
@@ -173,6 +176,23 @@ class CudaDevice final : public Device {
     }
 
   private:
+    // Kernels that ask for more of a group's memory than others have a body only where they were compiled for just
+    // this GPU: an empty one needs no registers for sums.
+    void find_warpgroup_products() {
+        for (size_t i = 0; i < n_cuda_kernels(); ++i) {
+            const CudaKernel& entry = cuda_kernels()[i];
+            if (entry.group_bytes == 0) continue;
+            cudaFuncAttributes kernel{};
+            check(cudaFuncGetAttributes(&kernel, entry.function), entry.name);
+            has_warpgroup_products_ =
+                kernel.numRegs > 64 && entry.group_bytes <= device_.sharedMemPerBlockOptin;
+            if (!has_warpgroup_products_) return;
+            check(cudaFuncSetAttribute(entry.function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                       int(entry.group_bytes)),
+                  entry.name);
+        }
+    }
+
     // The runtime's calls are about the thread's current device, which is another's where there are several.
     void use() const { cudaSetDevice(index_); }
 
@@ -207,6 +227,7 @@ class CudaDevice final : public Device {
     /// A launch may begin before the one before it is done (programmatic dependent launch, from Hopper on):
     /// kernels wait by themselves, where they were compiled to. INGOT_CUDA_OVERLAP=0 turns it off.
     bool launches_overlap_ = false;
+    bool has_warpgroup_products_ = false;
     cudaDeviceProp device_{};
     cudaStream_t stream_ = nullptr;
     Staging staging_;

@@ -8,8 +8,10 @@ struct CudaKernel {
     const char* name;
     const void* function;
     size_t argument_bytes;
+    size_t group_bytes = 0;  // of memory that a group asks for when it is launched
 };
 /// In the order of the enumeration Kernel.
 const CudaKernel* cuda_kernels();
+size_t n_cuda_kernels();
 
 }  // namespace ingot::runtime::gpu

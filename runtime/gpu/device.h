@@ -29,6 +29,7 @@ struct DeviceProperties {
     uint64_t free_bytes = 0;    // that could be allocated now, as far as the device knows
     uint32_t n_processors = 1;  // groups run on so many at once
     uint32_t group_memory = 0;  // bytes that a group may share
+    bool has_warpgroup_products = false;  // kernels/warpgroup.h
 };
 
 /// Thrown by Device::allocate() when there is no room.

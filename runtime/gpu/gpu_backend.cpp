@@ -1,9 +1,12 @@
 #include "runtime/gpu/gpu_backend.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
+#include <string_view>
 #include <utility>
 
 #include "format/decode.h"
@@ -40,7 +43,10 @@ GpuBackend::GpuBackend(std::unique_ptr<Device> device)
       by_256_(std::make_unique<Quantized>(*this)),
       halves_(std::make_unique<Halves>(*this)),
       sorted_(std::make_unique<SortedSlots>(*this)),
-      partial_(std::make_unique<Scratch>(*this)) {}
+      partial_(std::make_unique<Scratch>(*this)) {
+    const char* const products = std::getenv("INGOT_GPU_PRODUCTS");
+    use_warpgroup_products(products == nullptr || std::string_view(products) != "tiles");
+}
 
 GpuBackend::~GpuBackend() = default;
 
@@ -117,9 +123,11 @@ std::unique_ptr<Weight> GpuBackend::load_weight(TensorType type, int64_t n_in, i
     const size_t device_row = device_row_bytes(*layout, n_in);
     auto weight = std::make_unique<GpuWeight>(*this, type, *layout, n_in, n_out, device_row);
     if (!device_->has_memory()) return weight;
+    std::atomic<float> largest = 0;
     const auto load = [&](size_t offset, std::span<std::byte> part) {
         const std::byte* const first = bytes.data() + offset / device_row * file_row;
         share_rows(int64_t(part.size() / device_row), part.size(), [&](int64_t begin, int64_t end) {
+            float most = 0;
             for (int64_t i = begin; i < end; ++i) {
                 const std::byte* const from = first + size_t(i) * file_row;
                 std::byte* const to = part.data() + size_t(i) * device_row;
@@ -127,11 +135,15 @@ std::unique_ptr<Weight> GpuBackend::load_weight(TensorType type, int64_t n_in, i
                     decode_row(type, from, reinterpret_cast<float*>(to), uint64_t(n_in));
                 } else {
                     take_row_apart(*layout, n_in, from, to);
+                    if (layout->n_terms == 1) most = std::max(most, largest_weight(*layout, n_in, from));
                 }
+            }
+            for (float seen = largest; seen < most && !largest.compare_exchange_weak(seen, most);) {
             }
         });
     };
     idle_device().fill(weight->address(), size_t(n_out) * device_row, device_row, load);
+    weight->set_factor(weight_factor(largest));
     return weight;
 }
 

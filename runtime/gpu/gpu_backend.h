@@ -12,6 +12,7 @@ namespace ingot::runtime {
 
 namespace gpu {
 struct ActivateArguments;
+struct TileArguments;
 }
 class GpuWeight;
 class ThreadPool;
@@ -26,6 +27,9 @@ class GpuBackend final : public Backend {
 
     gpu::Device& device() { return *device_; }
     std::string description() const override;
+    /// Whether prompts' products are those of warpgroups, on devices that have them (NVIDIA's Hopper): activations are
+    /// rounded to 16 bits there, not to 8. They are, unless the environment has INGOT_GPU_PRODUCTS=tiles.
+    void use_warpgroup_products(bool use) { uses_warpgroups_ = use && properties_.has_warpgroup_products; }
     /// Of weights, buffers and scratch.
     uint64_t allocated_bytes() const { return allocated_; }
     uint64_t weight_bytes() const { return weights_; }
@@ -77,6 +81,7 @@ class GpuBackend final : public Backend {
     struct Scratch;  // memory that grows on demand
     struct Quantized;
     struct Halves;
+    struct SplitForm;
     struct SortedSlots;
     struct Indices;
     struct Input;
@@ -87,7 +92,11 @@ class GpuBackend final : public Backend {
     gpu::Address scratch(Scratch& scratch, size_t size_bytes);
     gpu::Address indices(Indices& indices, std::span<const int32_t> values);
     void quantize(const Buffer& x, int64_t n_rows, int64_t n, uint32_t n_shared, Quantized& to);
-    void split(const Buffer& x, int64_t n_rows, int64_t n, bool is_f16);
+    void split(const Buffer& x, int64_t n_rows, int64_t n, const SplitForm& form);
+    void reserve_quantized(int64_t n_rows, int64_t n, Quantized& to);
+    void reserve_split(int64_t n_rows, int64_t n, bool has_low);
+    void give_split(Input& input, const GpuWeight& weight, gpu::TileArguments& arguments);
+    int64_t tokens_of_warpgroups(int64_t n_out, int64_t n_tokens) const;
     template <typename Arguments>
     void give(Input& input, const GpuWeight& weight, Arguments& arguments);
     void multiply_few(Input& input, const Projection& projection);
@@ -109,6 +118,7 @@ class GpuBackend final : public Backend {
 
     std::unique_ptr<gpu::Device> device_;
     gpu::DeviceProperties properties_;
+    bool uses_warpgroups_ = false;
     LaunchQueue queue_;
     std::unique_ptr<ThreadPool> loaders_;          // of weights
     std::exception_ptr error_;                     // that could not be thrown when it came

@@ -50,11 +50,15 @@ class GpuWeight final : public Weight {
     const gpu::Layout& layout() const { return layout_; }
     size_t device_row() const { return device_row_; }  // bytes from row to row
     gpu::Address address() const { return memory_.address(); }
+    /// By which products of warpgroups multiply it.
+    float factor() const { return factor_; }
+    void set_factor(float factor) { factor_ = factor; }
     uint64_t size_bytes() const override { return memory_.size_bytes(); }
 
   private:
     const gpu::Layout& layout_;
     size_t device_row_;
+    float factor_ = 1;
     GpuBuffer memory_;
 };
 
@@ -78,6 +82,14 @@ struct GpuBackend::Quantized {
 };
 
 /// See gpu::SplitArguments.
+struct GpuBackend::SplitForm {
+    bool is_f16;
+    gpu::ElementOrder order;
+    bool has_low;
+    bool operator==(const SplitForm&) const = default;
+};
+
+/// Likewise.
 struct GpuBackend::Halves {
     explicit Halves(GpuBackend& backend) : high(backend), low(backend), scales(backend) {}
     Scratch high, low, scales;

@@ -20,8 +20,7 @@ constexpr int32_t kNoActivation = -1;
 
 /// Elements from row to row of activations in 16 bits: steps of a tile are whole.
 int64_t padded(int64_t n) {
-    constexpr int64_t kStep = 32;
-    return (n + kStep - 1) / kStep * kStep;
+    return (n + kWarpgroupSpan - 1) / kWarpgroupSpan * kWarpgroupSpan;
 }
 
 /// The layout whose product for one token the kernel is; null: none.
@@ -35,13 +34,26 @@ const Layout* layout_of_matvec(Kernel kernel) {
 
 }  // namespace
 
+void GpuBackend::reserve_quantized(int64_t n_rows, int64_t n, Quantized& to) {
+    scratch(to.quants, size_t(n_rows * n));
+    scratch(to.scales, size_t(n_rows * n / 32) * sizeof(float));
+    scratch(to.sums, size_t(n_rows * n / 16) * sizeof(float));
+}
+void GpuBackend::reserve_split(int64_t n_rows, int64_t n, bool has_low) {
+    const size_t n_bytes = size_t(n_rows) * size_t(padded(n)) * sizeof(uint16_t);
+    scratch(halves_->high, n_bytes);
+    if (has_low) scratch(halves_->low, n_bytes);
+    scratch(halves_->scales, size_t(n_rows) * sizeof(float));
+}
+
 // x (n_rows, n) in 8 bits, in scratch: by the kernel that made x, where that still waits.
 void GpuBackend::quantize(const Buffer& x, int64_t n_rows, int64_t n, uint32_t n_shared, Quantized& to) {
     QuantizeArguments a{};
     a.x = floats(x);
-    a.to.quants = global<uint8_t>(scratch(to.quants, size_t(n_rows * n)));
-    a.to.scales = global<float>(scratch(to.scales, size_t(n_rows * n / 32) * sizeof(float)));
-    a.to.sums = global<float>(scratch(to.sums, size_t(n_rows * n / 16) * sizeof(float)));
+    reserve_quantized(n_rows, n, to);
+    a.to.quants = global<uint8_t>(to.quants.buffer->address());
+    a.to.scales = global<float>(to.scales.buffer->address());
+    a.to.sums = global<float>(to.sums.buffer->address());
     a.to.n_shared = int32_t(n_shared);
     a.n = int32_t(n);
     const bool by_norm = queue_.amend_last<NormArguments>(Kernel::norm, [&](Grid& grid, NormArguments& norm) {
@@ -65,17 +77,18 @@ void GpuBackend::quantize(const Buffer& x, int64_t n_rows, int64_t n, uint32_t n
     queue_.launch(Kernel::activate_rows, grid, rows);
 }
 
-// x in two parts of 16 bits, in scratch.
-void GpuBackend::split(const Buffer& x, int64_t n_rows, int64_t n, bool is_f16) {
+// x in one or two parts of 16 bits, in scratch.
+void GpuBackend::split(const Buffer& x, int64_t n_rows, int64_t n, const SplitForm& form) {
     SplitArguments a{};
     a.n = int32_t(n);
     a.n_padded = int32_t(padded(n));
-    const size_t n_bytes = size_t(n_rows) * size_t(a.n_padded) * sizeof(uint16_t);
     a.x = floats(x);
-    a.high = global<uint8_t>(scratch(halves_->high, n_bytes));
-    a.low = global<uint8_t>(scratch(halves_->low, n_bytes));
-    a.scales = global<float>(scratch(halves_->scales, size_t(n_rows) * sizeof(float)));
-    a.is_f16 = is_f16;
+    reserve_split(n_rows, n, form.has_low);
+    a.high = global<uint8_t>(halves_->high.buffer->address());
+    if (form.has_low) a.low = global<uint8_t>(halves_->low.buffer->address());
+    a.scales = global<float>(halves_->scales.buffer->address());
+    a.is_f16 = form.is_f16;
+    a.order = form.order;
     queue_.launch(Kernel::split_rows, {.x = uint32_t(n_rows), .n_threads = kMaxThreads}, a);
 }
 
@@ -84,36 +97,55 @@ struct GpuBackend::Input {
     const Buffer& x;
     int64_t n_rows;
     bool has_by_32 = false, has_by_256 = false;
-    std::optional<bool> halves_are_f16 = {};  // the last that were made
+    std::optional<SplitForm> split = {};  // the last that was made
+    // Of the product that is asked for, many tokens:
+    bool is_wide = false;
+    bool by_warpgroups = false;
 };
 
 template <typename Arguments>
 void GpuBackend::give(Input& input, const GpuWeight& weight, Arguments& a) {
     const Layout& layout = weight.layout();
     a.n = int32_t(weight.n_in());
-    if (layout.n_shared != 0) {
-        Quantized& quantized = layout.n_shared == 32 ? *by_32_ : *by_256_;
-        bool& is_made = layout.n_shared == 32 ? input.has_by_32 : input.has_by_256;
-        if (!is_made) quantize(input.x, input.n_rows, weight.n_in(), layout.n_shared, quantized);
-        is_made = true;
-        a.quants = global<const uint8_t>(quantized.quants.buffer->address());
-        a.scales = global<const float>(quantized.scales.buffer->address());
-        a.sums = global<const float>(quantized.sums.buffer->address());
+    if (layout.type == TensorType::F32) {
+        a.x = floats(input.x);
         return;
     }
     if constexpr (std::is_same_v<Arguments, TileArguments>) {
-        if (layout.type != TensorType::F32) {
-            const bool is_f16 = layout.type == TensorType::F16;
-            if (input.halves_are_f16 != is_f16) split(input.x, input.n_rows, weight.n_in(), is_f16);
-            input.halves_are_f16 = is_f16;
-            a.high = global<const uint8_t>(halves_->high.buffer->address());
-            a.low = global<const uint8_t>(halves_->low.buffer->address());
-            a.scales = global<const float>(halves_->scales.buffer->address());
-            a.n_padded = int32_t(padded(weight.n_in()));
-            return;
-        }
+        if (input.by_warpgroups || layout.n_shared == 0) return give_split(input, weight, a);
+        // Memory for the other way, too: what a product takes doesn't depend on the device (placement.h).
+        if (input.is_wide) reserve_split(input.n_rows, weight.n_in(), false);
     }
-    a.x = floats(input.x);
+    if (layout.n_shared == 0) {
+        a.x = floats(input.x);
+        return;
+    }
+    Quantized& quantized = layout.n_shared == 32 ? *by_32_ : *by_256_;
+    bool& is_made = layout.n_shared == 32 ? input.has_by_32 : input.has_by_256;
+    if (!is_made) quantize(input.x, input.n_rows, weight.n_in(), layout.n_shared, quantized);
+    is_made = true;
+    a.quants = global<const uint8_t>(quantized.quants.buffer->address());
+    a.scales = global<const float>(quantized.scales.buffer->address());
+    a.sums = global<const float>(quantized.sums.buffer->address());
+}
+
+void GpuBackend::give_split(Input& input, const GpuWeight& weight, TileArguments& a) {
+    const Layout& layout = weight.layout();
+    if (layout.n_shared != 0)
+        reserve_quantized(input.n_rows, weight.n_in(), layout.n_shared == 32 ? *by_32_ : *by_256_);
+    SplitForm form{.is_f16 = layout.type == TensorType::F16, .order = kAsTheyAre, .has_low = true};
+    if (input.by_warpgroups) {
+        // MXFP4 has room in a half, brought near its largest.
+        form = {.is_f16 = layout.type != TensorType::BF16, .order = layout.order, .has_low = layout.n_terms == 2};
+        if (layout.n_shared == 0) reserve_split(input.n_rows, weight.n_in(), true);
+    }
+    if (input.split != form) split(input.x, input.n_rows, weight.n_in(), form);
+    input.split = form;
+    a.high = global<const uint8_t>(halves_->high.buffer->address());
+    if (form.has_low) a.low = global<const uint8_t>(halves_->low.buffer->address());
+    a.scales = global<const float>(halves_->scales.buffer->address());
+    a.n_padded = int32_t(padded(weight.n_in()));
+    a.weight_factor = weight.factor();
 }
 
 // A few tokens, which share the weights that a warp decodes.
@@ -167,9 +199,24 @@ GpuBackend::Sorted GpuBackend::sort(const ExpertChoice& choice, int64_t n_slots,
     return sorted;
 }
 
+/// Of a group of warpgroups, for so many tokens: small tiles are less efficient (each weight is decoded for half as
+/// many tokens), large ones may leave processors idle.
+int64_t GpuBackend::tokens_of_warpgroups(int64_t n_out, int64_t n_tokens) const {
+    const auto time = [&](int64_t n_each) {
+        const int64_t n_groups = int64_t(groups_of(n_out, kWarpgroupRows)) * groups_of(n_tokens, n_each);
+        return groups_of(n_groups, properties_.n_processors) * n_each;
+    };
+    return time(kWidestTokens) <= time(kWideTokens) ? kWidestTokens : kWideTokens;
+}
+
 // Many tokens: tiles of rows by tokens, or by slots of an expert.
 void GpuBackend::multiply_tiles(Input& input, const Projection& projection, const Sorted* sorted) {
     const GpuWeight& weight = gpu_weight(*projection.weight);
+    const Layout& layout = weight.layout();
+    const bool is_wide =
+        sorted != nullptr ? sorted->n_tokens == kWideTokens : input.n_rows >= kLeastWideTokens;
+    input.is_wide = is_wide;
+    input.by_warpgroups = is_wide && uses_warpgroups_ && layout.n_terms != 0;
     TileArguments a{};
     give(input, weight, a);
     a.weights = global<const uint8_t>(weight.address());
@@ -179,17 +226,22 @@ void GpuBackend::multiply_tiles(Input& input, const Projection& projection, cons
     a.n_out = int32_t(weight.n_out() / (sorted != nullptr ? sorted->n_experts : 1));
     a.n_tokens = int32_t(input.n_rows);
     a.n_slots = 1;
-    bool is_wide = input.n_rows >= kLeastWideTokens;
+    Kernel kernel = is_wide ? layout.wide : layout.tile;
+    int64_t n_each = is_wide ? kWideTokens : kTileTokens;
     Grid grid{.x = groups_of(a.n_out, kTileRows), .n_threads = kTileThreads};
-    grid.y = groups_of(input.n_rows, is_wide ? kWideTokens : kTileTokens);
+    if (input.by_warpgroups) {
+        if (sorted == nullptr) n_each = tokens_of_warpgroups(a.n_out, input.n_rows);
+        kernel = n_each == kWidestTokens ? layout.wide_warpgroup : layout.warpgroup;
+        grid = {.x = groups_of(a.n_out, kWarpgroupRows), .n_threads = kWarpgroupThreads};
+    }
+    grid.y = groups_of(input.n_rows, n_each);
     if (sorted != nullptr) {
         a.slots = global<const int32_t>(sorted->slots);
         a.experts = global<const int32_t>(sorted->tiles);
         a.n_slots = int32_t(sorted->n_shared);
-        is_wide = sorted->n_tokens == kWideTokens;
         grid.y = uint32_t(sorted->n_tiles);
     }
-    queue_.launch(is_wide ? weight.layout().wide : weight.layout().tile, grid, a);
+    queue_.launch(kernel, grid, a);
 }
 
 // One token, or slots of experts, by matrices in one layout.

@@ -1,6 +1,8 @@
 #include "runtime/gpu/planes.h"
 
+#include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 
 #include "format/blocks/iq4_nl.h"
@@ -16,6 +18,7 @@
 #include "format/blocks/q5_k.h"
 #include "format/blocks/q6_k.h"
 #include "format/blocks/q8_0.h"
+#include "format/half.h"
 
 namespace ingot::runtime::gpu {
 namespace {
@@ -47,20 +50,37 @@ constexpr Field kMXFP4[] = {INGOT_FIELD(BlockMXFP4, floats), INGOT_FIELD(BlockMX
 #undef INGOT_FIELD
 
 // As many activations share a scale as on the CPU, so that both compute with the same integers.
-#define INGOT_LAYOUT(name, fields, n_shared)                                                  \
-    {                                                                                         \
-        TensorType::name, Kernel::embed_##name, Kernel::matvec_##name, Kernel::matmul_##name, \
-            Kernel::tile_##name, Kernel::wide_##name, fields, n_shared                        \
+#define INGOT_KERNELS(name) \
+    TensorType::name, Kernel::embed_##name, Kernel::matvec_##name, Kernel::matmul_##name, Kernel::tile_##name, Kernel::wide_##name
+#define INGOT_NUMBERS(name) \
+    { INGOT_KERNELS(name), Kernel::warpgroup_##name, Kernel::wide_warpgroup_##name, 2, kByBit0, {}, {}, 0 }
+#define INGOT_BLOCKS(name, order, quant, min_quant, n_shared)                              \
+    {                                                                                      \
+        INGOT_KERNELS(name), Kernel::warpgroup_##name, Kernel::wide_warpgroup_##name, 1, order, \
+            {offsetof(Block##name, d), quant, min_quant}, k##name, n_shared                \
     }
+// The largest quant, by the largest scale of 16 or 32 weights where there are such; likewise of mins.
 constexpr Layout kLayouts[] = {
-    INGOT_LAYOUT(F32, {}, 0),       INGOT_LAYOUT(F16, {}, 0),          INGOT_LAYOUT(BF16, {}, 0),
-    INGOT_LAYOUT(Q4_0, kQ4_0, 32),  INGOT_LAYOUT(Q4_1, kQ4_1, 32),     INGOT_LAYOUT(Q5_0, kQ5_0, 32),
-    INGOT_LAYOUT(Q5_1, kQ5_1, 32),  INGOT_LAYOUT(Q8_0, kQ8_0, 32),     INGOT_LAYOUT(Q2_K, kQ2_K, 256),
-    INGOT_LAYOUT(Q3_K, kQ3_K, 256), INGOT_LAYOUT(Q4_K, kQ4_K, 256),    INGOT_LAYOUT(Q5_K, kQ5_K, 256),
-    INGOT_LAYOUT(Q6_K, kQ6_K, 256), INGOT_LAYOUT(IQ4_NL, kIQ4_NL, 32), INGOT_LAYOUT(IQ4_XS, kIQ4_XS, 32),
-    INGOT_LAYOUT(MXFP4, kMXFP4, 0),
+    {INGOT_KERNELS(F32), {}, {}, 0, kAsTheyAre, {}, {}, 0},
+    INGOT_NUMBERS(F16),
+    INGOT_NUMBERS(BF16),
+    INGOT_BLOCKS(Q4_0, kByBit0, 8, 0, 32),
+    INGOT_BLOCKS(Q4_1, kByBit0, 15, 1, 32),
+    INGOT_BLOCKS(Q5_0, kByBit0, 16, 0, 32),
+    INGOT_BLOCKS(Q5_1, kByBit0, 31, 1, 32),
+    INGOT_BLOCKS(Q8_0, kByBit0, 128, 0, 32),
+    INGOT_BLOCKS(Q2_K, kByBit1, 3 * 15, 15, 256),
+    INGOT_BLOCKS(Q3_K, kByBit1, 4 * 32, 0, 256),
+    INGOT_BLOCKS(Q4_K, kByBit1, 15 * 63, 63, 256),
+    INGOT_BLOCKS(Q5_K, kByBit1, 31 * 63, 63, 256),
+    INGOT_BLOCKS(Q6_K, kByBit2, 32 * 128, 0, 256),
+    INGOT_BLOCKS(IQ4_NL, kByBit0, 127, 0, 32),
+    INGOT_BLOCKS(IQ4_XS, kByBit0, 127 * 32, 0, 32),
+    {INGOT_KERNELS(MXFP4), Kernel::warpgroup_MXFP4, Kernel::wide_warpgroup_MXFP4, 1, kByBit0, {}, kMXFP4, 0},
 };
-#undef INGOT_LAYOUT
+#undef INGOT_KERNELS
+#undef INGOT_NUMBERS
+#undef INGOT_BLOCKS
 
 template <size_t kBytes>
 void copy_fields(const std::byte* from, size_t n_blocks, size_t block_bytes, std::byte* to) {
@@ -128,6 +148,39 @@ void take_row_apart(const Layout& layout, int64_t n_in, const std::byte* row, st
         copy_plane(field.size, row + field.offset, n_blocks, block_bytes, planes);
         planes += n_blocks * field.size;
     }
+}
+
+float largest_weight(const Layout& layout, int64_t n_in, const std::byte* row) {
+    const size_t n_bytes = row_bytes(layout.type, uint64_t(n_in)), block_bytes = info(layout.type).block_bytes;
+    if (layout.type == TensorType::MXFP4) {
+        uint32_t exponent = 0;  // 6 * 2^(exponent - 127) is the block's largest
+        for (size_t at = offsetof(BlockMXFP4, exponent); at < n_bytes; at += block_bytes)
+            exponent = std::max(exponent, uint32_t(row[at]));
+        return 6 * std::ldexp(1.0f, int(exponent) - 127);
+    }
+    // Halves without their sign are in the order of their bits.
+    constexpr uint16_t kMagnitude = 0x7fff;
+    const auto largest = [&](size_t offset) {
+        uint16_t bits = 0;
+        for (size_t at = offset; at < n_bytes; at += block_bytes) {
+            uint16_t half;
+            std::memcpy(&half, row + at, sizeof half);
+            bits = std::max(bits, uint16_t(half & kMagnitude));
+        }
+        return half_to_float(bits);
+    };
+    const Bound& bound = layout.bound;
+    float sum = largest(bound.d) * bound.quant;
+    if (bound.min_quant != 0) sum += largest(bound.d + sizeof(uint16_t)) * bound.min_quant;
+    return sum;
+}
+
+float weight_factor(float largest) {
+    if (!(largest > 0) || !std::isfinite(largest)) return 1;
+    constexpr int kMost = 100;  // a factor, and one over it, are floats
+    int exponent = 0;
+    std::frexp(largest, &exponent);  // largest < 2^exponent
+    return std::ldexp(1.0f, std::clamp(15 - exponent, -kMost, kMost));
 }
 
 }  // namespace ingot::runtime::gpu

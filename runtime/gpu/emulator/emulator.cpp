@@ -13,7 +13,8 @@ DeviceProperties EmulatorDevice::properties() const {
             .memory_bytes = memory_.capacity_bytes(),
             .free_bytes = memory_.capacity_bytes() - memory_.used_bytes(),
             .n_processors = 1,
-            .group_memory = emulator::GroupMemory::kBytes};
+            .group_memory = emulator::GroupMemory::kBytes,
+            .has_warpgroup_products = true};
 }
 
 void EmulatorDevice::check_not_recording(const char* what) const {

@@ -32,7 +32,11 @@ constexpr EmulatedKernel entry(const char* name) {
     entry<MatmulArguments, matmul_##layout>("matmul_" #layout),                                               \
     entry<TileArguments, tile_##layout>("tile_" #layout),                                                     \
     entry<TileArguments, wide_##layout>("wide_" #layout),
-constexpr EmulatedKernel kKernels[] = {INGOT_COMMON_KERNELS(INGOT_ENTRY) INGOT_LAYOUTS(INGOT_LAYOUT_ENTRIES)};
+#define INGOT_WARPGROUP_ENTRIES(layout)                                                                       \
+    entry<TileArguments, warpgroup_##layout>("warpgroup_" #layout),                                           \
+    entry<TileArguments, wide_warpgroup_##layout>("wide_warpgroup_" #layout),
+constexpr EmulatedKernel kKernels[] = {INGOT_COMMON_KERNELS(INGOT_ENTRY) INGOT_LAYOUTS(INGOT_LAYOUT_ENTRIES)
+                                       INGOT_WARPGROUP_LAYOUTS(INGOT_WARPGROUP_ENTRIES)};
 // clang-format on
 
 }  // namespace

@@ -59,7 +59,8 @@ void Group::add_warpgroup_product(WarpgroupProduct product) {
         ++product.a_registers[i].n_products_;
     }
     for (uint32_t i = 0; i < product.n / 2; ++i) {
-        check(product.sums[i], "sum");
+        if (product.adds) check(product.sums[i], "sum");
+        if (!product.adds && product.sums[i].changed_ == product.sums[i].kNever) product.sums[i].changed_ = 0;
         ++product.sums[i].n_products_;
     }
     // The first thread of a warpgroup gets here first, and has the memory read from now on.
@@ -139,7 +140,7 @@ void Group::complete_product_of(uint32_t first, size_t number) {
     for (uint32_t i = 0; i < kWarpgroup; ++i) {
         const WarpgroupProduct& product = part(i);
         if (!same_place(product.where, one.where) || product.b != one.b || product.n != one.n ||
-            product.is_f16 != one.is_f16) {
+            product.is_f16 != one.is_f16 || product.adds != one.adds) {
             now_.thread = first + i;
             fail("{}: has another product at line {} than thread {} has at line {}", now_.place(), product.where.line(),
                  first, one.where.line());
@@ -168,7 +169,7 @@ void Group::complete_product_of(uint32_t first, size_t number) {
         for (uint32_t s = 0; s < product.n / 2; ++s) {
             const float* const row = a[i / 32 * 16 + i % 32 / 4 + 8 * (s / 2 % 2)];
             const float* const column = &b[(s / 4 * 8 + 2 * (i % 4) + s % 2) * kDepth];
-            float sum = product.sums[s].value_;
+            float sum = product.adds ? product.sums[s].value_ : 0.0f;
             for (uint32_t k = 0; k < kDepth; ++k) sum += row[k] * column[k];
             product.sums[s].value_ = sum;
             --product.sums[s].n_products_;

@@ -47,6 +47,7 @@ struct WarpgroupProduct {
     uint64_t b;  // descriptor
     uint32_t n;  // rows of B
     bool is_f16;
+    bool adds;  // to the sums, which begin at zero otherwise
     uint32_t a[4];
     Register<uint32_t>* a_registers;  // 4
     Register<float>* sums;            // n / 2

@@ -12,3 +12,6 @@
 #include "tiles_blocks.h"
 #include "tiles_floats.h"
 #include "tiles_halves.h"
+#if !defined(__METAL_VERSION__)
+#include "warpgroup.h"
+#endif

@@ -19,6 +19,10 @@ enum : int {
     kTileTokens = 32,          // … for so many tokens …
     kWideTokens = 128,         // … or so many
     kTileThreads = 128,        // of that group
+    kWarpgroupRows = 128,      // of weights, that a group of warpgroup_* and wide_warpgroup_* computes …
+    kWidestTokens = 256,       // … for kWideTokens, or so many
+    kWarpgroupThreads = 256,   // of that group
+    kWarpgroupSpan = 128,      // elements of x whose order they change
     kAttentionWarps = 4,       // of a group
     kMostHeads = 8,            // query heads of a group of attention_*
     kQueryElements = 8 * 576,  // … and the elements of their queries, at most
@@ -65,23 +69,29 @@ struct TileArguments {
     GLOBAL(const float) scales;  // of quants, or (n_tokens) of high and low
     GLOBAL(const float) sums;
     GLOBAL(const uint8_t) high;     // see SplitArguments
-    GLOBAL(const uint8_t) low;      // likewise
+    GLOBAL(const uint8_t) low;      // likewise; null, where one of them is enough
     GLOBAL(const float) bias;       // (n_out), or null; with experts (n_experts, n_out)
     GLOBAL(const int32_t) slots;    // or null
     GLOBAL(const int32_t) experts;  // or null
     GLOBAL(float) y;
     int64_t row_bytes;
     int32_t n, n_padded, n_out, n_tokens, n_slots;
+    float weight_factor;  // by which warpgroup_* multiply weights: a power of two, see gpu/planes.h
 };
+
+/// Of the elements of a row. A run is 16 in a row; warpgroup_* want of each 128 first the four runs whose number in
+/// 0 … 7 has a certain bit zero, then the others, as split_rows says.
+enum ElementOrder : int { kAsTheyAre = -1, kByBit0, kByBit1, kByBit2 };
 
 /// x (n_rows, n) = (high + low) * scales, by rows: numbers of 16 bits, F16 or BF16; zeros behind a row's end
 struct SplitArguments {
     GLOBAL(const float) x;
     GLOBAL(uint8_t) high;  // (n_rows, n_padded)
-    GLOBAL(uint8_t) low;
+    GLOBAL(uint8_t) low;   // likewise, or null
     GLOBAL(float) scales;  // (n_rows), powers of two; 1 for BF16
     int32_t n, n_padded;
     int32_t is_f16;
+    int32_t order;  // an ElementOrder
 };
 
 /// Slots sorted by expert, for TileArguments: each expert's begin with a tile.

@@ -14,7 +14,7 @@
 //                                                     multiple of 1024; the sixteen bytes i of a row's 128 lie at place i ^ (r % 8)
 //     columns_from(rows, k)                           … from its column k on, a multiple of 16 below 64
 //     begin_products(me)                              what was written to registers of products counts for the next ones
-//     add_warpgroup_product(F16{}, me, a, rows, sums) begins sums += A · Bᵀ, of halves …
+//     add_warpgroup_product(F16{}, me, a, rows, sums, adds)   begins sums = A · Bᵀ, plus sums if it adds, of halves …
 //     add_warpgroup_product(BF16{}, …)                … or bfloat16s, by all threads of the warpgroup
 //     end_products(me)                                those begun since the last end are a set
 //     wait_for_products<n>(me, sums)                  until all sets but the n last are done. Before that nobody may touch the registers of a set's

@@ -35,19 +35,19 @@ inline void begin_products(Thread me) {
     ++me.group->under_way().n_fences;
 }
 template <int n>
-void add_warpgroup_product(bool is_f16, Thread me, WarpgroupNumbers& a, uint64_t rows, WarpgroupSums<n>& sums,
+void add_warpgroup_product(bool is_f16, Thread me, WarpgroupNumbers& a, uint64_t rows, WarpgroupSums<n>& sums, bool adds,
                            const std::source_location& where) {
-    me.group->add_warpgroup_product({where, rows, n, is_f16, {}, a.of, sums.of});
+    me.group->add_warpgroup_product({where, rows, n, is_f16, adds, {}, a.of, sums.of});
 }
 template <int n>
-void add_warpgroup_product(F16, Thread me, WarpgroupNumbers& a, uint64_t rows, WarpgroupSums<n>& sums,
+void add_warpgroup_product(F16, Thread me, WarpgroupNumbers& a, uint64_t rows, WarpgroupSums<n>& sums, bool adds,
                            const std::source_location& where = std::source_location::current()) {
-    add_warpgroup_product(true, me, a, rows, sums, where);
+    add_warpgroup_product(true, me, a, rows, sums, adds, where);
 }
 template <int n>
-void add_warpgroup_product(BF16, Thread me, WarpgroupNumbers& a, uint64_t rows, WarpgroupSums<n>& sums,
+void add_warpgroup_product(BF16, Thread me, WarpgroupNumbers& a, uint64_t rows, WarpgroupSums<n>& sums, bool adds,
                            const std::source_location& where = std::source_location::current()) {
-    add_warpgroup_product(false, me, a, rows, sums, where);
+    add_warpgroup_product(false, me, a, rows, sums, adds, where);
 }
 inline void end_products(Thread me) {
     me.group->commit_products();

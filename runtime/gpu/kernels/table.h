@@ -9,6 +9,8 @@
 // Layouts whose elements are numbers.
 #define INGOT_PLAIN_LAYOUTS(X) X(F32) X(F16) X(BF16)
 #define INGOT_LAYOUTS(X) INGOT_PLAIN_LAYOUTS(X) INGOT_BLOCK_LAYOUTS(X)
+// Those with products of warpgroups.
+#define INGOT_WARPGROUP_LAYOUTS(X) X(F16) X(BF16) INGOT_BLOCK_LAYOUTS(X)
 
 // Types of caches, for each of which there is attention with 1, 4 and 8 heads at once.
 #define INGOT_CACHE_TYPES(X) X(F16) X(F32) X(BF16) X(Q8_0)
@@ -53,9 +55,14 @@ namespace ingot::runtime::gpu {
 // clang-format off
 #define INGOT_ENTRY(name, Arguments) name,
 #define INGOT_LAYOUT_ENTRIES(layout) embed_##layout, matvec_##layout, matmul_##layout, tile_##layout, wide_##layout,
-enum class Kernel : uint16_t { INGOT_COMMON_KERNELS(INGOT_ENTRY) INGOT_LAYOUTS(INGOT_LAYOUT_ENTRIES) };
+#define INGOT_WARPGROUP_ENTRIES(layout) warpgroup_##layout, wide_warpgroup_##layout,
+enum class Kernel : uint16_t {
+    INGOT_COMMON_KERNELS(INGOT_ENTRY) INGOT_LAYOUTS(INGOT_LAYOUT_ENTRIES)
+    INGOT_WARPGROUP_LAYOUTS(INGOT_WARPGROUP_ENTRIES)  // the last: Metal doesn't have them
+};
 #undef INGOT_ENTRY
 #undef INGOT_LAYOUT_ENTRIES
+#undef INGOT_WARPGROUP_ENTRIES
 // clang-format on
 
 inline constexpr uint32_t kLanes = 32;  // threads of a warp

@@ -156,6 +156,16 @@ struct HalvesTile {
     }
 };
 
+/// The first of the two elements that lie at a pair's place. By a bit: of 128 elements, the 64 of the runs that have
+/// it zero (or one) become four times 16, as the four lanes of a product of warpgroups have them: elements 4j and
+/// 4j + 1 of run 0, of run 1 … 3, then elements 4j + 2 and 4j + 3.
+FUNCTION int place_in_row(int order, int pair) {
+    if (order < 0) return 2 * pair;
+    const int run = pair % 4, half = pair / 4 % 2, j = pair / 8 % 4, bit = pair / 32 % 2;
+    const int of_eight = ((run >> order) << (order + 1)) | (bit << order) | (run & ((1 << order) - 1));
+    return pair / 64 * 128 + 16 * of_eight + 4 * j + 2 * half;
+}
+
 struct SplitShared {
     GROUP_ARRAY(float, largest, kMaxThreads / 32);  // of each warp
 };
@@ -178,13 +188,19 @@ GROUP_KERNEL(split_rows, SplitArguments, SplitShared) {
         scale = float_of(uint32_t(127 + exponent) << 23);
     }
     if (me.index == 0) a.scales[me.x] = scale;
-    for (int i = int(me.index); i < a.n_padded; i += int(me.n_threads)) {
-        const float x = i < a.n ? a.x[row + i] / scale : 0.0f;  // exact: a power of two
-        const uint16_t high = a.is_f16 != 0 ? float_to_half(x) : float_to_bf16(x);
-        const float rest = x - (a.is_f16 != 0 ? half_to_float(high) : float_of(uint32_t(high) << 16));
-        const int64_t at = 2 * (int64_t(me.x) * a.n_padded + i);
-        store<uint16_t>(a.high + at, high);
-        store<uint16_t>(a.low + at, a.is_f16 != 0 ? float_to_half(rest) : float_to_bf16(rest));
+    for (int pair = int(me.index); pair < a.n_padded / 2; pair += int(me.n_threads)) {
+        uint32_t high = 0, low = 0;
+        for (int j = 0; j < 2; ++j) {
+            const int i = place_in_row(a.order, pair) + j;
+            const float x = i < a.n ? a.x[row + i] / scale : 0.0f;  // exact: a power of two
+            const uint32_t part = a.is_f16 != 0 ? float_to_half(x) : float_to_bf16(x);
+            const float rest = x - (a.is_f16 != 0 ? half_to_float(uint16_t(part)) : float_of(part << 16));
+            high |= part << (16 * j);
+            low |= uint32_t(a.is_f16 != 0 ? float_to_half(rest) : float_to_bf16(rest)) << (16 * j);
+        }
+        const int64_t at = 2 * int64_t(me.x) * a.n_padded + 4 * pair;
+        store<uint32_t>(a.high + at, high);
+        if (a.low) store<uint32_t>(a.low + at, low);
     }
 }
 
