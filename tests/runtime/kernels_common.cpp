@@ -22,9 +22,6 @@ namespace kernel_tests {
 
 using namespace ingot;
 
-namespace {
-
-// Where the halves of a block are: they must be finite, everything else may be any bits.
 std::vector<size_t> half_offsets(TensorType type) {
     switch (type) {
         case TensorType::Q4_0:
@@ -56,7 +53,6 @@ std::vector<size_t> half_offsets(TensorType type) {
     }
 }
 
-}  // namespace
 
 std::vector<TensorType> layouts() {
     std::vector<TensorType> types;

@@ -34,7 +34,7 @@ void Group::run_lane(void* of) {
     Lane& lane = *static_cast<Lane*>(of);
     try {
         lane.group->body_(lane.group->arguments_, *lane.group);
-        if (lane.under_way.products.size() > 1 || !lane.under_way.products.front().empty())
+        if (lane.under_way.has_products())
             fail("{}: ends while products are under way", lane.group->now_.place());
     } catch (...) {
         lane.group->error_ = std::current_exception();
@@ -49,7 +49,7 @@ void Group::run_group() {
         lane(i).group = this;
         lane(i).state = State::Runs;
         lane(i).has_waited = false;
-        lane(i).under_way = {};
+        if (lane(i).under_way.has_products() || lane(i).under_way.has_copies()) lane(i).under_way = {};
         lane(i).fibre.start(run_lane, &lane(i));
     }
     for (;;) {

@@ -65,6 +65,9 @@ struct UnderWay {
     std::vector<std::vector<PendingCopy>> copies{1};
     uint64_t n_fences = 0;  // of registers
     uint32_t n_left = 0;  // groups of products that it does not wait for
+
+    bool has_products() const { return products.size() > 1 || !products.front().empty(); }
+    bool has_copies() const { return copies.size() > 1 || !copies.front().empty(); }
 };
 
 }  // namespace ingot::runtime::gpu::emulator

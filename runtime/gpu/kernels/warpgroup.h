@@ -37,14 +37,18 @@ struct BytesOf<IQ4_XS> : BytesOf<Q8_0> {};
 template <>
 struct BytesOf<MXFP4> : BytesOf<Q8_0> {};
 
-/// The unit of four that lane t of four has: run r of it is run 16 (t without, at its layout's place, r) of the span.
+/// Which of a span's four units lane t of four has: of each layout, the runs 0 of lanes 0 … 3 are in the order of
+/// split_rows.
 template <typename Layout>
-FUNCTION int unit_of_lane(const Layout&, int t) {
-    return t;
-}
-FUNCTION int unit_of_lane(const TwoBits&, int t) {
-    return t % 2 * 2 + t / 2;
-}
+struct UnitOf {
+    FUNCTION static int lane(int t) { return t; }
+};
+template <>
+struct UnitOf<Q2_K> {
+    FUNCTION static int lane(int t) { return t % 2 * 2 + t / 2; }
+};
+template <>
+struct UnitOf<Q3_K> : UnitOf<Q2_K> {};
 
 /// A thread's weights of a span of one row: blocks.
 template <typename Layout>
@@ -58,14 +62,14 @@ struct SpanOf {
     };
 
     FUNCTION static Raw fetch(ARGUMENTS(TileArguments) a, GLOBAL(const uint8_t) row, int span, int t) {
-        const int unit = 4 * span + unit_of_lane(Layout{}, t);
+        const int unit = 4 * span + UnitOf<Layout>::lane(t);
         if (unit >= a.n / 32) return Raw{};
         return Layout::fetch(Row{row, a.n / int(Layout::kElements)}, unit / int(Layout::kUnits),
                              unit % int(Layout::kUnits));
     }
     FUNCTION static Decoded decode(ARGUMENTS(TileArguments) a, LOCAL(const Raw) raw, int span, int t) {
         const Unit unit =
-            Layout::decode(raw, (4 * span + unit_of_lane(Layout{}, t)) % int(Layout::kUnits));
+            Layout::decode(raw, (4 * span + UnitOf<Layout>::lane(t)) % int(Layout::kUnits));
         Decoded decoded;
         UNROLLED for (int i = 0; i < 8; ++i)
             decoded.q[i] = BytesOf<Layout>::kSigned != 0 ? unit.q[i] ^ 0x80808080u : unit.q[i];
