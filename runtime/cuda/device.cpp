@@ -176,8 +176,8 @@ class CudaDevice final : public Device {
     }
 
   private:
-    // Kernels that ask for more of a group's memory than others have a body only where they were compiled for just
-    // this GPU: an empty one needs no registers for sums.
+    // Kernels that ask for more of a group's memory than others have a body only where they were compiled for
+    // just this GPU: an empty one needs no registers for sums.
     void find_warpgroup_products() {
         for (size_t i = 0; i < n_cuda_kernels(); ++i) {
             const CudaKernel& entry = cuda_kernels()[i];

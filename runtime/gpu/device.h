@@ -23,12 +23,12 @@ using Address = uint64_t;
 enum class Access : uint8_t { Read, ReadAndWrite };
 
 struct DeviceProperties {
-    std::string name;           // "NVIDIA H100 80GB HBM3"
-    std::string kind;           // "cuda", "metal", "emulator": what --device calls it
-    uint64_t memory_bytes = 0;  // all there is
-    uint64_t free_bytes = 0;    // that could be allocated now, as far as the device knows
-    uint32_t n_processors = 1;  // groups run on so many at once
-    uint32_t group_memory = 0;  // bytes that a group may share
+    std::string name;                     // "NVIDIA H100 80GB HBM3"
+    std::string kind;                     // "cuda", "metal", "emulator": what --device calls it
+    uint64_t memory_bytes = 0;            // all there is
+    uint64_t free_bytes = 0;              // that could be allocated now, as far as the device knows
+    uint32_t n_processors = 1;            // groups run on so many at once
+    uint32_t group_memory = 0;            // bytes that a group may share
     bool has_warpgroup_products = false;  // kernels/warpgroup.h
 };
 

@@ -13,7 +13,7 @@ namespace ingot::runtime {
 namespace gpu {
 struct ActivateArguments;
 struct TileArguments;
-}
+}  // namespace gpu
 class GpuWeight;
 class ThreadPool;
 
@@ -27,8 +27,9 @@ class GpuBackend final : public Backend {
 
     gpu::Device& device() { return *device_; }
     std::string description() const override;
-    /// Whether prompts' products are those of warpgroups, on devices that have them (NVIDIA's Hopper): activations are
-    /// rounded to 16 bits there, not to 8. They are, unless the environment has INGOT_GPU_PRODUCTS=tiles.
+    /// Whether prompts' products are those of warpgroups, on devices that have them (NVIDIA's Hopper):
+    /// activations are rounded to 16 bits there, not to 8. They are, unless the environment has
+    /// INGOT_GPU_PRODUCTS=tiles.
     void use_warpgroup_products(bool use) { uses_warpgroups_ = use && properties_.has_warpgroup_products; }
     /// Of weights, buffers and scratch.
     uint64_t allocated_bytes() const { return allocated_; }

@@ -136,7 +136,8 @@ void GpuBackend::give_split(Input& input, const GpuWeight& weight, TileArguments
     SplitForm form{.is_f16 = layout.type == TensorType::F16, .order = kAsTheyAre, .has_low = true};
     if (input.by_warpgroups) {
         // MXFP4 has room in a half, brought near its largest.
-        form = {.is_f16 = layout.type != TensorType::BF16, .order = layout.order, .has_low = layout.n_terms == 2};
+        form = {
+            .is_f16 = layout.type != TensorType::BF16, .order = layout.order, .has_low = layout.n_terms == 2};
         if (layout.n_shared == 0) reserve_split(input.n_rows, weight.n_in(), true);
     }
     if (input.split != form) split(input.x, input.n_rows, weight.n_in(), form);
@@ -199,8 +200,8 @@ GpuBackend::Sorted GpuBackend::sort(const ExpertChoice& choice, int64_t n_slots,
     return sorted;
 }
 
-/// Of a group of warpgroups, for so many tokens: small tiles are less efficient (each weight is decoded for half as
-/// many tokens), large ones may leave processors idle.
+/// Of a group of warpgroups, for so many tokens: small tiles are less efficient (each weight is decoded for
+/// half as many tokens), large ones may leave processors idle.
 int64_t GpuBackend::tokens_of_warpgroups(int64_t n_out, int64_t n_tokens) const {
     const auto time = [&](int64_t n_each) {
         const int64_t n_groups = int64_t(groups_of(n_out, kWarpgroupRows)) * groups_of(n_tokens, n_each);

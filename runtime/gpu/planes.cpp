@@ -50,14 +50,15 @@ constexpr Field kMXFP4[] = {INGOT_FIELD(BlockMXFP4, floats), INGOT_FIELD(BlockMX
 #undef INGOT_FIELD
 
 // As many activations share a scale as on the CPU, so that both compute with the same integers.
-#define INGOT_KERNELS(name) \
-    TensorType::name, Kernel::embed_##name, Kernel::matvec_##name, Kernel::matmul_##name, Kernel::tile_##name, Kernel::wide_##name
+#define INGOT_KERNELS(name)                                                               \
+    TensorType::name, Kernel::embed_##name, Kernel::matvec_##name, Kernel::matmul_##name, \
+        Kernel::tile_##name, Kernel::wide_##name
 #define INGOT_NUMBERS(name) \
     { INGOT_KERNELS(name), Kernel::warpgroup_##name, Kernel::wide_warpgroup_##name, 2, kByBit0, {}, {}, 0 }
-#define INGOT_BLOCKS(name, order, quant, min_quant, n_shared)                              \
-    {                                                                                      \
+#define INGOT_BLOCKS(name, order, quant, min_quant, n_shared)                                   \
+    {                                                                                           \
         INGOT_KERNELS(name), Kernel::warpgroup_##name, Kernel::wide_warpgroup_##name, 1, order, \
-            {offsetof(Block##name, d), quant, min_quant}, k##name, n_shared                \
+            {offsetof(Block##name, d), quant, min_quant}, k##name, n_shared                     \
     }
 // The largest quant, by the largest scale of 16 or 32 weights where there are such; likewise of mins.
 constexpr Layout kLayouts[] = {
@@ -151,7 +152,8 @@ void take_row_apart(const Layout& layout, int64_t n_in, const std::byte* row, st
 }
 
 float largest_weight(const Layout& layout, int64_t n_in, const std::byte* row) {
-    const size_t n_bytes = row_bytes(layout.type, uint64_t(n_in)), block_bytes = info(layout.type).block_bytes;
+    const size_t n_bytes = row_bytes(layout.type, uint64_t(n_in)),
+                 block_bytes = info(layout.type).block_bytes;
     if (layout.type == TensorType::MXFP4) {
         uint32_t exponent = 0;  // 6 * 2^(exponent - 127) is the block's largest
         for (size_t at = offsetof(BlockMXFP4, exponent); at < n_bytes; at += block_bytes)

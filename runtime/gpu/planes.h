@@ -16,8 +16,8 @@ struct Field {
     uint32_t size;    // bytes
 };
 
-/// How large a block's weights can be: |d| * quant + |min| * min_quant, d and min being halves of the block, the second
-/// behind the first.
+/// How large a block's weights can be: |d| * quant + |min| * min_quant, d and min being halves of the block,
+/// the second behind the first.
 struct Bound {
     uint32_t d;  // bytes, its offset in the file's block
     float quant, min_quant;
@@ -26,8 +26,8 @@ struct Bound {
 struct Layout {
     TensorType type;
     Kernel embed, matvec, matmul, tile, wide, warpgroup, wide_warpgroup;
-    uint32_t n_terms;      // of 16 bits that activations have for products of warpgroups; 0: there are none
-    ElementOrder order;    // … and in what order
+    uint32_t n_terms;    // of 16 bits that activations have for products of warpgroups; 0: there are none
+    ElementOrder order;  // … and in what order
     Bound bound;
     /// In the order of the planes; together they are the whole block. None: rows are as in the file.
     std::span<const Field> fields;
@@ -42,11 +42,10 @@ size_t device_row_bytes(const Layout& layout, int64_t n_in);
 /// A row of the file to one of the device, device_row_bytes() long.
 void take_row_apart(const Layout& layout, int64_t n_in, const std::byte* row, std::byte* planes);
 
-
 /// No weight of the file's row is larger.
 float largest_weight(const Layout& layout, int64_t n_in, const std::byte* row);
-/// The power of two that brings weights to halves: the largest below 2^15, so that what is too small for a half is so
-/// by 2^-39 of that.
+/// The power of two that brings weights to halves: the largest below 2^15, so that what is too small for a
+/// half is so by 2^-39 of that.
 float weight_factor(float largest);
 
 }  // namespace ingot::runtime::gpu

@@ -36,8 +36,8 @@ std::vector<T> from(Backend& backend, const Buffer& buffer, size_t n) {
 }
 
 /// What `compute` leaves in n floats of y, which begins as ones, on each device; both must be within
-/// `tolerance`, Euclidean and relative. Products are of the same 8-bit integers on both (see gpu_warpgroups.cpp for those
-/// that aren't).
+/// `tolerance`, Euclidean and relative. Products are of the same 8-bit integers on both (see
+/// gpu_warpgroups.cpp for those that aren't).
 template <typename Compute>
 void compare(size_t n, double tolerance, Compute compute) {
     Devices devices;

@@ -1,4 +1,5 @@
-// Products of warpgroups on the emulator: what they compute, and the mistakes that it finds in how they are asked for.
+// Products of warpgroups on the emulator: what they compute, and the mistakes that it finds in how they are
+// asked for.
 #include "format/error.h"
 #include "format/half.h"
 #include "runtime/gpu/emulator/emulator.h"
@@ -216,7 +217,8 @@ WARPGROUP_KERNEL(pattern_begins_elsewhere, Arguments, Shared, 128) {
     Steps steps{me, shared};
     steps.make_ready(a);
     const uint64_t base_offset = uint64_t(1) << 49;
-    add_warpgroup_product(F16{}, me, steps.a, swizzled_rows(shared.rows + 32) | base_offset, steps.sums, false);
+    add_warpgroup_product(F16{}, me, steps.a, swizzled_rows(shared.rows + 32) | base_offset, steps.sums,
+                          false);
     steps.wait();
 }
 WARPGROUP_KERNEL(beyond_what_was_written, Arguments, Shared, 128) {
@@ -297,7 +299,8 @@ std::string error_of(uint32_t n_threads = 128) {
 
 }  // namespace
 
-TEST_CASE("emulator: a warpgroup multiplies by rows in the group's memory, swizzled as the hardware has them") {
+TEST_CASE(
+    "emulator: a warpgroup multiplies by rows in the group's memory, swizzled as the hardware has them") {
     Fixture fixture;
     fixture.run<multiply_f16>(true, 128);
     fixture.check_product();
@@ -310,26 +313,32 @@ TEST_CASE("emulator: registers of products that are under way") {
                ContainsSubstring("thread 0: reads a register of a product that is under way"));
     CHECK_THAT(error_of<a_changes>(), ContainsSubstring("changes a register of a product that is under way"));
     CHECK_THAT(error_of<a_is_not_ordered>(), ContainsSubstring("A was changed and not ordered before it"));
-    CHECK_THAT(error_of<sums_are_not_ordered>(), ContainsSubstring("sum was changed and not ordered before it"));
+    CHECK_THAT(error_of<sums_are_not_ordered>(),
+               ContainsSubstring("sum was changed and not ordered before it"));
     CHECK_THAT(error_of<sums_are_undefined>(), ContainsSubstring("sum was never set"));
 }
 
 TEST_CASE("emulator: the group's memory while products read it") {
     CHECK_THAT(error_of<b_changes>(), ContainsSubstring("which a product under way reads"));
     CHECK_THAT(error_of<b_changes_by_a_copy>(), ContainsSubstring("which a product under way reads"));
-    CHECK_THAT(error_of<b_changes_before_others_have_waited>(256), ContainsSubstring("since the last barrier"));
+    CHECK_THAT(error_of<b_changes_before_others_have_waited>(256),
+               ContainsSubstring("since the last barrier"));
     CHECK(error_of<beside_b>() == "no error");
     CHECK_THAT(error_of<b_is_not_shown>(), ContainsSubstring("wrote without a fence for it"));
-    CHECK_THAT(error_of<b_without_barrier>(), ContainsSubstring("nobody has written") || ContainsSubstring("race"));
+    CHECK_THAT(error_of<b_without_barrier>(),
+               ContainsSubstring("nobody has written") || ContainsSubstring("race"));
     CHECK_THAT(error_of<copy_is_under_way>(), ContainsSubstring("to which a copy is under way"));
     CHECK_THAT(error_of<beyond_what_was_written>(), ContainsSubstring("which nobody has written"));
-    CHECK_THAT(error_of<pattern_begins_elsewhere>(), ContainsSubstring("whose pattern begins at a multiple of 1024"));
+    CHECK_THAT(error_of<pattern_begins_elsewhere>(),
+               ContainsSubstring("whose pattern begins at a multiple of 1024"));
 }
 
 TEST_CASE("emulator: all of a warpgroup have to have the same products") {
     CHECK_THAT(error_of<one_warp_is_elsewhere>(), ContainsSubstring("has not all products of its warpgroup"));
-    CHECK_THAT(error_of<one_warp_does_not_wait>(), ContainsSubstring("thread 64: does not wait for the products"));
-    CHECK_THAT(error_of<half_a_warpgroup>(64), ContainsSubstring("thread 64: does not wait for the products"));
+    CHECK_THAT(error_of<one_warp_does_not_wait>(),
+               ContainsSubstring("thread 64: does not wait for the products"));
+    CHECK_THAT(error_of<half_a_warpgroup>(64),
+               ContainsSubstring("thread 64: does not wait for the products"));
     CHECK_THAT(error_of<other_rows_each>(), ContainsSubstring("thread 32: has another product"));
     CHECK_THAT(error_of<ends_without_waiting>(), ContainsSubstring("ends while products are under way"));
 }

@@ -25,9 +25,9 @@ enum class Values {
     Largest,   // all quants and scales with all bits set, halves of the largest magnitude
     Negative,  // random quants, all halves negative
 };
-/// Bytes of `n_rows` rows of `n_in` elements, valid and finite. Rows follow each other without padding.
 /// Where the halves of a block are: they must be finite, everything else may be any bits.
 std::vector<size_t> half_offsets(TensorType type);
+/// Bytes of `n_rows` rows of `n_in` elements, valid and finite. Rows follow each other without padding.
 std::vector<uint8_t> random_rows(TensorType type, int64_t n_rows, int64_t n_in, Values values, uint32_t seed);
 
 /// Floats of a normal distribution, with an outlier in every 100.

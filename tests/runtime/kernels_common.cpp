@@ -53,7 +53,6 @@ std::vector<size_t> half_offsets(TensorType type) {
     }
 }
 
-
 std::vector<TensorType> layouts() {
     std::vector<TensorType> types;
     for (const auto& matmul : runtime::cpu::scalar_kernels().matmuls) types.push_back(matmul.type);

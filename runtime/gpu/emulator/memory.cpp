@@ -183,8 +183,10 @@ void GroupMemory::begin_product(size_t offset, const Now& now) {
     note_read(bytes() + offset, kChunk, warpgroup);
     for (size_t i = offset; i < offset + kChunk; ++i) {
         if (fences_[i] >= n_fences_[touches_[i].writer]) {
-            fail("{}: a product reads byte {} of the group's memory, which thread {} wrote without a fence for it",
-                 now.place(), i, touches_[i].writer);
+            fail(
+                "{}: a product reads byte {} of the group's memory, which thread {} wrote without a fence "
+                "for it",
+                now.place(), i, touches_[i].writer);
         }
     }
     ++chunks_[offset / kChunk].n_products;

@@ -77,11 +77,12 @@ class Memory {
     std::vector<Allocation> allocations_;  // number 0 is never used; freed ones are not used again
 };
 
-/// The memory that a group shares. A group finds it undefined. Copies and products that are under way have their
-/// bytes for themselves; products see what was written only behind a fence between the two ways to memory.
+/// The memory that a group shares. A group finds it undefined. Copies and products that are under way have
+/// their bytes for themselves; products see what was written only behind a fence between the two ways to
+/// memory.
 class GroupMemory {
   public:
-    static constexpr size_t kBytes = 32 << 10;      // what Apple's processors have
+    static constexpr size_t kBytes = 32 << 10;       // what Apple's processors have
     static constexpr size_t kMostBytes = 227 << 10;  // what kernels for NVIDIA's Hopper may ask for
     static constexpr size_t kChunk = 16;             // bytes of a copy, and that a product reads in one piece
 
@@ -113,11 +114,11 @@ class GroupMemory {
     size_t offset_of(const void* at) { return size_t(static_cast<const std::byte*>(at) - bytes()); }
 
     std::vector<Block> memory_;
-    std::vector<Touch> touches_;       // of each byte
-    std::vector<uint64_t> fences_;     // of its writer, before it was written
+    std::vector<Touch> touches_;    // of each byte
+    std::vector<uint64_t> fences_;  // of its writer, before it was written
     std::vector<Chunk> chunks_;
-    std::vector<uint64_t> n_fences_;   // of each thread
-    size_t n_under_way_ = 0;           // chunks, counted for each of their products
+    std::vector<uint64_t> n_fences_;  // of each thread
+    size_t n_under_way_ = 0;          // chunks, counted for each of their products
 };
 
 }  // namespace ingot::runtime::gpu::emulator

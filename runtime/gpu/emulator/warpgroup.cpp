@@ -10,7 +10,7 @@
 namespace ingot::runtime::gpu::emulator {
 namespace {
 
-constexpr uint32_t kDepth = 16;     // elements of a row of A and B
+constexpr uint32_t kDepth = 16;      // elements of a row of A and B
 constexpr uint32_t kRowBytes = 128;  // of B, in the only swizzle that is known here
 
 /// Where a row of B lies. A descriptor's bits (PTX ISA, "Matrix Descriptor"), addresses in units of 16 bytes:
@@ -24,13 +24,15 @@ struct Descriptor {
     Descriptor(uint64_t bits, const Now& now)
         : address(uint32_t(bits & 0x3fff) * 16), stride(uint32_t(bits >> 32 & 0x3fff) * 16) {
         if (bits >> 62 != 1 || (bits >> 49 & 7) != 0 || (bits & ~0xc00e3fff3fff3fffu) != 0) {
-            fail("{}: descriptor {:#x} of a product; the emulator knows K-major rows swizzled by 128 bytes whose "
-                 "pattern begins at a multiple of 1024",
-                 now.place(), bits);
+            fail(
+                "{}: descriptor {:#x} of a product; the emulator knows K-major rows swizzled by 128 bytes "
+                "whose "
+                "pattern begins at a multiple of 1024",
+                now.place(), bits);
         }
     }
-    /// Sixteen bytes, half 0 or 1 of a row's: their number within 128 bytes is swapped by the row's within eight,
-    /// as bits 7 … 9 of the address say.
+    /// Sixteen bytes, half 0 or 1 of a row's: their number within 128 bytes is swapped by the row's within
+    /// eight, as bits 7 … 9 of the address say.
     uint32_t at(uint32_t row, uint32_t half) const {
         const uint32_t plain = address + row / 8 * stride + row % 8 * kRowBytes + half * 16;
         return plain ^ (plain >> 3 & 0x70);
@@ -40,7 +42,8 @@ struct Descriptor {
 }  // namespace
 
 void fail_under_way(const char* verb) {
-    fail("{}: {} a register of a product that is under way; wait for it first", running_group->now().place(), verb);
+    fail("{}: {} a register of a product that is under way; wait for it first", running_group->now().place(),
+         verb);
 }
 uint64_t n_fences_of_thread() {
     return running_group->under_way().n_fences;
@@ -98,7 +101,8 @@ bool Group::complete_products() {
             now_.thread = i;
             if (i >= end || lane(i).state != State::AtProducts || !same_place(lane(i).where, one->where) ||
                 lane(i).under_way.products.size() != one->under_way.products.size()) {
-                fail("{}: does not wait for the products of its warpgroup at line {}", now_.place(), one->where.line());
+                fail("{}: does not wait for the products of its warpgroup at line {}", now_.place(),
+                     one->where.line());
             }
         }
         const uint32_t n_left = one->under_way.n_left;
@@ -120,9 +124,9 @@ bool Group::complete_products() {
     return any;
 }
 
-// Product `number` of the oldest group. Of A (64, 16), warp w has rows 16w …: lane l rows l / 4 and 8 + l / 4 of them,
-// in the order of add_product_f16. Of A · Bᵀ (64, n) it has the same rows: sums 4c … 4c + 3 are elements 8c + 2 (l % 4)
-// and the next of the first row, and these of the second.
+// Product `number` of the oldest group. Of A (64, 16), warp w has rows 16w …: lane l rows l / 4 and 8 + l / 4
+// of them, in the order of add_product_f16. Of A · Bᵀ (64, n) it has the same rows: sums 4c … 4c + 3 are
+// elements 8c + 2 (l % 4) and the next of the first row, and these of the second.
 void Group::complete_product_of(uint32_t first, size_t number) {
     const auto part = [&](uint32_t i) -> const WarpgroupProduct& {
         const auto& products = lane(first + i).under_way.products.front();
@@ -142,8 +146,8 @@ void Group::complete_product_of(uint32_t first, size_t number) {
         if (!same_place(product.where, one.where) || product.b != one.b || product.n != one.n ||
             product.is_f16 != one.is_f16 || product.adds != one.adds) {
             now_.thread = first + i;
-            fail("{}: has another product at line {} than thread {} has at line {}", now_.place(), product.where.line(),
-                 first, one.where.line());
+            fail("{}: has another product at line {} than thread {} has at line {}", now_.place(),
+                 product.where.line(), first, one.where.line());
         }
         const uint32_t row = i / 32 * 16 + i % 32 / 4, column = 2 * (i % 4);
         for (uint32_t operand = 0; operand < 4; ++operand) {

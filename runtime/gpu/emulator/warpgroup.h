@@ -1,6 +1,6 @@
 #pragma once
-// Products of warpgroups as PTX has them (wgmma): 128 threads begin them together, they are under way until they are
-// waited for, and they read the group's memory by a way of their own, the asynchronous proxy.
+// Products of warpgroups as PTX has them (wgmma): 128 threads begin them together, they are under way until
+// they are waited for, and they read the group's memory by a way of their own, the asynchronous proxy.
 #include <cstdint>
 #include <source_location>
 #include <vector>
@@ -37,7 +37,7 @@ class Register {
   private:
     friend class Group;
     T value_{};
-    uint32_t n_products_ = 0;     // under way
+    uint32_t n_products_ = 0;    // under way
     uint64_t changed_ = kNever;  // after so many fences of its thread
 };
 
@@ -64,7 +64,7 @@ struct UnderWay {
     std::vector<std::vector<WarpgroupProduct>> products{1};
     std::vector<std::vector<PendingCopy>> copies{1};
     uint64_t n_fences = 0;  // of registers
-    uint32_t n_left = 0;  // groups of products that it does not wait for
+    uint32_t n_left = 0;    // groups of products that it does not wait for
 
     bool has_products() const { return products.size() > 1 || !products.front().empty(); }
     bool has_copies() const { return copies.size() > 1 || !copies.front().empty(); }

@@ -79,8 +79,8 @@ struct TileArguments {
     float weight_factor;  // by which warpgroup_* multiply weights: a power of two, see gpu/planes.h
 };
 
-/// Of the elements of a row. A run is 16 in a row; warpgroup_* want of each 128 first the four runs whose number in
-/// 0 … 7 has a certain bit zero, then the others, as split_rows says.
+/// Of the elements of a row. A run is 16 in a row; warpgroup_* want of each 128 first the four runs whose
+/// number in 0 … 7 has a certain bit zero, then the others, as split_rows says.
 enum ElementOrder : int { kAsTheyAre = -1, kByBit0, kByBit1, kByBit2 };
 
 /// x (n_rows, n) = (high + low) * scales, by rows: numbers of 16 bits, F16 or BF16; zeros behind a row's end

@@ -1,7 +1,8 @@
 #pragma once
-// What NVIDIA's Hopper has beyond the dialect: products of warpgroups, the 128 threads from a multiple of 128 on.
-// They run beside what the threads do meanwhile, and read one of the factors from the group's memory. Metal has
-// nothing like it and doesn't see this file; elsewhere on CUDA the kernels are empty, and never chosen.
+// What NVIDIA's Hopper has beyond the dialect: products of warpgroups, the 128 threads from a multiple of 128
+// on. They run beside what the threads do meanwhile, and read one of the factors from the group's memory.
+// Metal has nothing like it and doesn't see this file; elsewhere on CUDA the kernels are empty, and never
+// chosen.
 //
 // clang-format off
 //     WARPGROUP_KERNEL(name, Arguments, Shared, n_threads) { ... }   as GROUP_KERNEL, of groups that may share up to 227 KiB; `shared` is

@@ -35,18 +35,18 @@ inline void begin_products(Thread me) {
     ++me.group->under_way().n_fences;
 }
 template <int n>
-void add_warpgroup_product(bool is_f16, Thread me, WarpgroupNumbers& a, uint64_t rows, WarpgroupSums<n>& sums, bool adds,
-                           const std::source_location& where) {
+void add_warpgroup_product(bool is_f16, Thread me, WarpgroupNumbers& a, uint64_t rows, WarpgroupSums<n>& sums,
+                           bool adds, const std::source_location& where) {
     me.group->add_warpgroup_product({where, rows, n, is_f16, adds, {}, a.of, sums.of});
 }
 template <int n>
-void add_warpgroup_product(F16, Thread me, WarpgroupNumbers& a, uint64_t rows, WarpgroupSums<n>& sums, bool adds,
-                           const std::source_location& where = std::source_location::current()) {
+void add_warpgroup_product(F16, Thread me, WarpgroupNumbers& a, uint64_t rows, WarpgroupSums<n>& sums,
+                           bool adds, const std::source_location& where = std::source_location::current()) {
     add_warpgroup_product(true, me, a, rows, sums, adds, where);
 }
 template <int n>
-void add_warpgroup_product(BF16, Thread me, WarpgroupNumbers& a, uint64_t rows, WarpgroupSums<n>& sums, bool adds,
-                           const std::source_location& where = std::source_location::current()) {
+void add_warpgroup_product(BF16, Thread me, WarpgroupNumbers& a, uint64_t rows, WarpgroupSums<n>& sums,
+                           bool adds, const std::source_location& where = std::source_location::current()) {
     add_warpgroup_product(false, me, a, rows, sums, adds, where);
 }
 inline void end_products(Thread me) {
@@ -89,7 +89,8 @@ inline uint32_t multiply_add_halves(uint32_t a, uint32_t b, uint32_t c) {
     return one(0) | one(16);
 }
 inline uint32_t multiply_halves(uint32_t a, uint32_t b) {
-    return multiply_add_halves(a, b, 0x80008000u);  // minus zero, which keeps the sign of a product that is zero
+    return multiply_add_halves(a, b,
+                               0x80008000u);  // minus zero, which keeps the sign of a product that is zero
 }
 inline uint32_t add_halves(uint32_t a, uint32_t b) {
     return multiply_add_halves(a, 0x3c003c00u, b);  // by one

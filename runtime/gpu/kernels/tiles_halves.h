@@ -156,9 +156,9 @@ struct HalvesTile {
     }
 };
 
-/// The first of the two elements that lie at a pair's place. By a bit: of 128 elements, the 64 of the runs that have
-/// it zero (or one) become four times 16, as the four lanes of a product of warpgroups have them: elements 4j and
-/// 4j + 1 of run 0, of run 1 … 3, then elements 4j + 2 and 4j + 3.
+/// The first of the two elements that lie at a pair's place. By a bit: of 128 elements, the 64 of the runs
+/// that have it zero (or one) become four times 16, as the four lanes of a product of warpgroups have them:
+/// elements 4j and 4j + 1 of run 0, of run 1 … 3, then elements 4j + 2 and 4j + 3.
 FUNCTION int place_in_row(int order, int pair) {
     if (order < 0) return 2 * pair;
     const int run = pair % 4, half = pair / 4 % 2, j = pair / 8 % 4, bit = pair / 32 % 2;
