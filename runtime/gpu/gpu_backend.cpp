@@ -45,7 +45,9 @@ GpuBackend::GpuBackend(std::unique_ptr<Device> device)
       sorted_(std::make_unique<SortedSlots>(*this)),
       partial_(std::make_unique<Scratch>(*this)) {
     const char* const products = std::getenv("INGOT_GPU_PRODUCTS");
-    use_warpgroup_products(products == nullptr || std::string_view(products) != "tiles");
+    const bool only_tiles = products != nullptr && std::string_view(products) == "tiles";
+    has_warpgroups_ = properties_.has_warpgroup_products && !only_tiles;
+    uses_warpgroups_ = has_warpgroups_;
 }
 
 GpuBackend::~GpuBackend() = default;

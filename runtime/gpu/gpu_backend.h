@@ -30,7 +30,8 @@ class GpuBackend final : public Backend {
     /// Whether prompts' products are those of warpgroups, on devices that have them (NVIDIA's Hopper):
     /// activations are rounded to 16 bits there, not to 8. They are, unless the environment has
     /// INGOT_GPU_PRODUCTS=tiles.
-    void use_warpgroup_products(bool use) { uses_warpgroups_ = use && properties_.has_warpgroup_products; }
+    bool uses_warpgroup_products() const { return uses_warpgroups_; }
+    void use_warpgroup_products(bool use) { uses_warpgroups_ = use && has_warpgroups_; }
     /// Of weights, buffers and scratch.
     uint64_t allocated_bytes() const { return allocated_; }
     uint64_t weight_bytes() const { return weights_; }
@@ -119,7 +120,7 @@ class GpuBackend final : public Backend {
 
     std::unique_ptr<gpu::Device> device_;
     gpu::DeviceProperties properties_;
-    bool uses_warpgroups_ = false;
+    bool has_warpgroups_ = false, uses_warpgroups_ = false;
     LaunchQueue queue_;
     std::unique_ptr<ThreadPool> loaders_;          // of weights
     std::exception_ptr error_;                     // that could not be thrown when it came

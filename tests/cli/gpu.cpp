@@ -1,6 +1,8 @@
 // The demo model on the emulator: the CPU's text, whatever the layout of its weights.
 #include <simdjson.h>
 
+#include <algorithm>
+
 #include "tests/cli/process.h"
 
 using namespace ingot::test;
@@ -62,6 +64,34 @@ TEST_CASE("gpu: the demo model goes on with a longer text as on the CPU, by its 
             CHECK(texts[0].size() > 5);
             CHECK(texts[0] == texts[1]);
         }
+    }
+}
+
+TEST_CASE("gpu: the demo model goes on with a long prompt, multiplied by warpgroups, as on the CPU") {
+    const TemporaryFolder folder;
+    const std::string prompt =
+        "The old prince looked at his daughter and said nothing. In the next room the little princess was "
+        "laughing with the countess, and the sound of it went through the whole house. Pierre, who had been "
+        "standing by the window all the evening, turned round and went up to them; he wished to speak of the "
+        "war and of the Emperor, but nobody listened to him, and the officers who had come with Prince "
+        "Andrew "
+        "were already at the door.";
+    for (const char* type : {"F16", "Q4_0", "Q4_K", "Q6_K"}) {
+        INFO(type);
+        const std::string model = folder / (std::string(type) + ".gguf");
+        REQUIRE(run_ingot({"convert", INGOT_SOURCE_DIR "/tests/data/tolstoy-5m", "-t", type, "--pure", "-o",
+                           model, "--threads", "2"})
+                    .exit_code == 0);
+        const Outcome ids = run_ingot({"tokenize", model, "-p", prompt});
+        CHECK(std::ranges::count(ids.out, ' ') > 65);  // of fewer tokens, tiles are quicker
+        const auto text = [&](const char* device) {
+            const Outcome outcome = run_ingot({"run", model, "-p", prompt, "-n", "12", "--temperature", "0",
+                                               "--threads", "1", "-q", "--device", device});
+            INFO(outcome.err);
+            REQUIRE(outcome.exit_code == 0);
+            return outcome.out;
+        };
+        CHECK(text("emulator") == text("cpu"));
     }
 }
 
