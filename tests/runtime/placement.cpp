@@ -115,11 +115,13 @@ TEST_CASE("placement: what is counted is what is allocated, to the byte") {
     };
     const RunShape shapes[] = {{.n_context = kPositions},
                                {.n_context = kPositions, .cache_type = CacheType::F32, .n_sequences = 2},
-                               {.n_context = 48, .n_logits = 3}};
+                               {.n_context = 100, .n_logits = 3}};  // prompts by warpgroups
     for (const char* family : {"gpt2", "gemma2", "qwen3moe", "deepseek2", "qwen3next", "gemma4"}) {
         const SmallFile file(small_model(family));
         for (const int64_t n : {1, int(kLayers)}) {
-            const RunShape& shape = shapes[size_t(family[0] + n) % 3];
+            RunShape shape = shapes[size_t(family[0] + n) % 3];
+            if (family == std::string_view("gpt2") && shape.n_context > 64)
+                shape.n_context = 64;  // all it has
             CAPTURE(family, n, shape.n_context, shape.n_sequences);
             Placement placement = on_gpu(n, n / 2);
             placement.rules = {{"attn_output", Placement::kGpu}};
