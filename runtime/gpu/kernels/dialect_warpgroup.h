@@ -23,6 +23,7 @@
 //     show_to_products(me)                            what the thread has written to the group's memory, products can read behind a barrier
 //     end_copies_of_set(me)                           the thread's begin_copy() since the last end are a set
 //     wait_for_copies<n>(me)                          until all of them but the n last are done
+//     copy_of(word)                                   in a register of its own: what is loaded next would else take the place of A
 //     halves_of_bytes(word, i)                        bytes 2i and 2i + 1 as the halves 1024 + byte
 //     add_halves(a, b), multiply_halves(a, b)         two halves each, rounded to nearest
 //     multiply_add_halves(a, b, c)                    a * b + c, rounded once

@@ -69,6 +69,9 @@ void wait_for_copies(Thread me) {
     me.group->wait_for_copies(n_left);
 }
 
+inline uint32_t copy_of(uint32_t word) {
+    return word;
+}
 inline uint32_t halves_of_bytes(uint32_t word, int i) {
     return 0x64006400u | byte_of(word, 2 * i) | byte_of(word, 2 * i + 1) << 16;
 }

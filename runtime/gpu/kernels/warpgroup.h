@@ -115,7 +115,7 @@ struct SpanOfNumbers {
         return numbers;
     }
     FUNCTION static uint32_t two(LOCAL(const Fetched32) weights, int r, int j, int half) {
-        return word_of(weights.of[2 * r + j / 2], 2 * (j % 2) + half);
+        return copy_of(word_of(weights.of[2 * r + j / 2], 2 * (j % 2) + half));
     }
 };
 template <>
