@@ -8,6 +8,8 @@
 namespace ingot::runtime::gpu::emulator {
 
 std::string Now::place() const {
+    if (thread == Touch::kMany)
+        return fmt::format("kernel {}, group ({}, {}, {}), a warpgroup", kernel, x, y, z);
     return fmt::format("kernel {}, group ({}, {}, {}), thread {}", kernel, x, y, z, thread);
 }
 
