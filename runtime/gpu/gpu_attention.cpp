@@ -1,6 +1,7 @@
 // Attention on a GPU, and what stands before it: which of its kernels, by how many groups.
 #include <algorithm>
 #include <limits>
+#include <optional>
 
 #include "format/error.h"
 #include "runtime/gpu/gpu_backend.h"
@@ -26,6 +27,33 @@ struct AttentionKernels {
     {Kernel::attention_1_##type, Kernel::attention_4_##type, Kernel::attention_8_##type},
 constexpr AttentionKernels kKernels[] = {INGOT_CACHE_TYPES(INGOT_ENTRY)};  // by CacheType
 #undef INGOT_ENTRY
+
+struct PromptKernels {
+    Kernel by_64, by_128, by_256, by_640;  // elements of a head, at most
+};
+#define INGOT_ENTRY(type)                                                     \
+    {Kernel::prompt_attention_64_##type, Kernel::prompt_attention_128_##type, \
+     Kernel::prompt_attention_256_##type, Kernel::prompt_attention_640_##type},
+constexpr PromptKernels kPromptKernels[] = {INGOT_CACHE_TYPES(INGOT_ENTRY)};  // likewise
+#undef INGOT_ENTRY
+
+// The kernel for many tokens, if there is one for such heads; and what a group of it has.
+struct PromptKernel {
+    std::optional<Kernel> kernel;
+    int64_t n_queries = kTileQueries;
+    uint32_t n_threads = kTileThreads;
+};
+PromptKernel prompt_kernel(CacheType type, const AttentionArguments& a) {
+    const PromptKernels& kernels = kPromptKernels[size_t(type)];
+    const int dim = std::max(a.key_dim, a.value_dim);
+    if (dim <= 64) return {kernels.by_64};
+    if (dim <= 128) return {kernels.by_128};
+    const bool has_sums = type == CacheType::F32 || type == CacheType::BF16;
+    if (dim <= 256 && !has_sums) return {kernels.by_256};
+    if (a.key_dim > kPartedKeyDim || a.is_wide == 0) return {};
+    if (dim <= 256) return {kernels.by_256, kPartedQueries, kPartedThreads};
+    return {kernels.by_640, type == CacheType::F32 ? kPartedSums : kPartedQueries, kPartedThreads};
+}
 
 // Into how many the positions are split so that the device is busy. The lengths of contexts count by 2 *
 // kLeastSplit: so many tokens long a text's launches are the same.
@@ -166,16 +194,14 @@ void GpuBackend::attention(const Buffer& q, const KvLayer& cache, std::span<cons
     a.soft_cap = heads.soft_cap;
 
     const int64_t n_sharing = heads.n_heads / heads.n_kv_heads;
-    const int64_t dim = std::max(heads.key_dim, heads.value_dim);
-    const bool has_halves = cache.type == CacheType::F16 || cache.type == CacheType::Q8_0;
+    const PromptKernel tiled = n_tokens >= kTiledTokens ? prompt_kernel(cache.type, a) : PromptKernel{};
     Kernel kernel{};
     Grid grid{.n_threads = kAttentionWarps * kLanes};
-    if (n_tokens >= kTiledTokens && has_halves && dim <= 256) {
-        kernel = dim <= 64    ? Kernel::prompt_attention_64
-                 : dim <= 128 ? Kernel::prompt_attention_128
-                              : Kernel::prompt_attention_256;
-        grid.x = groups_of(n_tokens * n_sharing, kTileQueries);
+    if (tiled.kernel) {
+        kernel = *tiled.kernel;
+        grid.x = groups_of(n_tokens * n_sharing, tiled.n_queries);
         grid.y = uint32_t(heads.n_kv_heads);
+        grid.n_threads = tiled.n_threads;
     } else {
         const AttentionKernels& kernels = kKernels[size_t(cache.type)];
         const bool fit_8 = kMostHeads * groups_of(heads.key_dim, 8) * 8 <= kQueryElements;

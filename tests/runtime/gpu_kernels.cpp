@@ -281,25 +281,57 @@ TEST_CASE("gpu: attention in all its variants") {
         ContainsSubstring("513") && ContainsSubstring("--device cpu"));
 }
 
-// Queries, weights and what Q8_0 decodes to are rounded to halves: each by up to 2^-12 of itself.
+// See kernels/attention_numbers.h for what is rounded. Of F16 and Q8_0, each number by up to 2^-12 of itself.
 TEST_CASE("gpu: attention of many tokens, in tiles") {
-    const auto f16 = CacheType::F16, q8_0 = CacheType::Q8_0;
     const AttentionCase cases[] = {
-        {4, 2, 32, 32, 0, false, false, false, 0, 0, 16, f16},
-        {1, 1, 64, 64, 0, false, false, false, 0, 3, 70, f16},
-        {3, 1, 20, 50, 7, false, false, true, 0, 60, 45, f16},  // most of the context is not seen
-        {8, 2, 33, 65, 24, true, true, false, 0, 30, 40, f16},
-        {4, 2, 128, 96, 0, false, true, true, 3.0f, 19, 33, f16},
-        {2, 1, 96, 128, 40, false, false, false, 0, 0, 130, f16},
-        {2, 2, 256, 200, 0, false, false, true, 0, 5, 17, f16},
-        {3, 1, 130, 256, 9, true, false, false, 0, 0, 64, f16},
-        {9, 1, 16, 16, 0, false, false, true, 0, 260, 16, f16},  // splits
-        {4, 2, 64, 96, 0, false, true, false, 0, 9, 20, q8_0},
-        {2, 1, 32, 64, 21, false, false, true, 5.0f, 270, 31, q8_0},
-        {2, 1, 36, 28, 0, false, false, false, 0, 0, 16, CacheType::BF16},  // and those that have no tiles
-        {2, 1, 32, 264, 0, false, false, false, 0, 0, 16, f16},
+        {4, 2, 32, 32, 0, false, false, false, 0, 0, 16},
+        {1, 1, 64, 64, 0, false, false, false, 0, 3, 70},
+        {3, 1, 20, 50, 7, false, false, true, 0, 60, 45},  // most of the context is not seen
+        {8, 2, 33, 65, 24, true, true, false, 0, 30, 40},
+        {4, 2, 128, 96, 0, false, true, true, 3.0f, 19, 33},
+        {2, 1, 96, 128, 40, false, false, false, 0, 0, 130},
+        {2, 2, 256, 200, 0, false, false, true, 0, 5, 17},
+        {3, 1, 130, 256, 9, true, false, false, 0, 0, 64},
+        {9, 1, 16, 16, 0, false, false, true, 0, 260, 16},  // splits
+        {2, 1, 32, 64, 21, false, false, true, 5.0f, 270, 31},
+        {5, 1, 40, 264, 0, false, true, false, 0, 20, 21},  // warps share queries, from here on
+        {2, 2, 576, 512, 30, true, false, true, 4.0f, 40, 37},
+        {3, 1, 640, 72, 0, false, false, true, 0, 290, 16},  // splits
+        {17, 1, 168, 320, 33, false, true, false, 0, 12, 18},
+        {2, 1, 648, 8, 0, false, false, false, 0, 0, 16},   // one that has no tiles
+        {2, 1, 36, 260, 0, false, false, false, 0, 0, 16},  // likewise
     };
-    for (const AttentionCase& c : cases) compare_attention(c, 1e-3);
+    const std::pair<CacheType, double> bounds[] = {
+        {CacheType::F16, 1.5e-3}, {CacheType::Q8_0, 1.5e-3}, {CacheType::BF16, 3e-5}, {CacheType::F32, 6e-6}};
+    for (const auto& [type, bound] : bounds) {
+        for (AttentionCase c : cases) {
+            // Q8_0 has rows of whole blocks.
+            if (type == CacheType::Q8_0) {
+                c.key_dim = (c.key_dim + 31) / 32 * 32;
+                c.value_dim = (c.value_dim + 31) / 32 * 32;
+            }
+            c.type = type;
+            compare_attention(c, bound);
+        }
+    }
+}
+
+TEST_CASE("gpu: keys and values in the same rows of the cache, for many tokens") {
+    constexpr int64_t kTokens = 19, kHeads = 5, kPositions = 50;
+    const auto q = random_floats(kTokens * kHeads * 576, 1), latent = random_floats(kPositions * 576, 2);
+    std::vector<int32_t> positions(kPositions);
+    for (size_t i = 0; i < positions.size(); ++i) positions[i] = int32_t(i);
+    const std::pair<CacheType, double> bounds[] = {
+        {CacheType::F16, 1.5e-3}, {CacheType::Q8_0, 1.5e-3}, {CacheType::BF16, 3e-5}, {CacheType::F32, 6e-6}};
+    for (const auto& [type, bound] : bounds) {
+        INFO(name(tensor_type(type)));
+        compare(kTokens * kHeads * 512, bound, [&, type = type](Backend& backend, Buffer& y) {
+            const auto cache = backend.allocate(size_t(cache_bytes(type, kPositions * 576)));
+            backend.write_cache(*on(backend, latent), positions, 576, type, *cache);
+            backend.attention(*on(backend, q), {cache.get(), cache.get(), 576, 576, type},
+                              std::span(positions).last(kTokens), {kHeads, 1, 576, 512, 0.1f}, y);
+        });
+    }
 }
 
 TEST_CASE("gpu: the largest of a row are found, of equals the first") {

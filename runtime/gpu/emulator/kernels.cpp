@@ -11,7 +11,7 @@ void group_array_out_of_bounds(int64_t i, int64_t n) {
 }
 
 void group_array_not_aligned(int64_t i) {
-    fail("{}: writes 16 bytes from element {} of an array in the group's memory on, which is not aligned",
+    fail("{}: touches 16 bytes from element {} of an array in the group's memory on, which is not aligned",
          running_group->now().place(), i);
 }
 

@@ -3,6 +3,7 @@
 #include "table.h"
 
 #include "attention.h"
+#include "attention_parts.h"
 #include "attention_tiles.h"
 #include "experts.h"
 #include "largest.h"

@@ -28,6 +28,10 @@ enum : int {
     kQueryElements = 8 * 576,  // … and the elements of their queries, at most
     kValuesOfPart = 256,       // elements of values that such a group has
     kTileQueries = 64,         // of a group of prompt_attention_*
+    kPartedThreads = 256,      // of such a group where its warps share queries …
+    kPartedQueries = 32,       // … 32 of them, or of keys and values that are sums …
+    kPartedSums = 16,          // … 16
+    kPartedKeyDim = 640,       // elements of keys that it can have
     kLargestPart = 1024,       // numbers of which a warp finds the largest …
     kMostLargest = 256,        // … as many at most
     kDeltaThreads = 64,        // of a group

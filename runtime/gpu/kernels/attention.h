@@ -2,7 +2,7 @@
 // Attention in one pass over the positions (Dao et al. 2022; split over the context as in Dao et al. 2023). A
 // group answers for up to kHeads query heads that share a key/value head, so that keys and values are read
 // once for all of them: 8 neighbouring elements a lane, as many lanes to a row as it takes, several rows on
-// their way at once. Sums are floats. Many tokens of caches in halves or bytes: attention_tiles.h.
+// their way at once. Sums are floats. Many tokens: attention_tiles.h, attention_parts.h.
 #include "arguments.h"
 #include "quantize.h"
 

@@ -1,170 +1,167 @@
 #pragma once
 // Attention of many tokens, as of a prompt (Dao 2023): a group has a tile of 64 queries, which are tokens by
-// the heads that share a key/value head, and walks over tiles of keys and values in its memory. Queries,
-// keys and weights meet as halves, sums are floats. A warp has 16 of the queries.
-#include "arguments.h"
-#include "attention.h"
+// the heads that share a key/value head, and walks over tiles of keys and values in its memory. A warp has
+// 16 of the queries. Values are on their way while the scores are computed, and the next keys while the
+// values are added.
+#include "attention_numbers.h"
 
 namespace ingot {
 namespace runtime {
 namespace gpu {
 
-/// Heads of up to kDim elements. Strides let eight rows' words, and four rows' values, lie in 32 banks.
-template <int kDim>
+/// Heads of up to kDim elements.
+template <int kType, int kDim>
 struct PromptTile {
     enum : int {
-        kKeys = 4096 / kDim,        // positions of a tile
-        kKeyStride = kDim / 2 + 4,  // words from key to key
-        kValueStride = kDim + 8,    // words from two positions' values to the next two's
-        kSteps = kDim / 16,         // products of 16 elements
-        kEights = kDim / 8,         // of a row
-        kKeyWords = kKeys * kKeyStride,
-        kValueWords = kKeys / 2 * kValueStride,
+        // Positions of a tile: what 32 KiB hold, in sixteens.
+        kKeys = kDim == 256          ? 16
+                : kDim == 64         ? (kType == kCacheF32 ? 32 : 64)
+                : kType == kCacheF32 ? 16
+                : kType == kCacheF16 ? 48
+                                     : 32,
+        kSteps = kDim / 16,          // products of 16 elements
+        kEights = kDim / 8,          // of a row
+        kRowWords = kDim / 2 + 4,    // from row to row: eight rows' sixteen bytes are in 32 banks
+        kPlane = kKeys * kRowWords,  // of one of the numbers that make an element
+        kWords = kPlane * int(Numbers<kType>::kOfCache),
+        kRowsAtOnce = int(kTileThreads) / kEights,  // that the group fetches: a thread has a column of them
+        kEightsOfThread = kKeys / kRowsAtOnce,
     };
+    static_assert(kKeys % 16 == 0 && kKeys % kRowsAtOnce == 0, "");
 };
-template <int kDim>
+template <int kType, int kDim>
 struct PromptShared {
-    GROUP_ARRAY(uint32_t, keys, PromptTile<kDim>::kKeyWords);  // (position, two elements)
-    GROUP_ARRAY(uint32_t, values,
-                PromptTile<kDim>::kValueWords);  // (two positions, element): a word has both's
+    enum : int { kWords = PromptTile<kType, kDim>::kWords };
+    GROUP_ARRAY(uint32_t, keys, int(kWords));    // (number, position, two elements)
+    GROUP_ARRAY(uint32_t, values, int(kWords));  // likewise
 };
 
-FUNCTION float in_range_of_half(float x) {
-    return min(max(x, -65504.0f), 65504.0f);
-}
+/// Keys or values of a head.
+struct HeadRows {
+    GLOBAL(const uint8_t) cache;
+    int64_t stride, first;  // elements
+    int n;                  // elements of the head
+};
 
-/// Eight elements of the cache as halves, of which n are there.
-FUNCTION uint4 cached_halves(ARGUMENTS(AttentionArguments) a, GLOBAL(const uint8_t) cache, int64_t i, int n) {
-    uint4 halves = {0, 0, 0, 0};
-    if (n <= 0) return halves;
-    if (a.is_wide != 0 && a.cache_type == kCacheF16) return load<uint4>(cache + 2 * i);
-    Eight eight;
-    if (a.is_wide != 0) {
-        const RawEight<kCacheQ8_0> raw = raw_eight<kCacheQ8_0>(cache, i);
-        eight = eight_of<kCacheQ8_0>(raw);
-    } else {
-        for (int j = 0; j < 8; ++j) {
-            if (j >= n) {
-                eight.x[j] = 0.0f;
+template <int kType, int kDim>
+struct TileOfRows {
+    using Tile = PromptTile<kType, kDim>;
+    /// What a thread fetches, where it doesn't go to the group's memory as it is.
+    struct Fetched {
+        RawEight<kType> of[Tile::kEightsOfThread];
+    };
+
+    /// The thread's first row, its eight of each row, and where they go.
+    FUNCTION static int row_of(Thread me) { return int(me.index) / Tile::kEights; }
+    FUNCTION static int eight_of_row(Thread me) { return int(me.index) % Tile::kEights; }
+    FUNCTION static int place_of(Thread me, int i) {
+        return (row_of(me) + i * Tile::kRowsAtOnce) * Tile::kRowWords + 4 * eight_of_row(me);
+    }
+
+    /// Rows p … are on their way; from `end` on there are zeros.
+    FUNCTION static void fetch(ARGUMENTS(AttentionArguments) a, Thread me, LOCAL(const HeadRows) rows, int p,
+                               int end, GROUP(uint32_t) words, LOCAL(Fetched) fetched) {
+        if (a.is_wide == 0) return;
+        int64_t at = int64_t(p + row_of(me)) * rows.stride + rows.first + 8 * eight_of_row(me);
+        const int n_rows = 8 * eight_of_row(me) < rows.n ? end - p - row_of(me) : 0;
+        UNROLLED for (int i = 0; i < Tile::kEightsOfThread; ++i) {
+            const bool is_there = i * Tile::kRowsAtOnce < n_rows;
+            if (Numbers<kType>::kAreCopied != 0) {
+                if (is_there) {
+                    begin_copy(words + place_of(me, i), rows.cache + 2 * at);
+                } else {
+                    store_four(words + place_of(me, i), uint4{0, 0, 0, 0});
+                }
             } else {
-                eight.x[j] = a.cache_type == kCacheF16 ? cached<kCacheF16>(cache, i + j)
-                                                       : cached<kCacheQ8_0>(cache, i + j);
+                for (int w = 0; w < (kType == kCacheF32 ? 8 : 4); ++w) fetched.of[i].words[w] = 0;
+                if (is_there) fetched.of[i] = raw_eight<kType>(rows.cache, at);
             }
+            at += Tile::kRowsAtOnce * rows.stride;
         }
     }
-    if (a.cache_type == kCacheQ8_0) {
-        for (int j = 0; j < 8; ++j) eight.x[j] = in_range_of_half(eight.x[j]);
+
+    /// … and now they are in the group's memory, after a barrier.
+    FUNCTION static void keep(ARGUMENTS(AttentionArguments) a, Thread me, LOCAL(const HeadRows) rows, int p,
+                              int end, GROUP(uint32_t) words, LOCAL(const Fetched) fetched) {
+        if (a.is_wide == 0) {
+            for (int i = 0; i < Tile::kEightsOfThread; ++i)
+                store_sums(me, i, words, sums_one_by_one(me, rows, p, end, i));
+        } else if (Numbers<kType>::kAreCopied != 0) {
+            me.end_copies();
+        } else {
+            UNROLLED for (int i = 0; i < Tile::kEightsOfThread; ++i)
+                store_sums(me, i, words, sums_of<kType>(fetched.of[i]));
+        }
     }
-    halves.x = halves_of(eight.x[0], eight.x[1]);
-    halves.y = halves_of(eight.x[2], eight.x[3]);
-    halves.z = halves_of(eight.x[4], eight.x[5]);
-    halves.w = halves_of(eight.x[6], eight.x[7]);
-    return halves;
-}
-
-/// Keys and values of positions p … into the group's memory; from `end` on there are zeros.
-template <int kDim>
-FUNCTION void take_keys_and_values(ARGUMENTS(AttentionArguments) a, Thread me, int kv_head, int p, int end,
-                                   GROUP(uint32_t) keys, GROUP(uint32_t) values) {
-    using Tile = PromptTile<kDim>;
-    for (int i = int(me.index); i < Tile::kKeys * Tile::kEights; i += int(me.n_threads)) {
-        const int row = i / Tile::kEights, element = 8 * (i % Tile::kEights);
-        const int64_t at = int64_t(p + row) * a.key_stride + kv_head * a.key_dim + element;
-        store_four(keys + (row * Tile::kKeyStride + element / 2),
-                   cached_halves(a, a.keys, at, p + row < end ? a.key_dim - element : 0));
+    FUNCTION static void store_sums(Thread me, int i, GROUP(uint32_t) words,
+                                    LOCAL(const EightSums<kType>) sums) {
+        for (int c = 0; c < Numbers<kType>::kOfCache; ++c)
+            store_four(words + (c * Tile::kPlane + place_of(me, i)), sums.of[c]);
     }
-    for (int i = int(me.index); i < Tile::kKeys / 2 * Tile::kEights; i += int(me.n_threads)) {
-        const int two = i / Tile::kEights, element = 8 * (i % Tile::kEights);
-        const int n = a.value_dim - element, first = p + 2 * two;
-        const int64_t at = int64_t(first) * a.value_stride + kv_head * a.value_dim + element;
-        const uint4 x = cached_halves(a, a.values, at, first < end ? n : 0);
-        const uint4 y = cached_halves(a, a.values, at + a.value_stride, first + 1 < end ? n : 0);
-        const uint4 begin = {(x.x & 0xffffu) | y.x << 16, x.x >> 16 | (y.x & 0xffff0000u),
-                             (x.y & 0xffffu) | y.y << 16, x.y >> 16 | (y.y & 0xffff0000u)};
-        const uint4 rest = {(x.z & 0xffffu) | y.z << 16, x.z >> 16 | (y.z & 0xffff0000u),
-                            (x.w & 0xffffu) | y.w << 16, x.w >> 16 | (y.w & 0xffff0000u)};
-        store_four(values + (two * Tile::kValueStride + element), begin);
-        store_four(values + (two * Tile::kValueStride + element + 4), rest);
+    /// Elements that are at any place.
+    FUNCTION static EightSums<kType> sums_one_by_one(Thread me, LOCAL(const HeadRows) rows, int p, int end,
+                                                     int i) {
+        const int position = p + row_of(me) + i * Tile::kRowsAtOnce, first = 8 * eight_of_row(me);
+        const int64_t at = position * rows.stride + rows.first + first;
+        Eight eight;
+        for (int j = 0; j < 8; ++j)
+            eight.x[j] = position < end && first + j < rows.n ? cached<kType>(rows.cache, at + j) : 0.0f;
+        return sums_of<kType>(eight);
     }
-}
-
-/// One of the two rows of the tile that a lane has a part of.
-struct TileQuery {
-    int64_t row;  // (token, head) of q and y
-    int head;
-    int position;   // of the token
-    int first;      // position that it sees
-    bool is_there;  // else the tile ends before it
-};
-FUNCTION TileQuery query_of(ARGUMENTS(AttentionArguments) a, int kv_head, int number) {
-    const int n_sharing = a.n_heads / a.n_kv_heads, n = a.n_tokens * n_sharing;
-    const int there = min(number, n - 1), token = there / n_sharing;
-    TileQuery query;
-    query.head = kv_head * n_sharing + there % n_sharing;
-    query.row = int64_t(token) * a.n_heads + query.head;
-    query.position = a.positions[token];
-    query.first = first_seen(a, query.position);
-    query.is_there = number < n;
-    return query;
-}
-
-/// Two neighbouring elements of a query, scaled, as halves.
-FUNCTION uint32_t query_halves(ARGUMENTS(AttentionArguments) a, LOCAL(const TileQuery) query, int element) {
-    GLOBAL(const float) q = a.q + query.row * a.key_dim;
-    const float low = element < a.key_dim ? a.scale * q[element] : 0.0f;
-    const float high = element + 1 < a.key_dim ? a.scale * q[element + 1] : 0.0f;
-    return halves_of(in_range_of_half(low), in_range_of_half(high));
-}
-
-/// The scores of a tile, then the weights: rows of queries l / 4 and 8 + l / 4 by positions, as the dialect
-/// gives products.
-template <int kDim>
-struct TileScores {
-    ProductSums of[PromptTile<kDim>::kKeys / 8];
 };
 
-/// Rows of queries by elements of the values, likewise.
+/// The lane's place in what rows_of() takes: rows 0 … 7, their next eight, and the same of rows 8 … 15; and
+/// in what columns_of() takes, where rows 8 … 15 come before the next eight.
+struct LanePlaces {
+    int of_rows, of_columns;  // words
+};
+template <typename Tile>
+FUNCTION LanePlaces lane_places(Thread me) {
+    const int row = int(me.lane() % 8), second = int(me.lane() / 8 % 2), upper = int(me.lane() / 16);
+    return {(row + 8 * upper) * Tile::kRowWords + 4 * second,
+            (row + 8 * second) * Tile::kRowWords + 4 * upper};
+}
+
+/// Rows of queries by elements of the values, as the dialect gives products.
 template <int kDim>
 struct TileAnswers {
     ProductSums of[kDim / 8];
 };
 
-/// Where one of the lane's two queries stands.
-struct TileState {
-    float largest, sum;  // of the scores; the lane's part of Σ exp(score - largest)
-    float kept;          // of what was before this tile
-};
-
-/// Scores become weights, for the tile from position p on.
-template <int kDim>
-FUNCTION void weigh_tile(ARGUMENTS(AttentionArguments) a, Thread me, LOCAL(const TileQuery) query, int second,
-                         int p, int end, LOCAL(TileScores<kDim>) scores, LOCAL(TileState) state) {
-    const int n_keys = PromptTile<kDim>::kKeys;
-    // Positions that the query sees, from the lane's first on.
-    const int begin = query.first - p, behind = min(query.position + 1, end) - p;
-    const bool is_plain = a.soft_cap <= 0.0f && !a.slopes && begin <= 0 && behind >= n_keys;
-    float largest = state.largest;
-    for (int i = 0; i < n_keys / 4; ++i) {
-        LOCAL(float) score = scores.of[i / 2].of[second + i % 2];
-        if (!is_plain) {
-            const int column = i / 2 * 8 + 2 * int(me.lane() % 4) + i % 2;
-            const float final = final_score(a, score, query.head, query.position - p - column);
-            score = column >= begin && column < behind ? final : -INFINITY;
+template <int kType, int kDim, typename Scores>
+FUNCTION void score_tile(Thread me, LOCAL(const LanePlaces) at, GROUP(uint32_t) keys,
+                         LOCAL(const SixteenOfQueries<kType>) step_query, int step, LOCAL(Scores) scores) {
+    using Tile = PromptTile<kType, kDim>;
+    UNROLLED for (int n = 0; n < Tile::kKeys / 8; n += 2) {
+        UNROLLED for (int c = 0; c < Numbers<kType>::kOfCache; ++c) {
+            const uint4 key =
+                me.rows_of(keys, at.of_rows + c * Tile::kPlane + 8 * n * Tile::kRowWords + 8 * step);
+            UNROLLED for (int i = 0; i < Numbers<kType>::kOfQuery; ++i) {
+                if (!Numbers<kType>::matters(i, c)) continue;
+                add_numbers<kType>(me, step_query.of[i], uint2{key.x, key.y}, scores.of[n]);
+                add_numbers<kType>(me, step_query.of[i], uint2{key.z, key.w}, scores.of[n + 1]);
+            }
         }
-        largest = fmax(largest, score);
     }
-    largest = fmax(largest, me.shuffle_xor(largest, 1));
-    largest = fmax(largest, me.shuffle_xor(largest, 2));
-    const float base = largest == -INFINITY ? 0.0f : largest;  // nothing was seen yet
-    state.kept = exp(state.largest - base);
-    state.largest = largest;
-    float sum = 0.0f;
-    for (int i = 0; i < n_keys / 4; ++i) {
-        LOCAL(float) score = scores.of[i / 2].of[second + i % 2];
-        score = exp(score - base);
-        sum += score;
+}
+
+template <int kType, int kDim>
+FUNCTION void add_tile_values(ARGUMENTS(AttentionArguments) a, Thread me, LOCAL(const LanePlaces) at,
+                              GROUP(uint32_t) values, LOCAL(const SixteenOfQueries<kType>) weights, int step,
+                              LOCAL(TileAnswers<kDim>) answers) {
+    using Tile = PromptTile<kType, kDim>;
+    UNROLLED for (int n = 0; n < kDim / 8; n += 2) {
+        if (8 * n >= a.value_dim) continue;
+        UNROLLED for (int c = 0; c < Numbers<kType>::kOfCache; ++c) {
+            const uint4 value =
+                me.columns_of(values, at.of_columns + c * Tile::kPlane + 16 * step * Tile::kRowWords + 4 * n);
+            UNROLLED for (int i = 0; i < Numbers<kType>::kOfQuery; ++i) {
+                if (!Numbers<kType>::matters(i, c)) continue;
+                add_numbers<kType>(me, weights.of[i], uint2{value.x, value.y}, answers.of[n]);
+                add_numbers<kType>(me, weights.of[i], uint2{value.z, value.w}, answers.of[n + 1]);
+            }
+        }
     }
-    state.sum = state.sum * state.kept + sum;
 }
 
 /// A query's answer, of which the lane has elements 8n + 2t and 8n + 2t + 1.
@@ -172,106 +169,95 @@ template <int kDim>
 FUNCTION void write_tile_answer(ARGUMENTS(AttentionArguments) a, Thread me, LOCAL(const TileQuery) query,
                                 int second, LOCAL(const TileState) state,
                                 LOCAL(const TileAnswers<kDim>) answers) {
-    float sum = state.sum + me.shuffle_xor(state.sum, 1);
-    sum += me.shuffle_xor(sum, 2);
-    if (!query.is_there) return;
     const int first = 2 * int(me.lane() % 4);
-    GLOBAL(float) y = a.y + query.row * a.value_dim;
-    float factor = 1.0f;
-    if (a.n_splits > 1) {
-        GLOBAL(float) partial = a.partial + (query.row * a.n_splits + me.z) * (2 + a.value_dim);
-        if (first == 0) {
-            partial[0] = state.largest;
-            partial[1] = sum;
-        }
-        y = partial + 2;
-    } else {
-        const float sink = a.sinks ? float(a.sinks[query.head]) : -INFINITY;
-        const float largest = fmax(state.largest, sink);
-        const float kept = exp(state.largest - largest);
-        factor = kept / (sum * kept + exp(sink - largest));
-    }
-    for (int n = 0; n < kDim / 8; ++n) {
+    const TileAnswerPlace place = answer_place(a, me, query, state, first == 0);
+    if (!query.is_there) return;
+    UNROLLED for (int n = 0; n < kDim / 8; ++n) {
         for (int i = 0; i < 2; ++i) {
-            if (8 * n + first + i < a.value_dim) y[8 * n + first + i] = answers.of[n].of[second + i] * factor;
+            const int element = 8 * n + first + i;
+            if (element < a.value_dim) place.y[element] = answers.of[n].of[second + i] * place.factor;
         }
     }
 }
 
 /// Group (tile, key/value head, split); the last queries, which see most, come first.
-template <int kDim>
+template <int kType, int kDim>
 FUNCTION void attend_tile(ARGUMENTS(AttentionArguments) a, Thread me, GROUP(uint32_t) keys,
                           GROUP(uint32_t) values) {
-    using Tile = PromptTile<kDim>;
+    using Tile = PromptTile<kType, kDim>;
+    using Rows = TileOfRows<kType, kDim>;
     const int n_sharing = a.n_heads / a.n_kv_heads, kv_head = int(me.y);
     const int n_tiles = (a.n_tokens * n_sharing + kTileQueries - 1) / kTileQueries;
     const int first_query = (n_tiles - 1 - int(me.x)) * kTileQueries;
-    const int lane_row = int(me.lane() / 4), two = int(me.lane() % 4);
-    const int mine = first_query + 16 * int(me.warp()) + lane_row;
+    const int two = 2 * int(me.lane() % 4);
+    const int mine = first_query + 16 * int(me.warp()) + int(me.lane() / 4);
     const TileQuery query0 = query_of(a, kv_head, mine), query1 = query_of(a, kv_head, mine + 8);
+    const HeadRows key_rows = {a.keys, a.key_stride, int64_t(kv_head) * a.key_dim, a.key_dim};
+    const HeadRows value_rows = {a.values, a.value_stride, int64_t(kv_head) * a.value_dim, a.value_dim};
+    const PositionRange range = range_of_tile(a, me, first_query, kTileQueries);
+    typename Rows::Fetched fetched;
+    Rows::fetch(a, me, key_rows, range.begin, range.end, keys, fetched);
 
-    uint4 q[Tile::kSteps];
-    for (int s = 0; s < Tile::kSteps; ++s) {
-        const int element = 16 * s + 2 * two;
-        q[s].x = query_halves(a, query0, element);
-        q[s].y = query_halves(a, query1, element);
-        q[s].z = query_halves(a, query0, element + 8);
-        q[s].w = query_halves(a, query1, element + 8);
+    SixteenOfQueries<kType> q[Tile::kSteps];
+    UNROLLED for (int s = 0; s < Tile::kSteps; ++s) {
+        const int e = 16 * s + two;
+        q[s] = sixteen_of<kType>(query_element(a, query0, e), query_element(a, query0, e + 1),
+                                 query_element(a, query1, e), query_element(a, query1, e + 1),
+                                 query_element(a, query0, e + 8), query_element(a, query0, e + 9),
+                                 query_element(a, query1, e + 8), query_element(a, query1, e + 9));
     }
     TileAnswers<kDim> answers;
-    for (int n = 0; n < kDim / 8; ++n) {
+    UNROLLED for (int n = 0; n < kDim / 8; ++n) {
         for (int i = 0; i < 4; ++i) answers.of[n].of[i] = 0.0f;
     }
     TileState state0 = {-INFINITY, 0.0f, 0.0f}, state1 = state0;
+    const LanePlaces at = lane_places<Tile>(me);
 
-    // What the tile's first query sees first, and its last one last.
-    const int last_query = min(first_query + kTileQueries, a.n_tokens * n_sharing) - 1;
-    const int seen = first_seen(a, a.positions[first_query / n_sharing]);
-    const PositionRange range = range_of_split(a, int(me.z), seen, a.positions[last_query / n_sharing]);
     for (int p = range.begin; p < range.end; p += Tile::kKeys) {
-        me.barrier();  // the tile before has been read
-        take_keys_and_values<kDim>(a, me, kv_head, p, range.end, keys, values);
-        me.barrier();
-        TileScores<kDim> scores;
-        for (int n = 0; n < Tile::kKeys / 8; ++n) {
+        Rows::keep(a, me, key_rows, p, range.end, keys, fetched);
+        me.barrier();  // the keys are there, and the values before them have been read
+        Rows::fetch(a, me, value_rows, p, range.end, values, fetched);
+        TileScores<Tile::kKeys> scores;
+        UNROLLED for (int n = 0; n < Tile::kKeys / 8; ++n) {
             for (int i = 0; i < 4; ++i) scores.of[n].of[i] = 0.0f;
         }
-        for (int s = 0; s < Tile::kSteps; ++s) {
-            if (16 * s >= a.key_dim) continue;
-            for (int n = 0; n < Tile::kKeys / 8; ++n) {
-                const int word = (8 * n + lane_row) * Tile::kKeyStride + 8 * s + two;
-                const uint2 key = {keys[word], keys[word + 4]};
-                me.add_product_f16(q[s], key, scores.of[n]);
-            }
+        UNROLLED for (int s = 0; s < Tile::kSteps; ++s) {
+            if (16 * s < a.key_dim) score_tile<kType, kDim>(me, at, keys, q[s], s, scores);
         }
-        weigh_tile<kDim>(a, me, query0, 0, p, range.end, scores, state0);
-        weigh_tile<kDim>(a, me, query1, 2, p, range.end, scores, state1);
-        for (int n = 0; n < kDim / 8; ++n) {
+        Rows::keep(a, me, value_rows, p, range.end, values, fetched);
+        me.barrier();  // the values are there, and the keys have been read
+        if (p + Tile::kKeys < range.end)
+            Rows::fetch(a, me, key_rows, p + Tile::kKeys, range.end, keys, fetched);
+        weigh_tile(a, me, query0, 0, p, range.end, scores, state0);
+        weigh_tile(a, me, query1, 2, p, range.end, scores, state1);
+        UNROLLED for (int n = 0; n < kDim / 8; ++n) {
             for (int i = 0; i < 4; ++i) answers.of[n].of[i] *= i < 2 ? state0.kept : state1.kept;
         }
-        for (int s = 0; s < Tile::kKeys / 16; ++s) {
-            const ProductSums left = scores.of[2 * s], right = scores.of[2 * s + 1];
-            const uint4 weights = {halves_of(left.of[0], left.of[1]), halves_of(left.of[2], left.of[3]),
-                                   halves_of(right.of[0], right.of[1]), halves_of(right.of[2], right.of[3])};
-            for (int n = 0; n < kDim / 8; ++n) {
-                if (8 * n >= a.value_dim) continue;
-                const int word = (8 * s + two) * Tile::kValueStride + 8 * n + lane_row;
-                const uint2 value = {values[word], values[word + 4 * Tile::kValueStride]};
-                me.add_product_f16(weights, value, answers.of[n]);
-            }
+        UNROLLED for (int s = 0; s < Tile::kKeys / 16; ++s) {
+            const SixteenOfQueries<kType> weights = sixteen_weights<kType>(scores, s);
+            add_tile_values<kType, kDim>(a, me, at, values, weights, s, answers);
         }
     }
     write_tile_answer<kDim>(a, me, query0, 0, state0, answers);
     write_tile_answer<kDim>(a, me, query1, 2, state1, answers);
 }
 
-#define PROMPT_ATTENTION(dim)                                                     \
-    GROUP_KERNEL(prompt_attention_##dim, AttentionArguments, PromptShared<dim>) { \
-        attend_tile<dim>(a, me, shared.keys + 0, shared.values + 0);              \
+#define PROMPT_ATTENTION(type, dim, n_groups)                                                          \
+    using PromptShared##dim##type = PromptShared<kCache##type, dim>;                                   \
+    BOUNDED_GROUP_KERNEL(prompt_attention_##dim##_##type, AttentionArguments, PromptShared##dim##type, \
+                         kTileThreads, n_groups) {                                                     \
+        attend_tile<kCache##type, dim>(a, me, shared.keys + 0, shared.values + 0);                     \
     }
-PROMPT_ATTENTION(64)
-PROMPT_ATTENTION(128)
-PROMPT_ATTENTION(256)
+PROMPT_ATTENTION(F16, 64, 4)
+PROMPT_ATTENTION(F16, 128, 3)
+PROMPT_ATTENTION(F16, 256, 2)
+PROMPT_ATTENTION(Q8_0, 64, 3)
+PROMPT_ATTENTION(Q8_0, 128, 3)
+PROMPT_ATTENTION(Q8_0, 256, 2)
+PROMPT_ATTENTION(BF16, 64, 3)
+PROMPT_ATTENTION(BF16, 128, 2)
+PROMPT_ATTENTION(F32, 64, 3)
+PROMPT_ATTENTION(F32, 128, 2)
 #undef PROMPT_ATTENTION
 
 }  // namespace gpu

@@ -43,6 +43,9 @@
 //     me.add_product_f16(a, b, sums)                  the same of halves with float sums, sums.of[0 … 3], which are added to; a is a uint4: elements
 //     me.add_product_bf16(a, b, sums)                 2t, 2t + 1 of A's row l / 4, and of its row 8 + l / 4, then elements 8 + 2t, 9 + 2t of these;
 //                                                     b is a uint2: elements 2t, 2t + 1 of B's row l / 4, then 8 + 2t, 9 + 2t. Low bits first.
+//     me.rows_of(words, at)                           four matrices (8, 8) of 16 bits from the group's memory, the rows of matrix i at the words
+//                                                     `at` (of 16 bytes) of lanes 8i … 8i + 7: word i of the uint4 is elements 2t, 2t + 1 of row l / 4
+//     me.columns_of(words, at)                        the same of the transposed matrices: elements l / 4 of rows 2t and 2t + 1
 // clang-format on
 //
 // Numbers: the fixed-width integers, float, uint2 and uint4 (four 32-bit words, x first). There is no double.

@@ -150,6 +150,22 @@ struct Thread {
         }
 #endif
     }
+    FUNCTION uint4 rows_of(const uint32_t* words, int at) const {
+        uint4 of;
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                     : "=r"(of.x), "=r"(of.y), "=r"(of.z), "=r"(of.w)
+                     : "r"(uint32_t(__cvta_generic_to_shared(words + at)))
+                     : "memory");
+        return of;
+    }
+    FUNCTION uint4 columns_of(const uint32_t* words, int at) const {
+        uint4 of;
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                     : "=r"(of.x), "=r"(of.y), "=r"(of.z), "=r"(of.w)
+                     : "r"(uint32_t(__cvta_generic_to_shared(words + at)))
+                     : "memory");
+        return of;
+    }
     FUNCTION float lane_max(float value) const {
         for (uint32_t mask = 16; mask > 0; mask /= 2) value = fmaxf(value, shuffle_xor(value, mask));
         return value;

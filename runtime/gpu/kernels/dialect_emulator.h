@@ -226,8 +226,28 @@ struct Thread {
     void add_product_bf16(uint4 a, uint2 b, ProductSums& sums, const Where& where = Where::current()) const {
         add_product(emulator::Exchange::ProductBf16, a, b, sums, where);
     }
+    uint4 rows_of(GROUP(uint32_t) words, int at, const Where& where = Where::current()) const {
+        check_aligned(words + at);
+        uint32_t of[4];
+        for (uint32_t i = 0; i < 4; ++i) of[i] = words[shuffle(at, 8 * i + lane() / 4, where) + lane() % 4];
+        return {of[0], of[1], of[2], of[3]};
+    }
+    uint4 columns_of(GROUP(uint32_t) words, int at, const Where& where = Where::current()) const {
+        check_aligned(words + at);
+        uint32_t of[4];
+        for (uint32_t i = 0; i < 4; ++i) {
+            const uint32_t first = 8 * i + 2 * (lane() % 4), shift = lane() / 4 % 2 * 16;
+            const uint32_t even = words[shuffle(at, first, where) + lane() / 8];
+            const uint32_t odd = words[shuffle(at, first + 1, where) + lane() / 8];
+            of[i] = ((even >> shift) & 0xffffu) | ((odd >> shift) & 0xffffu) << 16;
+        }
+        return {of[0], of[1], of[2], of[3]};
+    }
 
   private:
+    static void check_aligned(GROUP(uint32_t) words) {
+        if (words.offset() % 4 != 0) emulator::group_array_not_aligned(words.offset());
+    }
     template <typename T>
     T exchange(emulator::Exchange kind, T value, uint32_t parameter, const Where& where) const {
         static_assert(sizeof(T) == 4);

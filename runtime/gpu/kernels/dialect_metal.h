@@ -101,6 +101,22 @@ struct Thread {
         add_product<BrainFloats>(a, b, sums);
     }
 
+    FUNCTION uint4 rows_of(threadgroup const uint32_t* words, int at) const {
+        const uint32_t row = lane() / 4, t = lane() % 4;
+        return uint4{words[shuffle(at, row) + t], words[shuffle(at, 8 + row) + t],
+                     words[shuffle(at, 16 + row) + t], words[shuffle(at, 24 + row) + t]};
+    }
+    FUNCTION uint4 columns_of(threadgroup const uint32_t* words, int at) const {
+        return uint4{column_of(words, at, 0), column_of(words, at, 8), column_of(words, at, 16),
+                     column_of(words, at, 24)};
+    }
+    FUNCTION uint32_t column_of(threadgroup const uint32_t* words, int at, uint32_t first) const {
+        const uint32_t word = lane() / 8, shift = lane() / 4 % 2 * 16, t = lane() % 4;
+        const uint32_t even = words[shuffle(at, first + 2 * t) + word];
+        const uint32_t odd = words[shuffle(at, first + 2 * t + 1) + word];
+        return ((even >> shift) & 0xffffu) | ((odd >> shift) & 0xffffu) << 16;
+    }
+
     template <typename Numbers>
     FUNCTION void add_product(uint4 a, uint2 b, LOCAL(ProductSums) sums) const {
         const uint32_t row = lane() / 4 * 4, column = lane() % 4 * 8;  // the first of the four lanes with it

@@ -19,6 +19,13 @@
     X(attention_4_##type, AttentionArguments) \
     X(attention_8_##type, AttentionArguments)
 
+// … and of many tokens, with heads of up to so many elements
+#define INGOT_PROMPT_KERNELS(X, type)                  \
+    X(prompt_attention_64_##type, AttentionArguments)  \
+    X(prompt_attention_128_##type, AttentionArguments) \
+    X(prompt_attention_256_##type, AttentionArguments) \
+    X(prompt_attention_640_##type, AttentionArguments)
+
 // X(name, its arguments in arguments.h)
 #define INGOT_COMMON_KERNELS(X)                 \
     X(quantize, QuantizeArguments)              \
@@ -38,9 +45,10 @@
     INGOT_ATTENTION_KERNELS(X, F32)             \
     INGOT_ATTENTION_KERNELS(X, BF16)            \
     INGOT_ATTENTION_KERNELS(X, Q8_0)            \
-    X(prompt_attention_64, AttentionArguments)  \
-    X(prompt_attention_128, AttentionArguments) \
-    X(prompt_attention_256, AttentionArguments) \
+    INGOT_PROMPT_KERNELS(X, F16)                \
+    INGOT_PROMPT_KERNELS(X, F32)                \
+    INGOT_PROMPT_KERNELS(X, BF16)               \
+    INGOT_PROMPT_KERNELS(X, Q8_0)               \
     X(merge_attention, MergeAttentionArguments) \
     X(choose_largest, LargestArguments)         \
     X(convolve, ConvolveArguments)              \
