@@ -28,6 +28,16 @@ struct AttentionKernels {
 constexpr AttentionKernels kKernels[] = {INGOT_CACHE_TYPES(INGOT_ENTRY)};  // by CacheType
 #undef INGOT_ENTRY
 
+// How many heads a group of the kernel has; 0: it is none of these.
+int heads_at_once(Kernel kernel) {
+    for (const AttentionKernels& kernels : kKernels) {
+        if (kernel == kernels.by_1) return 1;
+        if (kernel == kernels.by_4) return 4;
+        if (kernel == kernels.by_8) return 8;
+    }
+    return 0;
+}
+
 struct PromptKernels {
     Kernel by_64, by_128, by_256, by_640;  // elements of a head, at most
 };
@@ -226,8 +236,47 @@ void GpuBackend::attention(const Buffer& q, const KvLayer& cache, std::span<cons
     merge.n_heads = a.n_heads;
     merge.value_dim = a.value_dim;
     merge.n_splits = a.n_splits;
+    merge.n_heads_of_group = 1;
     queue_.launch(Kernel::merge_attention,
                   {.x = uint32_t(heads.n_heads), .y = uint32_t(n_tokens), .n_threads = 128}, merge);
+}
+
+// Where the answer y (n_rows, n) was the last to be asked for, and its groups have, or can have, whole
+// blocks of what is to be made of it.
+bool GpuBackend::quantize_answer(const QuantizeArguments& quantize, int64_t n_rows) {
+    const auto is_same = [&](const auto& last) {
+        return last.y.address() == quantize.x.address() && last.n_heads * last.value_dim == quantize.n &&
+               !last.to.quants;
+    };
+    const auto is_whole = [&](int n_heads, int value_dim) {
+        return n_heads * value_dim % quantize.to.n_shared == 0;
+    };
+    if (queue_.last() == Kernel::merge_attention) {
+        return queue_.amend_last<MergeAttentionArguments>(
+            Kernel::merge_attention, [&](Grid& grid, MergeAttentionArguments& last) {
+                int n = 1;  // heads of a group
+                while (n < last.n_heads && !is_whole(n, last.value_dim)) ++n;
+                if (!is_same(last) || grid.y != uint32_t(n_rows) || last.n_heads % n != 0 ||
+                    !is_whole(n, last.value_dim))
+                    return false;
+                last.to = quantize.to;
+                last.n_heads_of_group = n;
+                grid.x = uint32_t(last.n_heads / n);
+                grid.n_threads = n == 1 ? 128 : 256;
+                return true;
+            });
+    }
+    const int n_at_once = queue_.last() ? heads_at_once(*queue_.last()) : 0;
+    if (n_at_once == 0) return false;
+    return queue_.amend_last<AttentionArguments>(*queue_.last(), [&](Grid&, AttentionArguments& last) {
+        const int n_sharing = last.n_heads / last.n_kv_heads, n = std::min(n_at_once, n_sharing);
+        if (!is_same(last) || last.n_tokens != n_rows || last.n_splits != 1 ||
+            last.value_dim > kValuesOfPart || !is_whole(n, last.value_dim) ||
+            !is_whole(n_sharing % n, last.value_dim))
+            return false;
+        last.to = quantize.to;
+        return true;
+    });
 }
 
 }  // namespace ingot::runtime

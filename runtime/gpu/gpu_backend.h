@@ -12,6 +12,7 @@ namespace ingot::runtime {
 
 namespace gpu {
 struct ActivateArguments;
+struct QuantizeArguments;
 struct TileArguments;
 }  // namespace gpu
 class GpuWeight;
@@ -94,6 +95,7 @@ class GpuBackend final : public Backend {
     gpu::Address scratch(Scratch& scratch, size_t size_bytes);
     gpu::Address indices(Indices& indices, std::span<const int32_t> values);
     void quantize(const Buffer& x, int64_t n_rows, int64_t n, uint32_t n_shared, Quantized& to);
+    bool quantize_answer(const gpu::QuantizeArguments& quantize, int64_t n_rows);
     void split(const Buffer& x, int64_t n_rows, int64_t n, const SplitForm& form);
     void reserve_quantized(int64_t n_rows, int64_t n, Quantized& to);
     void reserve_split(int64_t n_rows, int64_t n, bool has_low);

@@ -1,5 +1,5 @@
-// The kernels of the GPU back end on the emulator (products: gpu_products.cpp), against the scalar oracle of
-// the CPU.
+// The kernels of the GPU back end on the emulator (products: gpu_products.cpp, attention: gpu_attention.cpp),
+// against the scalar oracle of the CPU.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -134,49 +134,6 @@ TEST_CASE("gpu: caches of every type hold the CPU's bytes") {
     }
 }
 
-namespace {
-
-struct AttentionCase {
-    int64_t n_heads, n_kv_heads, key_dim, value_dim;
-    int64_t window = 0;
-    bool chunked = false, slopes = false, sinks = false;
-    float soft_cap = 0;
-    int32_t first = 0;  // position
-    int64_t n_tokens = 3;
-    CacheType type = CacheType::F32;
-};
-
-void compare_attention(const AttentionCase& c, double tolerance) {
-    INFO(name(tensor_type(c.type)));
-    CAPTURE(c.n_heads, c.n_kv_heads, c.key_dim, c.value_dim, c.window, c.first, c.n_tokens);
-    const int64_t n_positions = c.first + c.n_tokens;
-    std::vector<int32_t> all(static_cast<size_t>(n_positions)), positions;
-    for (size_t i = 0; i < all.size(); ++i) all[i] = int32_t(i);
-    positions.assign(all.end() - c.n_tokens, all.end());
-    const auto q = random_floats(size_t(c.n_tokens * c.n_heads * c.key_dim), 1);
-    const auto k = random_floats(size_t(n_positions * c.n_kv_heads * c.key_dim), 2);
-    const auto v = random_floats(size_t(n_positions * c.n_kv_heads * c.value_dim), 3);
-    const auto some = random_floats(size_t(c.n_heads), 4);
-    compare(size_t(c.n_tokens * c.n_heads * c.value_dim), tolerance, [&](Backend& backend, Buffer& y) {
-        const auto keys = backend.allocate(k.size() * sizeof(float));
-        const auto values = backend.allocate(v.size() * sizeof(float));
-        const int64_t key_stride = c.n_kv_heads * c.key_dim, value_stride = c.n_kv_heads * c.value_dim;
-        backend.write_cache(*on(backend, k), all, key_stride, c.type, *keys);
-        backend.write_cache(*on(backend, v), all, value_stride, c.type, *values);
-        HeadGeometry heads{c.n_heads, c.n_kv_heads, c.key_dim, c.value_dim, 0.2f};
-        heads.window = c.window;
-        heads.chunked = c.chunked;
-        heads.soft_cap = c.soft_cap;
-        const auto numbers = on<float>(backend, some);
-        if (c.slopes) heads.slopes = numbers.get();
-        if (c.sinks) heads.sinks = numbers.get();
-        backend.attention(*on(backend, q), {keys.get(), values.get(), key_stride, value_stride, c.type},
-                          positions, heads, y);
-    });
-}
-
-}  // namespace
-
 TEST_CASE("gpu: queries and keys are turned and written by one launch, as by several") {
     std::vector<float> frequencies(8);
     for (size_t i = 0; i < 8; ++i) frequencies[i] = float(std::pow(10000.0, -double(i) / 8));
@@ -230,108 +187,6 @@ TEST_CASE("gpu: queries and keys are turned and written by one launch, as by sev
     CHECK(devices.gpu.queue().n_launched() == 3);
     const auto rows = from(gpu, *cache, 10 * 96);
     CHECK(std::equal(v.begin(), v.begin() + 96, rows.begin() + 5 * 96));
-}
-
-TEST_CASE("gpu: attention in all its variants") {
-    const AttentionCase cases[] = {
-        {4, 2, 32, 32},
-        {4, 4, 20, 50, 7},
-        {2, 1, 33, 65, 8, true},
-        {4, 2, 16, 16, 0, false, true},
-        {4, 2, 16, 16, 0, false, false, true, 3.0f},
-        {2, 2, 32, 32, 0, false, true, true, 0, 299, 1},  // a single token, far on: splits
-        {2, 1, 40, 512, 270, false, false, false, 0, 530, 1, CacheType::F16},
-        {3, 1, 32, 32, 0, false, false, false, 0, 140, 2, CacheType::F16},
-        {4, 2, 20, 36, 0, false, false, true, 0, 300, 1, CacheType::BF16},
-        {4, 2, 64, 96, 0, false, true, false, 0, 299, 1, CacheType::Q8_0},
-        {4, 2, 32, 64, 21, false, false, true, 5.0f, 60, 3, CacheType::Q8_0},
-        {10, 2, 128, 128, 0, false, false, true, 0, 700, 1, CacheType::F16},
-        {9, 1, 24, 264, 0, false, true, false, 0, 33, 1, CacheType::BF16},  // in two parts
-        {5, 1, 600, 8, 0, false, false, false, 0, 40, 1, CacheType::F16},  // too wide for eight heads at once
-        {2, 1, 1024, 512, 50, true, false, true, 0, 70, 2},
-    };
-    for (const AttentionCase& c : cases) compare_attention(c, 4e-6);
-    // Every number of heads that share keys and values, of every type.
-    for (const CacheType type : {CacheType::F16, CacheType::F32, CacheType::BF16, CacheType::Q8_0}) {
-        for (int64_t n_sharing = 1; n_sharing <= 9; ++n_sharing)
-            compare_attention({.n_heads = 2 * n_sharing,
-                               .n_kv_heads = 2,
-                               .key_dim = 96,
-                               .value_dim = 32,
-                               .first = 45,
-                               .n_tokens = 1,
-                               .type = type},
-                              4e-6);
-    }
-    // One projection of the hidden state is keys and values (latent attention).
-    const auto q = random_floats(2 * 16 * 576, 1), latent = random_floats(35 * 576, 2);
-    std::vector<int32_t> positions(35);
-    for (size_t i = 0; i < positions.size(); ++i) positions[i] = int32_t(i);
-    compare(2 * 16 * 512, 4e-6, [&](Backend& backend, Buffer& y) {
-        const auto cache = backend.allocate(latent.size() * 2);
-        backend.write_cache(*on(backend, latent), positions, 576, CacheType::F16, *cache);
-        backend.attention(*on(backend, q), {cache.get(), cache.get(), 576, 576, CacheType::F16},
-                          std::span(positions).last(2), {16, 1, 576, 512, 0.1f}, y);
-    });
-    Devices devices;
-    const auto any = on(devices.gpu, std::vector<float>(16));
-    const HeadGeometry wide{1, 1, 8, 513, 1};
-    CHECK_THROWS_WITH(
-        devices.gpu.attention(*any, {any.get(), any.get(), 1, 1}, std::vector<int32_t>{0}, wide, *any),
-        ContainsSubstring("513") && ContainsSubstring("--device cpu"));
-}
-
-// See kernels/attention_numbers.h for what is rounded. Of F16 and Q8_0, each number by up to 2^-12 of itself.
-TEST_CASE("gpu: attention of many tokens, in tiles") {
-    const AttentionCase cases[] = {
-        {4, 2, 32, 32, 0, false, false, false, 0, 0, 16},
-        {1, 1, 64, 64, 0, false, false, false, 0, 3, 70},
-        {3, 1, 20, 50, 7, false, false, true, 0, 60, 45},  // most of the context is not seen
-        {8, 2, 33, 65, 24, true, true, false, 0, 30, 40},
-        {4, 2, 128, 96, 0, false, true, true, 3.0f, 19, 33},
-        {2, 1, 96, 128, 40, false, false, false, 0, 0, 130},
-        {2, 2, 256, 200, 0, false, false, true, 0, 5, 17},
-        {3, 1, 130, 256, 9, true, false, false, 0, 0, 64},
-        {9, 1, 16, 16, 0, false, false, true, 0, 260, 16},  // splits
-        {2, 1, 32, 64, 21, false, false, true, 5.0f, 270, 31},
-        {5, 1, 40, 264, 0, false, true, false, 0, 20, 21},  // warps share queries, from here on
-        {2, 2, 576, 512, 30, true, false, true, 4.0f, 40, 37},
-        {3, 1, 640, 72, 0, false, false, true, 0, 290, 16},  // splits
-        {17, 1, 168, 320, 33, false, true, false, 0, 12, 18},
-        {2, 1, 648, 8, 0, false, false, false, 0, 0, 16},   // one that has no tiles
-        {2, 1, 36, 260, 0, false, false, false, 0, 0, 16},  // likewise
-    };
-    const std::pair<CacheType, double> bounds[] = {
-        {CacheType::F16, 1.5e-3}, {CacheType::Q8_0, 1.5e-3}, {CacheType::BF16, 3e-5}, {CacheType::F32, 6e-6}};
-    for (const auto& [type, bound] : bounds) {
-        for (AttentionCase c : cases) {
-            // Q8_0 has rows of whole blocks.
-            if (type == CacheType::Q8_0) {
-                c.key_dim = (c.key_dim + 31) / 32 * 32;
-                c.value_dim = (c.value_dim + 31) / 32 * 32;
-            }
-            c.type = type;
-            compare_attention(c, bound);
-        }
-    }
-}
-
-TEST_CASE("gpu: keys and values in the same rows of the cache, for many tokens") {
-    constexpr int64_t kTokens = 19, kHeads = 5, kPositions = 50;
-    const auto q = random_floats(kTokens * kHeads * 576, 1), latent = random_floats(kPositions * 576, 2);
-    std::vector<int32_t> positions(kPositions);
-    for (size_t i = 0; i < positions.size(); ++i) positions[i] = int32_t(i);
-    const std::pair<CacheType, double> bounds[] = {
-        {CacheType::F16, 1.5e-3}, {CacheType::Q8_0, 1.5e-3}, {CacheType::BF16, 3e-5}, {CacheType::F32, 6e-6}};
-    for (const auto& [type, bound] : bounds) {
-        INFO(name(tensor_type(type)));
-        compare(kTokens * kHeads * 512, bound, [&, type = type](Backend& backend, Buffer& y) {
-            const auto cache = backend.allocate(size_t(cache_bytes(type, kPositions * 576)));
-            backend.write_cache(*on(backend, latent), positions, 576, type, *cache);
-            backend.attention(*on(backend, q), {cache.get(), cache.get(), 576, 576, type},
-                              std::span(positions).last(kTokens), {kHeads, 1, 576, 512, 0.1f}, y);
-        });
-    }
 }
 
 TEST_CASE("gpu: the largest of a row are found, of equals the first") {

@@ -239,6 +239,7 @@ struct AttentionArguments {
     GLOBAL(const float) sinks;        // (n_heads), or null
     GLOBAL(float) y;                  // (n_tokens, n_heads, value_dim)
     GLOBAL(float) partial;  // (n_tokens, n_heads, n_splits, 2 + value_dim): maximum, sum, Σ weight * value
+    QuantizedRows to;       // y's, by attention_* with one split, whose groups then have whole blocks of it
     int64_t key_stride, value_stride;  // elements
     int32_t n_tokens, n_heads, n_kv_heads, key_dim, value_dim;
     int32_t window, chunked;
@@ -251,7 +252,9 @@ struct MergeAttentionArguments {
     GLOBAL(const float) partial;
     GLOBAL(const float) sinks;
     GLOBAL(float) y;
+    QuantizedRows to;  // y's
     int32_t n_heads, value_dim, n_splits;
+    int32_t n_heads_of_group;
 };
 
 /// Of each part of kLargestPart numbers of a row the k largest, in the order that they have in the row.

@@ -280,6 +280,14 @@ FUNCTION void write_answer(ARGUMENTS(AttentionArguments) a, Thread me, int head,
     }
 }
 
+/// What a group has of its token's answer, elements first … end, in 8 bits.
+FUNCTION void quantize_answer(Thread me, ARGUMENTS(QuantizedRows) to, GLOBAL(const float) y, int64_t row,
+                              int first, int end) {
+    me.barrier();  // others wrote it
+    for (int i = first + 256 * int(me.warp()); i < end; i += 256 * int(me.n_warps()))
+        quantize_part(me, to, take_eight(me, y + row, i, end), row, i, end);
+}
+
 /// Group (x, token, split); x counts parts of values, kHeads query heads at a time, and key/value heads.
 template <int kType, int kHeads>
 FUNCTION void attend(ARGUMENTS(AttentionArguments) a, Thread me, LOCAL(const AttentionMemory) shared) {
@@ -340,37 +348,44 @@ FUNCTION void attend(ARGUMENTS(AttentionArguments) a, Thread me, LOCAL(const Att
         me.barrier();
         write_answer(a, me, head + h, h, part, shared);
     }
+    if (!a.to.quants) return;
+    quantize_answer(me, a.to, a.y, int64_t(me.y) * a.n_heads * a.value_dim, head * a.value_dim,
+                    (head + n_heads) * a.value_dim);
 }
 
-#define ATTENTION(type, n_heads)                                                                   \
-    GROUP_KERNEL(attention_##n_heads##_##type, AttentionArguments, AttentionShared) {              \
+#define ATTENTION(type, n_heads, n_groups)                                                         \
+    BOUNDED_GROUP_KERNEL(attention_##n_heads##_##type, AttentionArguments, AttentionShared,        \
+                         kAttentionWarps * 32, n_groups) {                                         \
         const AttentionMemory memory = {shared.query, shared.largest, shared.sums, shared.values}; \
         attend<kCache##type, n_heads>(a, me, memory);                                              \
     }
-#define ATTENTION_OF(type) ATTENTION(type, 1) ATTENTION(type, 4) ATTENTION(type, 8)
+#define ATTENTION_OF(type) ATTENTION(type, 1, 5) ATTENTION(type, 4, 3) ATTENTION(type, 8, 2)
 INGOT_CACHE_TYPES(ATTENTION_OF)
 #undef ATTENTION_OF
 #undef ATTENTION
 
-/// The answers of the splits become one.
+/// The answers of the splits become one: group (heads, token).
 KERNEL(merge_attention, MergeAttentionArguments) {
-    const int64_t row = int64_t(me.y) * a.n_heads + me.x;
     const int64_t stride = 2 + a.value_dim;
-    GLOBAL(const float) parts = a.partial + row * a.n_splits * stride;
-    float largest = a.sinks ? float(a.sinks[me.x]) : -INFINITY;
-    for (int s = 0; s < a.n_splits; ++s) largest = fmax(largest, float(parts[s * stride]));
-    float sum = a.sinks ? exp(a.sinks[me.x] - largest) : 0.0f;
-    for (int s = 0; s < a.n_splits; ++s) {
-        if (parts[s * stride + 1] > 0.0f) sum += parts[s * stride + 1] * exp(parts[s * stride] - largest);
-    }
-    for (int i = int(me.index); i < a.value_dim; i += int(me.n_threads)) {
+    const int64_t row = int64_t(me.y) * a.n_heads * a.value_dim;
+    const int first = int(me.x) * a.n_heads_of_group * a.value_dim;
+    const int end = first + a.n_heads_of_group * a.value_dim;
+    for (int i = first + int(me.index); i < end; i += int(me.n_threads)) {
+        const int head = i / a.value_dim;
+        GLOBAL(const float) parts = a.partial + (int64_t(me.y) * a.n_heads + head) * a.n_splits * stride;
+        float largest = a.sinks ? float(a.sinks[head]) : -INFINITY;
+        for (int s = 0; s < a.n_splits; ++s) largest = fmax(largest, float(parts[s * stride]));
+        float sum = a.sinks ? exp(a.sinks[head] - largest) : 0.0f;
         float value = 0.0f;
         for (int s = 0; s < a.n_splits; ++s) {
-            if (parts[s * stride + 1] > 0.0f)
-                value = fma(float(parts[s * stride + 2 + i]), exp(parts[s * stride] - largest), value);
+            if (!(parts[s * stride + 1] > 0.0f)) continue;
+            const float kept = exp(parts[s * stride] - largest);
+            sum += parts[s * stride + 1] * kept;
+            value = fma(float(parts[s * stride + 2 + i - head * a.value_dim]), kept, value);
         }
-        a.y[row * a.value_dim + i] = value / sum;
+        a.y[row + i] = value / sum;
     }
+    if (a.to.quants) quantize_answer(me, a.to, a.y, row, first, end);
 }
 
 }  // namespace gpu
