@@ -55,6 +55,38 @@ TEST_CASE("gpu: every family has the CPU's logits") {
     }
 }
 
+// Tiles of queries, and then the one-token kernels on what prompts have left in the cache. What differs in a
+// float's last digits may be rounded to another BF16.
+TEST_CASE(
+    "gpu: every family has the CPU's logits and text behind a prompt of many tokens, with caches of numbers") {
+    const std::pair<CacheType, double> bounds[] = {
+        {CacheType::F16, 2e-3}, {CacheType::BF16, 1e-3}, {CacheType::F32, 1e-5}};
+    for (const SmallModel& small : small_models()) {
+        INFO(small.family);
+        const SmallFile file(small);
+        CpuBackend cpu(1, cpu::scalar_kernels());
+        GpuBackend gpu(gpu::open_device(tested_device()));
+        const Model on_cpu(file.path(), cpu), on_gpu(file.path(), gpu);
+        for (const auto& [type, bound] : bounds) {
+            INFO(name(tensor_type(type)));
+            ForwardPass expected(on_cpu, kContext, 20, type), forward(on_gpu, kContext, 20, type);
+            std::vector<Token> tokens(20);
+            for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = Token(i * 37 % kVocabulary);
+            const auto best = [](ForwardPass& pass) {
+                return Token(std::ranges::max_element(pass.logits()) - pass.logits().begin());
+            };
+            for (int i = 0; i < 3; ++i) {
+                expected.run(tokens, 1);
+                forward.run(tokens, 1);
+                CHECK(difference({forward.logits().begin(), forward.logits().end()},
+                                 {expected.logits().begin(), expected.logits().end()}) < bound);
+                CHECK(best(forward) == best(expected));
+                tokens = {best(expected)};
+            }
+        }
+    }
+}
+
 TEST_CASE("gpu: the largest logits come alone, and the others when they are asked for") {
     const SmallFile file(small_model("llama"));
     GpuBackend gpu(gpu::open_device(tested_device()));

@@ -48,28 +48,36 @@ struct RawEight {
     uint32_t words[kType == kCacheF32 ? 8 : 4];
 };
 
-/// i is a multiple of 8.
+/// Where element i of a cache begins, or, of Q8_0, its block of 32.
 template <int kType>
-FUNCTION RawEight<kType> raw_eight(GLOBAL(const uint8_t) cache, int64_t i) {
+FUNCTION int64_t byte_of(int64_t i) {
+    return kType == kCacheQ8_0 ? i / 32 * 34 : i * (kType == kCacheF32 ? 4 : 2);
+}
+/// Eight elements from these bytes on; of Q8_0 those from element `in_block` of the block on.
+template <int kType>
+FUNCTION RawEight<kType> raw_eight_at(GLOBAL(const uint8_t) bytes, int in_block) {
     RawEight<kType> raw;
     if (kType == kCacheQ8_0) {
-        GLOBAL(const uint8_t) block = cache + i / 32 * 34;
         for (int w = 0; w < 2; ++w) {
-            GLOBAL(const uint8_t) quants = block + 2 + i % 32 + 4 * w;
+            GLOBAL(const uint8_t) quants = bytes + (2 + in_block + 4 * w);
             raw.words[w] = load<uint16_t>(quants) | uint32_t(load<uint16_t>(quants + 2)) << 16;
         }
-        raw.words[2] = load<uint16_t>(block);
+        raw.words[2] = load<uint16_t>(bytes);
         return raw;
     }
-    constexpr int kBytes = kType == kCacheF32 ? 4 : 2;  // of an element
-    for (int w = 0; w < 2 * kBytes; w += 4) {
-        const uint4 four = load<uint4>(cache + i * kBytes + 4 * w);
+    for (int w = 0; w < (kType == kCacheF32 ? 8 : 4); w += 4) {
+        const uint4 four = load<uint4>(bytes + 4 * w);
         raw.words[w] = four.x;
         raw.words[w + 1] = four.y;
         raw.words[w + 2] = four.z;
         raw.words[w + 3] = four.w;
     }
     return raw;
+}
+/// i is a multiple of 8.
+template <int kType>
+FUNCTION RawEight<kType> raw_eight(GLOBAL(const uint8_t) cache, int64_t i) {
+    return raw_eight_at<kType>(cache + byte_of<kType>(i), int(i % 32));
 }
 
 template <int kType>
@@ -101,9 +109,11 @@ FUNCTION CachedRows cached_rows(GLOBAL(const uint8_t) cache, int64_t first, int6
     CachedRows rows;
     if (is_wide) {  // all are asked for before the first is looked at
         RawEight<kType> raw[kRowsAtOnce];
+        GLOBAL(const uint8_t) bytes = cache + byte_of<kType>(first);
         for (int u = 0; u < kRowsAtOnce; ++u) {
             for (int w = 0; w < (kType == kCacheF32 ? 8 : 4); ++w) raw[u].words[w] = 0;
-            if (u < n_rows && n > 0) raw[u] = raw_eight<kType>(cache, first + u * step);
+            if (u < n_rows && n > 0)
+                raw[u] = raw_eight_at<kType>(bytes + u * byte_of<kType>(step), int(first % 32));
         }
         for (int u = 0; u < kRowsAtOnce; ++u) rows.of[u] = eight_of<kType>(raw[u]);
         return rows;
@@ -359,7 +369,7 @@ FUNCTION void attend(ARGUMENTS(AttentionArguments) a, Thread me, LOCAL(const Att
         const AttentionMemory memory = {shared.query, shared.largest, shared.sums, shared.values}; \
         attend<kCache##type, n_heads>(a, me, memory);                                              \
     }
-#define ATTENTION_OF(type) ATTENTION(type, 1, 5) ATTENTION(type, 4, 3) ATTENTION(type, 8, 2)
+#define ATTENTION_OF(type) ATTENTION(type, 1, 5) ATTENTION(type, 4, 4) ATTENTION(type, 8, 2)
 INGOT_CACHE_TYPES(ATTENTION_OF)
 #undef ATTENTION_OF
 #undef ATTENTION
