@@ -148,6 +148,28 @@ EARLY_KERNEL(early, Arguments, 64, 1) {  // fine: nobody writes a.x
     me.wait_for_last_launch();
     a.y[me.index] = x + a.y[me.index];
 }
+struct Words {
+    GROUP_ARRAY(uint32_t, of, 128);
+};
+/// Four matrices (8, 8), whose elements are numbered through, as lanes get them: of the rows, which lie
+/// about, or of the columns. Lane l's word i at y[32 * i + l]: the low number, and a thousand times the high
+/// one.
+template <bool kOfRows>
+FUNCTION void take_matrices(ARGUMENTS(Arguments) a, Thread me, GROUP(uint32_t) words) {
+    const int lane = int(me.lane()), place = 4 * (5 * lane % 32);
+    for (int i = 0; i < 4; ++i)
+        words[place + i] = uint32_t(8 * lane + 2 * i) | uint32_t(8 * lane + 2 * i + 1) << 16;
+    me.barrier();
+    const uint4 found = kOfRows ? me.rows_of(words, place) : me.columns_of(words, place);
+    const uint32_t of[] = {found.x, found.y, found.z, found.w};
+    for (int i = 0; i < 4; ++i) a.y[32 * i + lane] = float(of[i] & 0xffffu) + 1000.0f * float(of[i] >> 16);
+}
+GROUP_KERNEL(take_rows, Arguments, Words) {
+    take_matrices<true>(a, me, shared.of + 0);
+}
+GROUP_KERNEL(take_columns, Arguments, Words) {
+    take_matrices<false>(a, me, shared.of + 0);
+}
 EARLY_KERNEL(read_too_early, Arguments, 64, 1) {
     const float y = a.y[me.index];
     me.wait_for_last_launch();
@@ -340,6 +362,23 @@ TEST_CASE("emulator: a kernel that begins early waits before it touches what oth
                ContainsSubstring("thread 0: writes before it waits for the last launch"));
     CHECK_THAT(error_of<wait_of_some>(),
                ContainsSubstring("thread 7: ends without waiting for the last launch"));
+}
+
+TEST_CASE("emulator: lanes take rows and columns of matrices") {
+    Fixture of_rows, of_columns;
+    of_rows.run<take_rows>(1, 0, 32);
+    of_columns.run<take_columns>(1, 0, 32);
+    const auto rows = of_rows.result(), columns = of_columns.result();
+    for (size_t matrix = 0; matrix < 4; ++matrix) {
+        for (size_t lane = 0; lane < 32; ++lane) {
+            const auto element = [&](size_t row, size_t column) {
+                return float(64 * matrix + 8 * row + column);
+            };
+            const size_t line = lane / 4, two = lane % 4 * 2;
+            CHECK(rows[32 * matrix + lane] == element(line, two) + 1000 * element(line, two + 1));
+            CHECK(columns[32 * matrix + lane] == element(two, line) + 1000 * element(two + 1, line));
+        }
+    }
 }
 
 TEST_CASE("emulator: a recorded sequence is done when it is replayed, with what then lies in memory") {
