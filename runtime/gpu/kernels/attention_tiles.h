@@ -145,21 +145,21 @@ FUNCTION void score_tile(Thread me, LOCAL(const LanePlaces) at, GROUP(uint32_t) 
     }
 }
 
+/// 16 positions' values from element 8n on, 32 of them.
 template <int kType, int kDim>
-FUNCTION void add_tile_values(ARGUMENTS(AttentionArguments) a, Thread me, LOCAL(const LanePlaces) at,
-                              GROUP(uint32_t) values, LOCAL(const SixteenOfQueries<kType>) weights, int step,
+FUNCTION void add_tile_values(Thread me, LOCAL(const LanePlaces) at, GROUP(uint32_t) values,
+                              LOCAL(const SixteenOfQueries<kType>) weights, int step, int n,
                               LOCAL(TileAnswers<kDim>) answers) {
     using Tile = PromptTile<kType, kDim>;
-    UNROLLED for (int n = 0; n < kDim / 8; n += 2) {
-        if (8 * n >= a.value_dim) continue;
-        UNROLLED for (int c = 0; c < Numbers<kType>::kOfCache; ++c) {
-            const uint4 value =
-                me.columns_of(values, at.of_columns + c * Tile::kPlane + 16 * step * Tile::kRowWords + 4 * n);
-            UNROLLED for (int i = 0; i < Numbers<kType>::kOfQuery; ++i) {
-                if (!Numbers<kType>::matters(i, c)) continue;
-                add_numbers<kType>(me, weights.of[i], uint2{value.x, value.y}, answers.of[n]);
-                add_numbers<kType>(me, weights.of[i], uint2{value.z, value.w}, answers.of[n + 1]);
-            }
+    UNROLLED for (int c = 0; c < Numbers<kType>::kOfCache; ++c) {
+        const int place = at.of_columns + c * Tile::kPlane + 16 * step * Tile::kRowWords + 4 * n;
+        const uint4 value = me.columns_of(values, place), more = me.columns_of(values, place + 8);
+        UNROLLED for (int i = 0; i < Numbers<kType>::kOfQuery; ++i) {
+            if (!Numbers<kType>::matters(i, c)) continue;
+            add_numbers<kType>(me, weights.of[i], uint2{value.x, value.y}, answers.of[n]);
+            add_numbers<kType>(me, weights.of[i], uint2{value.z, value.w}, answers.of[n + 1]);
+            add_numbers<kType>(me, weights.of[i], uint2{more.x, more.y}, answers.of[n + 2]);
+            add_numbers<kType>(me, weights.of[i], uint2{more.z, more.w}, answers.of[n + 3]);
         }
     }
 }
@@ -221,8 +221,10 @@ FUNCTION void attend_tile(ARGUMENTS(AttentionArguments) a, Thread me, GROUP(uint
         UNROLLED for (int n = 0; n < Tile::kKeys / 8; ++n) {
             for (int i = 0; i < 4; ++i) scores.of[n].of[i] = 0.0f;
         }
-        UNROLLED for (int s = 0; s < Tile::kSteps; ++s) {
-            if (16 * s < a.key_dim) score_tile<kType, kDim>(me, at, keys, q[s], s, scores);
+        UNROLLED for (int s = 0; s < Tile::kSteps; s += 2) {
+            if (16 * s >= a.key_dim) continue;
+            score_tile<kType, kDim>(me, at, keys, q[s], s, scores);
+            score_tile<kType, kDim>(me, at, keys, q[s + 1], s + 1, scores);
         }
         Rows::keep(a, me, value_rows, p, range.end, values, fetched);
         me.barrier();  // the values are there, and the keys have been read
@@ -233,9 +235,12 @@ FUNCTION void attend_tile(ARGUMENTS(AttentionArguments) a, Thread me, GROUP(uint
         UNROLLED for (int n = 0; n < kDim / 8; ++n) {
             for (int i = 0; i < 4; ++i) answers.of[n].of[i] *= i < 2 ? state0.kept : state1.kept;
         }
-        UNROLLED for (int s = 0; s < Tile::kKeys / 16; ++s) {
-            const SixteenOfQueries<kType> weights = sixteen_weights<kType>(scores, s);
-            add_tile_values<kType, kDim>(a, me, at, values, weights, s, answers);
+        SixteenOfQueries<kType> weights[Tile::kKeys / 16];
+        UNROLLED for (int s = 0; s < Tile::kKeys / 16; ++s) weights[s] = sixteen_weights<kType>(scores, s);
+        UNROLLED for (int n = 0; n < kDim / 8; n += 4) {
+            if (8 * n >= a.value_dim) continue;
+            UNROLLED for (int s = 0; s < Tile::kKeys / 16; ++s)
+                add_tile_values<kType, kDim>(me, at, values, weights[s], s, n, answers);
         }
     }
     write_tile_answer<kDim>(a, me, query0, 0, state0, answers);
