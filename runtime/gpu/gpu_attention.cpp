@@ -177,6 +177,10 @@ void GpuBackend::attention(const Buffer& q, const KvLayer& cache, std::span<cons
         fail("heads of {} and {} elements; the kernels of {} take up to {} and {}: use --device cpu",
              heads.key_dim, heads.value_dim, description(), int(kMaxKeyDim), int(kMaxValueDim));
     }
+    if (cache.type == CacheType::Q8_0 && (heads.key_dim | heads.value_dim) % 32 != 0) {
+        fail("heads of {} and {} elements are not in whole blocks of Q8_0, of 32: keep them as F16",
+             heads.key_dim, heads.value_dim);
+    }
     const int64_t n_tokens = int64_t(positions.size());
     const int64_t n_seen = heads.window != 0 ? std::min<int64_t>(heads.window, positions.back() + 1)
                                              : int64_t(positions.back()) + 1;
@@ -202,6 +206,7 @@ void GpuBackend::attention(const Buffer& q, const KvLayer& cache, std::span<cons
                 ((address_of(*cache.keys) | address_of(*cache.values)) % 16 == 0);
     a.scale = heads.scale;
     a.soft_cap = heads.soft_cap;
+    a.one_by_soft_cap = heads.soft_cap > 0 ? 1 / heads.soft_cap : 0;
 
     const int64_t n_sharing = heads.n_heads / heads.n_kv_heads;
     const PromptKernel tiled = n_tokens >= kTiledTokens ? prompt_kernel(cache.type, a) : PromptKernel{};

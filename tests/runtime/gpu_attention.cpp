@@ -133,6 +133,9 @@ TEST_CASE("gpu: attention in all its variants") {
     CHECK_THROWS_WITH(
         devices.gpu.attention(*any, {any.get(), any.get(), 1, 1}, std::vector<int32_t>{0}, wide, *any),
         ContainsSubstring("513") && ContainsSubstring("--device cpu"));
+    const KvLayer blocks{any.get(), any.get(), 32, 32, CacheType::Q8_0};
+    CHECK_THROWS_WITH(devices.gpu.attention(*any, blocks, std::vector<int32_t>{0}, {2, 2, 16, 16, 1}, *any),
+                      ContainsSubstring("whole blocks of Q8_0"));
 }
 
 // See kernels/attention_numbers.h for what is rounded: of F16 and Q8_0, each number by up to 2^-12 of itself.

@@ -244,9 +244,11 @@ struct AttentionArguments {
     int32_t n_tokens, n_heads, n_kv_heads, key_dim, value_dim;
     int32_t window, chunked;
     int32_t cache_type;  // a CacheType
-    int32_t is_wide;     // heads begin at multiples of 8 elements and of 16 bytes, and are such many long
+    int32_t is_wide;     // heads begin at multiples of 8 elements and of 16 bytes, and are such many long;
+                         // Q8_0's always do
     int32_t n_splits;
-    float scale, soft_cap;
+    float scale;
+    float soft_cap, one_by_soft_cap;  // 0: there is none
 };
 struct MergeAttentionArguments {
     GLOBAL(const float) partial;

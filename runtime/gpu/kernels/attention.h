@@ -107,7 +107,7 @@ template <int kType>
 FUNCTION CachedRows cached_rows(GLOBAL(const uint8_t) cache, int64_t first, int64_t step, int n_rows, int n,
                                 bool is_wide) {
     CachedRows rows;
-    if (is_wide) {  // all are asked for before the first is looked at
+    if (kType == kCacheQ8_0 || is_wide) {  // all are asked for before the first is looked at
         RawEight<kType> raw[kRowsAtOnce];
         GLOBAL(const uint8_t) bytes = cache + byte_of<kType>(first);
         for (int u = 0; u < kRowsAtOnce; ++u) {
@@ -146,7 +146,7 @@ FUNCTION PositionRange range_of_split(ARGUMENTS(AttentionArguments) a, int split
 
 /// Of q · k * scale.
 FUNCTION float final_score(ARGUMENTS(AttentionArguments) a, float score, int head, int distance) {
-    if (a.soft_cap > 0.0f) score = a.soft_cap * tanh(score / a.soft_cap);
+    if (a.soft_cap > 0.0f) score = a.soft_cap * tanh(score * a.one_by_soft_cap);
     if (a.slopes) score -= a.slopes[head] * float(distance);
     return score;
 }

@@ -163,10 +163,9 @@ FUNCTION void weigh_tile(ARGUMENTS(AttentionArguments) a, Thread me, LOCAL(const
                          int p, int end, LOCAL(TileScores<kKeys>) scores, LOCAL(TileState) state) {
     const int column = 2 * int(me.lane() % 4);  // the lane's first
     if (a.soft_cap > 0.0f) {
-        const float inverse = 1.0f / a.soft_cap;
         UNROLLED for (int i = 0; i < kKeys / 4; ++i) {
             LOCAL(float) score = scores.of[i / 2].of[second + i % 2];
-            score = a.soft_cap * tanh(score * inverse);
+            score = a.soft_cap * tanh(score * a.one_by_soft_cap);
         }
     }
     if (a.slopes) {

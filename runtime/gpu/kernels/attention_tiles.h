@@ -61,7 +61,7 @@ struct TileOfRows {
     /// Rows p … are on their way; from `end` on there are zeros.
     FUNCTION static void fetch(ARGUMENTS(AttentionArguments) a, Thread me, LOCAL(const HeadRows) rows, int p,
                                int end, GROUP(uint32_t) words, LOCAL(Fetched) fetched) {
-        if (a.is_wide == 0) return;
+        if (kType != kCacheQ8_0 && a.is_wide == 0) return;
         int64_t at = int64_t(p + row_of(me)) * rows.stride + rows.first + 8 * eight_of_row(me);
         const int n_rows = 8 * eight_of_row(me) < rows.n ? end - p - row_of(me) : 0;
         UNROLLED for (int i = 0; i < Tile::kEightsOfThread; ++i) {
@@ -83,7 +83,7 @@ struct TileOfRows {
     /// … and now they are in the group's memory, after a barrier.
     FUNCTION static void keep(ARGUMENTS(AttentionArguments) a, Thread me, LOCAL(const HeadRows) rows, int p,
                               int end, GROUP(uint32_t) words, LOCAL(const Fetched) fetched) {
-        if (a.is_wide == 0) {
+        if (kType != kCacheQ8_0 && a.is_wide == 0) {
             for (int i = 0; i < Tile::kEightsOfThread; ++i)
                 store_sums(me, i, words, sums_one_by_one(me, rows, p, end, i));
         } else if (Numbers<kType>::kAreCopied != 0) {
