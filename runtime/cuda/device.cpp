@@ -66,7 +66,8 @@ class CudaDevice final : public Device {
                 free_bytes,
                 uint32_t(device_.multiProcessorCount),
                 uint32_t(device_.sharedMemPerBlock),
-                has_warpgroup_products_};
+                has_warpgroup_products_,
+                device_.major >= 8};
     }
 
     Address allocate(size_t size_bytes, Access) override {

@@ -30,6 +30,7 @@ struct DeviceProperties {
     uint32_t n_processors = 1;            // groups run on so many at once
     uint32_t group_memory = 0;            // bytes that a group may share
     bool has_warpgroup_products = false;  // kernels/warpgroup.h
+    bool has_bf16_attention = true;       // of prompts, with caches whose numbers are sums of bfloat16s
 };
 
 /// Thrown by Device::allocate() when there is no room.

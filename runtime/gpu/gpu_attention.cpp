@@ -53,12 +53,13 @@ struct PromptKernel {
     int64_t n_queries = kTileQueries;
     uint32_t n_threads = kTileThreads;
 };
-PromptKernel prompt_kernel(CacheType type, const AttentionArguments& a) {
+PromptKernel prompt_kernel(CacheType type, const AttentionArguments& a, bool has_bf16) {
     const PromptKernels& kernels = kPromptKernels[size_t(type)];
     const int dim = std::max(a.key_dim, a.value_dim);
+    const bool has_sums = type == CacheType::F32 || type == CacheType::BF16;  // of bfloat16s
+    if (has_sums && !has_bf16) return {};
     if (dim <= 64) return {kernels.by_64};
     if (dim <= 128) return {kernels.by_128};
-    const bool has_sums = type == CacheType::F32 || type == CacheType::BF16;
     if (dim <= 256 && !has_sums) return {kernels.by_256};
     if (a.key_dim > kPartedKeyDim || a.is_wide == 0) return {};
     if (dim <= 256) return {kernels.by_256, kPartedQueries, kPartedThreads};
@@ -209,7 +210,9 @@ void GpuBackend::attention(const Buffer& q, const KvLayer& cache, std::span<cons
     a.one_by_soft_cap = heads.soft_cap > 0 ? 1 / heads.soft_cap : 0;
 
     const int64_t n_sharing = heads.n_heads / heads.n_kv_heads;
-    const PromptKernel tiled = n_tokens >= kTiledTokens ? prompt_kernel(cache.type, a) : PromptKernel{};
+    const PromptKernel tiled = n_tokens >= kTiledTokens
+                                   ? prompt_kernel(cache.type, a, properties_.has_bf16_attention)
+                                   : PromptKernel{};
     Kernel kernel{};
     Grid grid{.n_threads = kAttentionWarps * kLanes};
     if (tiled.kernel) {

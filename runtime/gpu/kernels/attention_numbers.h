@@ -25,6 +25,8 @@ struct Numbers {
                                          : 1,                            // … of a query, or a weight
         kAreCopied = kType == kCacheF16 || kType == kCacheBF16 ? 1 : 0,  // as they lie in the cache
     };
+    /// Whether this device has kernels for such caches.
+    FUNCTION static constexpr bool are_there() { return kAreBf16 == 0 || has_bf16_products(); }
     /// Whether the product of a query's number by a cache's matters.
     FUNCTION static bool matters(int of_query, int of_cache) { return of_query + of_cache < kOfQuery; }
 };

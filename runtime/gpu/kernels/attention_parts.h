@@ -230,7 +230,8 @@ struct PartedHeads {
 #define PARTED_ATTENTION(type, dim, n_parts, n_units, n_spans)                                            \
     BOUNDED_GROUP_KERNEL(prompt_attention_##dim##_##type, AttentionArguments, PartedShared<kCache##type>, \
                          kPartedThreads, 1) {                                                             \
-        PartedHeads<kCache##type, n_parts, n_units, n_spans>::attend(a, me, shared.scores + 0);           \
+        if (Numbers<kCache##type>::are_there())                                                           \
+            PartedHeads<kCache##type, n_parts, n_units, n_spans>::attend(a, me, shared.scores + 0);       \
     }
 PARTED_ATTENTION(BF16, 256, 4, 2, 1)
 PARTED_ATTENTION(F32, 256, 4, 2, 1)

@@ -251,7 +251,8 @@ FUNCTION void attend_tile(ARGUMENTS(AttentionArguments) a, Thread me, GROUP(uint
     using PromptShared##dim##type = PromptShared<kCache##type, dim>;                                   \
     BOUNDED_GROUP_KERNEL(prompt_attention_##dim##_##type, AttentionArguments, PromptShared##dim##type, \
                          kTileThreads, n_groups) {                                                     \
-        attend_tile<kCache##type, dim>(a, me, shared.keys + 0, shared.values + 0);                     \
+        if (Numbers<kCache##type>::are_there())                                                        \
+            attend_tile<kCache##type, dim>(a, me, shared.keys + 0, shared.values + 0);                 \
     }
 PROMPT_ATTENTION(F16, 64, 4)
 PROMPT_ATTENTION(F16, 128, 3)

@@ -22,6 +22,7 @@
 //     load<T>(p), store<T>(p, value)                  a T at the bytes p, which are aligned to sizeof(T)
 //     store_four(p, value)                            a uint4 to the group's words p, aligned to 16 bytes
 //     halves_of(low, high)                            two floats as halves in a word
+//     has_bf16_products()                             whether add_product_bf16 is an instruction, not many: kernels made of it are empty otherwise
 //     load_once<T>(p)                                 a T that is not looked at again soon: it need not be kept in a cache
 //     prefetch_line(p)                                the 128 bytes around p will be read soon
 //     under_way()                                     loads before it are not put off until they are needed

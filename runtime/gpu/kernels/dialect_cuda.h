@@ -59,6 +59,14 @@ FUNCTION void wait_for_last_launch() {
 #endif
 }
 
+FUNCTION constexpr bool has_bf16_products() {
+#if __CUDA_ARCH__ >= 800
+    return true;
+#else
+    return false;
+#endif
+}
+
 struct Product {
     int32_t of[4];
 };

@@ -291,6 +291,9 @@ inline void begin_copy(GROUP(uint32_t) words, GLOBAL(const uint8_t) bytes) {
     emulator::running_group->begin_copy(words.at(4), &value);
 }
 inline void under_way() {}
+constexpr bool has_bf16_products() {
+    return true;
+}
 inline void prefetch_line(GLOBAL(const uint8_t) bytes) {
     load<uint8_t>(bytes);  // which checks that it is there
 }

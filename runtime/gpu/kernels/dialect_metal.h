@@ -155,6 +155,9 @@ FUNCTION void begin_copy(threadgroup uint32_t* words, device const uint8_t* byte
     store_four(words, load<uint4>(bytes));
 }
 FUNCTION void under_way() {}
+FUNCTION constexpr bool has_bf16_products() {
+    return true;  // as much as any other
+}
 FUNCTION void prefetch_line(GLOBAL(const uint8_t)) {}  // which it has no instruction for
 
 FUNCTION uint32_t bytes_of(uint4 table, uint32_t word) {
