@@ -277,6 +277,8 @@ void GpuBackend::norm(const Norm& norm, const Buffer& x, int64_t n_rows, Buffer&
         a.added = added.x;
         a.x_sum = added.y;
     }
+    a.is_wide = norm.n % 4 == 0 && are_wide(a.stride, {a.x.address(), a.added.address(), a.weight.address(),
+                                                       a.bias.address(), a.y.address()});
     if (n_rows > 0) queue_.launch(Kernel::norm, {.x = uint32_t(n_rows), .n_threads = n_threads}, a);
 }
 

@@ -187,8 +187,8 @@ FUNCTION T load_once(const uint8_t* bytes) {
     return words;
 }
 
-template <typename T>
-FUNCTION void store(uint8_t* bytes, T value) {
+template <typename T, typename Element>
+FUNCTION void store(Element* bytes, T value) {
     *reinterpret_cast<T*>(bytes) = value;
 }
 

@@ -280,8 +280,8 @@ template <typename T>
 T load_once(GLOBAL(const uint8_t) bytes, const emulator::Where& where = emulator::Where::current()) {
     return load<T>(bytes, where);
 }
-template <typename T>
-void store(GLOBAL(uint8_t) bytes, T value, const emulator::Where& where = emulator::Where::current()) {
+template <typename T, typename Element>
+void store(GLOBAL(Element) bytes, T value, const emulator::Where& where = emulator::Where::current()) {
     std::memcpy(emulator::running_group->write(bytes.address(), sizeof(T), where), &value, sizeof(T));
 }
 

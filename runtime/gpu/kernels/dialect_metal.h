@@ -143,8 +143,8 @@ template <typename T>
 FUNCTION T load_once(device const uint8_t* bytes) {
     return load<T>(bytes);
 }
-template <typename T>
-FUNCTION void store(device uint8_t* bytes, T value) {
+template <typename T, typename Element>
+FUNCTION void store(device Element* bytes, T value) {
     *reinterpret_cast<device T*>(bytes) = value;
 }
 

@@ -308,7 +308,7 @@ INGOT_PLAIN_LAYOUTS(KERNELS_OF_NUMBERS)
 KERNEL(quantize, QuantizeArguments) {
     const int first = int(me.x * me.n_warps() + me.warp()) * 256;
     const int64_t row = int64_t(me.y) * a.n;
-    quantize_part(me, a.to, take_eight(me, a.x + row, first, a.n), row, first, a.n);
+    quantize_part(me, a.to, take_eight(me, a.x + row, first, a.n, a.is_wide), row, first, a.n);
 }
 
 }  // namespace gpu
