@@ -2,6 +2,7 @@
 // The dialect in C++ on the emulator: pointers that check what they point to, threads that are fibres.
 #include <math.h>
 
+#include <bit>
 #include <cstring>
 
 #include "format/half.h"
@@ -308,14 +309,18 @@ inline int dot4(uint32_t a, uint32_t b, int sum) {
     for (int i = 0; i < 4; ++i) sum += int(int8_t(a >> (8 * i))) * int(int8_t(b >> (8 * i)));
     return sum;
 }
-inline uint32_t bytes_of(uint4 table, uint32_t word) {
+inline uint2 look_up(uint4 table, uint32_t word) {
     const uint32_t words[] = {table.x, table.y, table.z, table.w};
-    uint32_t bytes = 0;
+    const auto entry = [&](uint32_t i) { return (words[i / 4] >> (8 * (i % 4))) & 0xffu; };
+    uint2 bytes = {0, 0};
     for (int shift = 0; shift < 32; shift += 8) {
-        const uint32_t i = (word >> shift) & 0xffu;
-        bytes |= ((words[i / 4 % 4] >> (8 * (i % 4))) & 0xffu) << shift;
+        bytes.x |= entry((word >> shift) & 0xfu) << shift;
+        bytes.y |= entry((word >> (shift + 4)) & 0xfu) << shift;
     }
     return bytes;
+}
+inline uint32_t rotated(uint32_t word, int n) {
+    return std::rotr(word, n);
 }
 template <typename T>
 T min(T a, T b) {
