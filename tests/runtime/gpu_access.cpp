@@ -135,3 +135,82 @@ TEST_CASE("emulator: lanes that want different words of a bank wait for each oth
     check(count<copies>(8).loads, 1, 512, 32, 16);
     check(count<copies>(8).group, 1, 512, 4, 4);
 }
+
+namespace {
+
+// Runs through a back end of its own, whose launches are counted.
+struct Counted {
+    Counter counter;
+    EmulatorDevice* device;  // the back end's
+    GpuBackend backend;
+
+    explicit Counted(std::unique_ptr<EmulatorDevice> emulator = std::make_unique<EmulatorDevice>())
+        : device(emulator.get()), backend(std::move(emulator)) {
+        device->count(&counter);
+    }
+    void multiply(TensorType type, int64_t n_in, int64_t n_out, int64_t n_tokens) {
+        const auto bytes = rows_of(type, n_out, n_in, 1);
+        const auto weight = backend.load_weight(type, n_in, n_out, std::as_bytes(std::span(bytes)));
+        const auto x = on(backend, random_floats(size_t(n_tokens * n_in), 2));
+        const auto y = on(backend, std::vector<float>(size_t(n_tokens * n_out)));
+        const Projection projection[] = {{weight.get(), nullptr, y.get()}};
+        backend.matmul(*x, n_tokens, projection);
+        from(backend, *y, 1);
+    }
+    KernelCounts of(const char* kind, TensorType type) const {
+        return counter.of(std::string(kind) + "_" + std::string(name(type)));
+    }
+};
+
+}  // namespace
+
+TEST_CASE("gpu: a token's product asks for whole sectors of weights, and for each byte once") {
+    for (const TensorType type : device_layouts()) {
+        INFO(name(type));
+        constexpr int64_t kIn = 4096, kOut = 16;
+        Counted counted;
+        counted.multiply(type, kIn, kOut, 1);
+        const KernelCounts counts = counted.of("matvec", type);
+        const auto n_bytes = uint64_t(kOut) * device_row_bytes(*find_layout(type), kIn);
+        CHECK(counts.weights.n_bytes == n_bytes);
+        CHECK(counts.weight_bytes == n_bytes);  // rows of these begin with a sector
+        // A warp has four blocks of 256 elements. Their smallest planes, of 2 … 12 bytes a block, fill no
+        // sector: Q2_K and Q6_K ask for such ones again with the next blocks. Of Q3_K's twelve bytes a lane
+        // wants eight, which takes two loads.
+        const double least = type == TensorType::Q3_K ? 0.8 : 0.94;
+        CHECK(counts.weights.efficiency() >= least);
+    }
+}
+
+TEST_CASE("gpu: tiles find what they multiply without waiting for banks") {
+    for (const TensorType type : device_layouts()) {
+        for (const int64_t n_tokens : {32, 128}) {
+            INFO(name(type));
+            CAPTURE(n_tokens);
+            Counted counted;
+            counted.multiply(type, 512, 64, n_tokens);
+            const KernelCounts counts = counted.of(n_tokens == 32 ? "tile" : "wide", type);
+            CHECK(counts.group.n_instructions > 0);
+            CHECK(counts.group.repeats() <= 1.02);
+            const bool is_number = type == TensorType::F16 || type == TensorType::BF16;
+            if (is_number) CHECK(counts.weights.efficiency() == 1);
+        }
+    }
+}
+
+TEST_CASE("gpu: activations are read and written sixteen bytes at a time") {
+    Counted counted;
+    counted.multiply(TensorType::Q4_K, 4096, 2, 1);
+    const KernelCounts quantize = counted.counter.of("quantize");
+    CHECK(quantize.loads.n_instructions == 2 * 16);  // of eight floats a lane
+    CHECK(quantize.loads.n_bytes == 4 * 4096);
+    const auto x = on(counted.backend, random_floats(4096, 1)),
+               weight = on(counted.backend, random_floats(4096, 2));
+    const auto y = on(counted.backend, std::vector<float>(4096));
+    counted.backend.norm({NormKind::Rms, 1e-5f, 4096, weight.get()}, *x, 1, *y);
+    from(counted.backend, *y, 1);
+    const KernelCounts norm = counted.counter.of("norm");
+    CHECK(norm.loads.n_instructions == 3 * 32);  // x twice, and the weights
+    CHECK(norm.loads.efficiency() == 1);
+    CHECK(norm.stores.efficiency() == 1);
+}
