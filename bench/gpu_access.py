@@ -22,7 +22,6 @@ PROGRAM = report.ROOT / "build" / "bench" / "bench_gpu_access"
 REGISTERS, MOST_GROUPS = 65536, 32  # of a processor
 # Bytes of weights for each instruction of a warp, where an H100 reads 3 TB/s: 132 processors of 4 schedulers, 1.75 GHz.
 BUDGET = 3e12 / (132 * 4 * 1.75e9)
-UNIT = 32  # weights that a lane has of a row in half of a turn of matvec's loop, of which a turn has four
 
 
 def counted(more):
@@ -50,9 +49,11 @@ def access_rows(kernels):
     for *case, kernel, numbers in ([*cells[:-21], cells[-21], [int(cell) for cell in cells[-20:]]] for cells in kernels):
         loads, stores, weights, group = (numbers[i:i + 4] for i in range(0, 16, 4))
         weight_bytes, exchanges, products, barriers = numbers[16:]
-        rows.append([kernel, ",".join(case), loads[0], share(loads), stores[0], share(stores), share(weights),
-                     f"{32 * weights[2] / weight_bytes:.2f}" if weight_bytes else "", group[0] or "", repeats(group),
-                     exchanges or "", products or "", barriers or ""])
+        row = [kernel, ",".join(case), loads[0], share(loads), stores[0], share(stores), share(weights),
+               f"{32 * weights[2] / weight_bytes:.2f}" if weight_bytes else "", group[0] or "", repeats(group),
+               exchanges or "", products or "", barriers or ""]
+        if row not in rows:  # activations are made for many layouts
+            rows.append(row)
     return rows
 
 
@@ -121,7 +122,7 @@ def compiled_rows(kernels, counts):
             size = counts[layout]
             budget = f"{100 * BUDGET * len(loop) / size:.0f} %" if loop else ""
         rows.append([name, registers, spilled or "", groups, len(loop) or "", sum("LDL" in line or "STL" in line for line in loop) or "",
-                     sum("MMA" in line for line in loop) or "", budget])
+                     sum(re.search(r"\b[HIQ]G?MMA", line) is not None for line in loop) or "", budget])
     return rows
 
 
@@ -147,14 +148,15 @@ def main():
     ]
     if shutil.which("nvcc") and shutil.which("cuobjdump"):
         rows, version = compiled(options.architecture)
-        # A turn of the loop has two steps of 32 lanes by two rows; a step of a row is 1,024 weights, or 512 bytes of numbers.
+        # A turn of the loop has two steps of 32 lanes by two rows, a step of a row being 1,024 weights, or 512 bytes of
+        # numbers; of MXFP4 it has four steps of 256.
         sizes = defaultdict(int)
         for cells in kernels:
             kernel, numbers = cells[-21], [int(cell) for cell in cells[-20:]]
             if kernel.startswith("matvec_") and ",".join(cells[:-21]) == "1 token":
                 layout = kernel.partition("_")[2]
                 row_bytes = numbers[16] / 64  # of 4,096 weights
-                sizes[layout] = 4 * (512 if layout in ("F32", "F16", "BF16") else row_bytes / 4)
+                sizes[layout] = 2048 if layout in ("F32", "F16", "BF16") else row_bytes / (2 if layout == "MXFP4" else 1)
         parts += [
             f"\n## What nvcc {version} makes of them for sm_{options.architecture}\n",
             "*Groups*: of a processor, as far as registers go. *Loop*: instructions of the longest loop; spills and products of "

@@ -117,14 +117,7 @@ FUNCTION void set_scales(float scale, float min, LOCAL(Unit) unit) {
 // ── Blocks of 32: one unit, runs 0 … 15 and 16 … 31 ─────────────────────────────────────────────────────
 
 struct Block32 {
-    enum : int {
-        kElements = 32,
-        kUnits = 1,
-        kHasMin = 0,
-        kWantsFloats = 0,
-        kOffset = 0,
-        kShared = kRunsOfUnit
-    };
+    enum : int { kElements = 32, kUnits = 1, kHasMin = 0, kOffset = 0, kShared = kRunsOfUnit };
     FUNCTION static int run(int, int r) { return 16 * r; }  // the first element of a unit's run
 };
 
@@ -249,8 +242,29 @@ struct IQ4_NL : Block32 {
     }
 };
 
+/// A word of a block of 4-bit floats, elements 4i … 4i + 3 in its low nibbles and 16 + 4i … in the high ones.
+struct FloatWord {
+    uint32_t word, exponent;
+};
+/// 2^(exponent - 127), of which 2^-127 is a subnormal float.
+FUNCTION float power_of(uint32_t exponent) {
+    return float_of(max(exponent << 23, uint32_t(0x00400000)));
+}
+/// Elements of a byte and of the next but one: the bits of a 4-bit float are those of a half that is 2^-14 of
+/// it.
+FUNCTION void two_halves(uint32_t signs, uint32_t others, LOCAL(float) first, LOCAL(float) second) {
+    const uint32_t halves = (signs & 0x80008000u) | (others & 0x0e000e00u);
+    first = low_half(halves);
+    second = high_half(halves);
+}
+
 struct MXFP4 : Block32 {
-    enum : int { kWantsFloats = 1 };
+    FUNCTION static FloatWord fetch_word(Row row, int b, int i) {
+        FloatWord floats;
+        floats.word = load<uint32_t>(row.bytes + (16 * b + 4 * i));
+        floats.exponent = row.bytes[16 * row.n_blocks + b];
+        return floats;
+    }
     FUNCTION static Raw fetch(Row row, int b, int) {
         Raw raw = {};
         raw.quants = load_once<uint4>(row.bytes + 16 * b);
@@ -260,9 +274,7 @@ struct MXFP4 : Block32 {
     FUNCTION static Unit decode(Raw raw, int) {
         Unit unit;
         take_entries(fp4_doubled(), raw.quants, unit);
-        // 2^(exponent - 128), of which 2^-128 and 2^-127 are subnormal floats.
-        const uint32_t exponent = raw.head.x;
-        set_scales(float_of(exponent < 2 ? 0x00200000u << exponent : (exponent - 1) << 23), 0.0f, unit);
+        set_scales(0.5f * power_of(raw.head.x), 0.0f, unit);  // of twice the floats
         return unit;
     }
 };
@@ -272,14 +284,7 @@ struct MXFP4 : Block32 {
 /// Two bits of four elements 32 apart in a byte. Unit u: half of the super-block u / 4, half of its bytes u /
 /// 2 % 2, bits 4 (u % 2) … and the next two.
 struct TwoBits {
-    enum : int {
-        kElements = 256,
-        kUnits = 8,
-        kHasMin = 0,
-        kWantsFloats = 0,
-        kOffset = 0,
-        kShared = kNothing
-    };
+    enum : int { kElements = 256, kUnits = 8, kHasMin = 0, kOffset = 0, kShared = kNothing };
     FUNCTION static int run(int u, int r) { return 128 * (u / 4) + 64 * (u % 2) + 32 * r + 16 * (u / 2 % 2); }
     /// Two units have them.
     FUNCTION static uint4 fetch_quants(GLOBAL(const uint8_t) quants, int u) {
@@ -346,14 +351,7 @@ struct Q3_K : TwoBits {
 
 /// Two nibbles of elements 32 apart in a byte. Unit u: 64 elements u / 2, half of their bytes u % 2.
 struct TwoNibbles {
-    enum : int {
-        kElements = 256,
-        kUnits = 8,
-        kHasMin = 1,
-        kWantsFloats = 0,
-        kOffset = 0,
-        kShared = kRunsOfNeighbours
-    };
+    enum : int { kElements = 256, kUnits = 8, kHasMin = 1, kOffset = 0, kShared = kRunsOfNeighbours };
     FUNCTION static int run(int u, int r) { return 64 * (u / 2) + 32 * r + 16 * (u % 2); }
     /// The head is d, dmin (halves) and twelve bytes of scales and minimums: format/blocks/q4_k.h.
     /// Number s = 2 (u / 2) + r of eight is all of it in byte s, or from the fifth on has its upper two bits
@@ -404,14 +402,7 @@ struct Q5_K : TwoNibbles {
 };
 
 struct Q6_K {
-    enum : int {
-        kElements = 256,
-        kUnits = 8,
-        kHasMin = 0,
-        kWantsFloats = 0,
-        kOffset = 32,
-        kShared = kNothing
-    };
+    enum : int { kElements = 256, kUnits = 8, kHasMin = 0, kOffset = 32, kShared = kNothing };
     // Nibbles of elements 64 apart in a byte. Unit u: 128 elements u / 4, a quarter of their bytes u % 4.
     FUNCTION static int run(int u, int r) { return 128 * (u / 4) + 64 * r + 16 * (u % 4); }
     // Scales are bytes: run r's is byte u % 4 of word r of these two.
@@ -439,14 +430,7 @@ struct Q6_K {
 };
 
 struct IQ4_XS {
-    enum : int {
-        kElements = 256,
-        kUnits = 8,
-        kHasMin = 0,
-        kWantsFloats = 0,
-        kOffset = 0,
-        kShared = kRunsOfUnit
-    };
+    enum : int { kElements = 256, kUnits = 8, kHasMin = 0, kOffset = 0, kShared = kRunsOfUnit };
     FUNCTION static int run(int u, int r) { return 32 * u + 16 * r; }
     FUNCTION static Raw fetch(Row row, int b, int u) {
         Raw raw = {};

@@ -71,21 +71,15 @@ struct UnitRows {
     GLOBAL(const uint8_t) quants;
     GLOBAL(const float) sums;
     GLOBAL(const float) scales;
-    GLOBAL(const float) x;
 };
 template <typename Layout, typename Arguments>
 FUNCTION UnitRows<Layout> unit_rows(ARGUMENTS(Arguments) a, Thread me, int64_t token) {
     UnitRows<Layout> rows;
     rows.u = int(me.lane()) % Layout::kUnits;
-    const int64_t first = token * a.n;
     const int run = Layout::run(rows.u, 0);
-    if (Layout::kWantsFloats) {
-        rows.x = a.x + (first + run);
-    } else {
-        rows.quants = a.quants + (first + run);
-        rows.sums = a.sums + (token * (a.n / 16) + run / 16);
-        rows.scales = a.scales + (token * (a.n / 32) + rows.u);
-    }
+    rows.quants = a.quants + (token * a.n + run);
+    rows.sums = a.sums + (token * (a.n / 16) + run / 16);
+    rows.scales = a.scales + (token * (a.n / 32) + rows.u);
     return rows;
 }
 
@@ -98,30 +92,16 @@ FUNCTION void add_units(LOCAL(const UnitRows<Layout>) x_rows, LOCAL(const Raw) f
     for (int t = 0; t < n_tokens; ++t) {
         if (t >= n_present) break;
         const int at = t * n + b * Layout::kElements;
-        if (Layout::kWantsFloats) {  // which have one scale, and no min
-            float part_one = 0.0f, part_two = 0.0f;
-            UNROLLED for (int place = 0; place < 32; place += 4) {
-                const uint4 words = load<uint4>(x_rows.x + (at + place / 16 * other + place % 16));
-                UNROLLED for (int k = 0; k < 4; ++k) {
-                    const float x = float_of(word_of(words, k));
-                    part_one = fma(float(int8_t(byte_of(one.q[place / 4], k))), x, part_one);
-                    part_two = fma(float(int8_t(byte_of(two.q[place / 4], k))), x, part_two);
-                }
-            }
-            sums.of[0][t] = fma(one.scale[0], part_one, sums.of[0][t]);
-            sums.of[1][t] = fma(two.scale[0], part_two, sums.of[1][t]);
-        } else {
-            const int at_sum = t * (n / 16) + b * (Layout::kElements / 16);
-            const bool has_sums = Layout::kHasMin || Layout::kOffset != 0;
-            UnitInput x;
-            for (int r = 0; r < 2; ++r) {
-                x.quants[r] = load<uint4>(x_rows.quants + (at + r * other));
-                x.sums[r] = has_sums ? float(x_rows.sums[at_sum + r * other / 16]) : 0.0f;
-            }
-            x.scale = x_rows.scales[t * (n / 32) + b * Layout::kUnits];
-            sums.of[0][t] = fma(x.scale, dot_unit<Layout>(one, x), sums.of[0][t]);
-            sums.of[1][t] = fma(x.scale, dot_unit<Layout>(two, x), sums.of[1][t]);
+        const int at_sum = t * (n / 16) + b * (Layout::kElements / 16);
+        const bool has_sums = Layout::kHasMin || Layout::kOffset != 0;
+        UnitInput x;
+        for (int r = 0; r < 2; ++r) {
+            x.quants[r] = load<uint4>(x_rows.quants + (at + r * other));
+            x.sums[r] = has_sums ? float(x_rows.sums[at_sum + r * other / 16]) : 0.0f;
         }
+        x.scale = x_rows.scales[t * (n / 32) + b * Layout::kUnits];
+        sums.of[0][t] = fma(x.scale, dot_unit<Layout>(one, x), sums.of[0][t]);
+        sums.of[1][t] = fma(x.scale, dot_unit<Layout>(two, x), sums.of[1][t]);
     }
 }
 
@@ -153,6 +133,65 @@ struct DotBlocks {
             const Raw raw[2] = {Layout::fetch(first, b, x.u), Layout::fetch(second, b, x.u)};
             under_way();
             add_units<Layout, n_tokens>(x, raw[0], raw[1], b, a.n, n_present, sums);
+        }
+    }
+};
+
+/// All elements of a word, times 2^-14.
+FUNCTION Eight floats_of(FloatWord floats) {
+    const uint32_t word = floats.word;
+    Eight eight;
+    two_halves(word << 12, word << 9, eight.x[0], eight.x[2]);
+    two_halves(word << 4, word << 1, eight.x[1], eight.x[3]);
+    two_halves(word << 8, word << 5, eight.x[4], eight.x[6]);
+    two_halves(word, word >> 3, eight.x[5], eight.x[7]);
+    return eight;
+}
+
+/// The same as DotBlocks of 4-bit floats, which meet floats: four lanes have a block, a word of it each, so
+/// that they read neighbouring elements of x.
+struct DotWords {
+    template <int n_tokens>
+    FUNCTION static void add(GLOBAL(const float) x, FloatWord first, FloatWord second, int at, int n,
+                             int n_present, LOCAL(Sums<n_tokens>) sums) {
+        const Eight one = floats_of(first), two = floats_of(second);
+        for (int t = 0; t < n_tokens; ++t) {
+            if (t >= n_present) break;
+            float part_one = 0.0f, part_two = 0.0f;
+            UNROLLED for (int half = 0; half < 2; ++half) {
+                const uint4 words = load<uint4>(x + (t * n + at + 16 * half));
+                UNROLLED for (int k = 0; k < 4; ++k) {
+                    const float element = float_of(word_of(words, k));
+                    part_one = fma(one.x[4 * half + k], element, part_one);
+                    part_two = fma(two.x[4 * half + k], element, part_two);
+                }
+            }
+            sums.of[0][t] = fma(power_of(first.exponent), 16384.0f * part_one, sums.of[0][t]);
+            sums.of[1][t] = fma(power_of(second.exponent), 16384.0f * part_two, sums.of[1][t]);
+        }
+    }
+    template <typename Layout, int n_tokens, typename Arguments>
+    FUNCTION static void of(ARGUMENTS(Arguments) a, Thread me, LOCAL(const RowPair) rows, int64_t token,
+                            int n_present, LOCAL(Sums<n_tokens>) sums) {
+        clear(sums);
+        constexpr int kStep = 8, kAtOnce = 4;  // blocks of a warp; steps
+        const int n_blocks = a.n / Layout::kElements, part = int(me.lane()) % 4;
+        const Row first = {rows.of[0], n_blocks}, second = {rows.of[1], n_blocks};
+        GLOBAL(const float) x = a.x + (token * a.n + 4 * part);
+        int b = int(me.lane()) / 4;
+        for (; n_tokens == 1 && b + (kAtOnce - 1) * kStep < n_blocks; b += kAtOnce * kStep) {
+            FloatWord one[kAtOnce], two[kAtOnce];
+            UNROLLED for (int i = 0; i < kAtOnce; ++i) {
+                one[i] = Layout::fetch_word(first, b + kStep * i, part);
+                two[i] = Layout::fetch_word(second, b + kStep * i, part);
+            }
+            under_way();
+            UNROLLED for (int i = 0; i < kAtOnce; ++i)
+                add<n_tokens>(x, one[i], two[i], 32 * (b + kStep * i), a.n, n_present, sums);
+        }
+        for (; b < n_blocks; b += kStep) {
+            add<n_tokens>(x, Layout::fetch_word(first, b, part), Layout::fetch_word(second, b, part), 32 * b,
+                          a.n, n_present, sums);
         }
     }
 };
@@ -323,13 +362,15 @@ FUNCTION float number_at(GLOBAL(const uint8_t) row, int i) {
     }
 #define KERNELS_OF_BLOCKS(layout) PRODUCTS(layout, DotBlocks) EMBED_BLOCKS(layout)
 #define KERNELS_OF_NUMBERS(layout) PRODUCTS(layout, DotNumbers) EMBED_NUMBERS(layout)
-INGOT_BLOCK_LAYOUTS(KERNELS_OF_BLOCKS)
+INGOT_INTEGER_LAYOUTS(KERNELS_OF_BLOCKS)
+PRODUCTS(MXFP4, DotWords)
+EMBED_BLOCKS(MXFP4)
 INGOT_PLAIN_LAYOUTS(KERNELS_OF_NUMBERS)
 #undef PRODUCTS
 #undef KERNELS_OF_BLOCKS
 #undef KERNELS_OF_NUMBERS
 
-KERNEL(quantize, QuantizeArguments) {
+    KERNEL(quantize, QuantizeArguments) {
     const int first = int(me.x * me.n_warps() + me.warp()) * 256;
     const int64_t row = int64_t(me.y) * a.n;
     quantize_part(me, a.to, take_eight(me, a.x + row, first, a.n, a.is_wide), row, first, a.n);
