@@ -51,6 +51,8 @@ class Group {
         if (counter_ != nullptr) count(AccessKind::Store, address, size_bytes, where);
         return memory_.write(address, size_bytes, now_);
     }
+    /// Checks that it is there; nothing comes to the warp, so nothing is counted.
+    void prefetch(Address address) { memory_.read(address, 1, now_); }
     void read_shared(const void* at, size_t size_bytes, const std::source_location& where) {
         if (counter_ != nullptr) count(AccessKind::GroupLoad, shared_.offset_of(at), size_bytes, where);
         shared_.note_read(at, size_bytes, now_);

@@ -300,7 +300,7 @@ inline void begin_copy(GROUP(uint32_t) words, GLOBAL(const uint8_t) bytes,
 }
 inline void under_way() {}
 inline void prefetch_line(GLOBAL(const uint8_t) bytes) {
-    load<uint8_t>(bytes);  // which checks that it is there
+    emulator::running_group->prefetch(bytes.address());
 }
 inline uint32_t halves_of(float low, float high) {
     return uint32_t(float_to_half(low)) | uint32_t(float_to_half(high)) << 16;
