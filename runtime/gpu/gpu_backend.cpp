@@ -233,6 +233,7 @@ void GpuBackend::largest(const Buffer& x, int64_t n_rows, int64_t n, int64_t k, 
     Address y = places;
     for (;;) {
         a.n_left = int32_t(n_left(a.n));
+        a.is_wide = are_wide(a.n, {a.x.address()});
         a.y = global<float>(y);
         a.places_in_y = global<int32_t>(y + size_t(n_rows * a.n_left) * sizeof(float));
         queue_.launch(Kernel::choose_largest,

@@ -209,6 +209,10 @@ TEST_CASE("gpu: activations are read and written sixteen bytes at a time") {
     const auto y = on(counted.backend, std::vector<float>(4096));
     counted.backend.norm({NormKind::Rms, 1e-5f, 4096, weight.get()}, *x, 1, *y);
     from(counted.backend, *y, 1);
+    std::vector<TokenLogit> found(3);
+    counted.backend.largest(*x, 1, 4096, 3, found);
+    CHECK(counted.counter.of("choose_largest").loads.n_bytes >= 4 * 4096);
+    CHECK(counted.counter.of("choose_largest").loads.n_instructions < 40 + 12);  // eight for 1,024 numbers
     const KernelCounts norm = counted.counter.of("norm");
     CHECK(norm.loads.n_instructions == 3 * 32);  // x twice, and the weights
     CHECK(norm.loads.efficiency() == 1);

@@ -269,6 +269,7 @@ struct LargestArguments {
     GLOBAL(float) y;               // (n_rows, n_left)
     GLOBAL(int32_t) places_in_y;   // likewise
     int32_t n, k, n_left;
+    int32_t is_wide;  // rows of x begin at multiples of 16 bytes, and n is one of 4
 };
 
 /// See Backend::convolve. A thread computes one column.
