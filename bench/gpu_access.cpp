@@ -34,7 +34,9 @@ struct Bench {
     bool with_places = false;
 
     explicit Bench(std::unique_ptr<gpu::EmulatorDevice> emulator = std::make_unique<gpu::EmulatorDevice>())
-        : device(emulator.get()), backend(std::move(emulator)) {}
+        : device(emulator.get()), backend(std::move(emulator)) {
+        backend.use_warpgroup_products(false);
+    }
 
     std::unique_ptr<Buffer> floats(int64_t n) {
         std::minstd_rand random(1);
@@ -97,6 +99,14 @@ void count_products(Bench& bench) {
             bench.count(fmt::format("{} token{}", n_tokens, n_tokens == 1 ? "" : "s"),
                         [&] { bench.backend.matmul(*x, n_tokens, projection); });
         }
+        bench.backend.use_warpgroup_products(true);
+        {
+            const auto weight = bench.weight(type.type, 1024, kRows);
+            const auto x = bench.floats(128 * 1024), y = bench.floats(128 * kRows);
+            const Projection projection[] = {{weight.get(), nullptr, y.get()}};
+            bench.count("128 tokens", [&] { bench.backend.matmul(*x, 128, projection); });
+        }
+        bench.backend.use_warpgroup_products(false);
         const auto weight = bench.weight(type.type, kWidth, 4);
         const auto y = bench.floats(4 * kWidth);
         bench.count("rows of a table", [&] {

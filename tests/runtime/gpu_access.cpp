@@ -147,6 +147,7 @@ struct Counted {
     explicit Counted(std::unique_ptr<EmulatorDevice> emulator = std::make_unique<EmulatorDevice>())
         : device(emulator.get()), backend(std::move(emulator)) {
         device->count(&counter);
+        backend.use_warpgroup_products(false);
     }
     void multiply(TensorType type, int64_t n_in, int64_t n_out, int64_t n_tokens) {
         const auto bytes = rows_of(type, n_out, n_in, 1);

@@ -135,8 +135,8 @@ struct HalvesTile {
         for (int first = 0; first < a.n; first += kStepFloats) {
             const SixteenNumbers decoded = NumbersOf<Layout>::decode(numbers, half);
             for (int i = 0; i < 2; ++i) {
-                const int place = NumbersOf<Layout>::place(NumbersOf<Layout>::chunk(half, i));
-                store_four(tile.weights + step_word(row, place), decoded.of[i]);
+                const int chunk = NumbersOf<Layout>::place(NumbersOf<Layout>::chunk(half, i));
+                store_four(tile.weights + step_word(row, chunk), decoded.of[i]);
             }
             for (int c = 0; c < kColumns; ++c) {
                 const int token = int(me.index) / 4 + kTokens / kColumns * c;
