@@ -19,7 +19,7 @@ from pathlib import Path
 import report
 
 PROGRAM = report.ROOT / "build" / "bench" / "bench_gpu_access"
-REGISTERS, MOST_GROUPS = 65536, 32  # of a processor
+REGISTERS = 65536  # of a processor
 # Bytes of weights for each instruction of a warp, where an H100 reads 3 TB/s: 132 processors of 4 schedulers, 1.75 GHz.
 BUDGET = 3e12 / (132 * 4 * 1.75e9)
 
@@ -115,8 +115,9 @@ def compiled_rows(kernels, counts):
     rows = []
     for name, registers, spilled, loop in kernels:
         kind, _, layout = name.partition("_")
-        threads = 128 if kind in ("matvec", "matmul", "tile", "wide", "attention", "prompt") else 256
-        groups = min(MOST_GROUPS, 2048 // threads, REGISTERS // (-(-registers // 8) * 8 * threads))
+        groups = ""  # of 128 threads
+        if kind in ("matvec", "matmul", "tile", "wide") and not layout.startswith("warpgroup"):
+            groups = min(16, REGISTERS // (-(-registers // 8) * 8 * 128))
         budget = ""
         if kind == "matvec" and layout in counts:
             size = counts[layout]
@@ -159,7 +160,7 @@ def main():
                 sizes[layout] = 2048 if layout in ("F32", "F16", "BF16") else row_bytes / (2 if layout == "MXFP4" else 1)
         parts += [
             f"\n## What nvcc {version} makes of them for sm_{options.architecture}\n",
-            "*Groups*: of a processor, as far as registers go. *Loop*: instructions of the longest loop; spills and products of "
+            "*Groups*: of a processor, as far as registers go, of products without warpgroups. *Loop*: instructions of the longest loop; spills and products of "
             f"matrices among them. *Of issue*: of a token's products, the share of the {1 / BUDGET:.2f} instructions that an H100 "
             "can issue for a byte of weights when it reads 3 TB/s; above 100 % instructions are what it waits for.\n",
             report.table(["kernel", "registers", "bytes spilled", "groups", "loop", "spills", "products", "of issue"],
