@@ -233,6 +233,7 @@ void GpuBackend::largest(const Buffer& x, int64_t n_rows, int64_t n, int64_t k, 
     Address y = places;
     for (;;) {
         a.n_left = int32_t(n_left(a.n));
+        a.is_wide = are_wide(a.n, {a.x.address()});
         a.y = global<float>(y);
         a.places_in_y = global<int32_t>(y + size_t(n_rows * a.n_left) * sizeof(float));
         queue_.launch(Kernel::choose_largest,
@@ -277,6 +278,8 @@ void GpuBackend::norm(const Norm& norm, const Buffer& x, int64_t n_rows, Buffer&
         a.added = added.x;
         a.x_sum = added.y;
     }
+    a.is_wide = norm.n % 4 == 0 && are_wide(a.stride, {a.x.address(), a.added.address(), a.weight.address(),
+                                                       a.bias.address(), a.y.address()});
     if (n_rows > 0) queue_.launch(Kernel::norm, {.x = uint32_t(n_rows), .n_threads = n_threads}, a);
 }
 

@@ -104,6 +104,10 @@ struct GpuBackend::SortedSlots {
 inline gpu::Address address_of(const Buffer& buffer) {
     return static_cast<const GpuBuffer&>(buffer).address();
 }
+/// Whether rows of floats, each n_apart elements behind the one before, begin at multiples of 16 bytes.
+inline bool are_wide(int64_t n_apart, std::initializer_list<gpu::Address> rows) {
+    return n_apart % 4 == 0 && std::ranges::all_of(rows, [](gpu::Address at) { return at % 16 == 0; });
+}
 inline const GpuWeight& gpu_weight(const Weight& weight) {
     return static_cast<const GpuWeight&>(weight);
 }

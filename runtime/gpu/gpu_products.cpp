@@ -56,6 +56,7 @@ void GpuBackend::quantize(const Buffer& x, int64_t n_rows, int64_t n, uint32_t n
     a.to.sums = global<float>(to.sums.buffer->address());
     a.to.n_shared = int32_t(n_shared);
     a.n = int32_t(n);
+    a.is_wide = are_wide(n, {a.x.address()});
     const bool by_norm = queue_.amend_last<NormArguments>(Kernel::norm, [&](Grid& grid, NormArguments& norm) {
         const bool same = norm.y.address() == a.x.address() && norm.n == a.n && norm.stride == n &&
                           grid.x == uint32_t(n_rows) && !norm.to.quants;
@@ -74,6 +75,7 @@ void GpuBackend::quantize(const Buffer& x, int64_t n_rows, int64_t n, uint32_t n
     queue_.drop_last();
     rows.to = a.to;
     rows.n = a.n;
+    rows.is_wide = are_wide(n, {rows.of.gate.address(), rows.of.up.address(), rows.of.y.address()});
     queue_.launch(Kernel::activate_rows, grid, rows);
 }
 

@@ -30,6 +30,9 @@ class EmulatorDevice final : public Device {
     Event event() override { return ++n_events_; }
     void wait(Event) override {}
 
+    /// Counts what launches do from now on; null: they are not counted, which costs nothing.
+    void count(emulator::Counter* counter) { group_.count(counter); }
+
     // For tests.
     size_t n_allocations() const { return memory_.n_allocations(); }
     uint64_t used_bytes() const { return memory_.used_bytes(); }

@@ -22,11 +22,18 @@ void Group::run(const char* kernel, Body body, const void* arguments, const Grid
         explicit Running(Group* group) { running_group = group; }
         ~Running() { running_group = nullptr; }
     } const running(this);
+    if (counter_ != nullptr) counter_->begin_launch(kernel);
     for (now_.z = 0; now_.z < grid.z; ++now_.z) {
         for (now_.y = 0; now_.y < grid.y; ++now_.y) {
             for (now_.x = 0; now_.x < grid.x; ++now_.x) run_group();
         }
     }
+    if (counter_ != nullptr) counter_->end_launch();
+}
+
+void Group::count(AccessKind kind, uint64_t place, size_t size_bytes, const std::source_location& where) {
+    const bool is_weight = kind == AccessKind::Load && memory_.is_read_only(place, now_);
+    counter_->note(kind, now_.thread % kLanes, place, size_bytes, is_weight, where);
 }
 
 // The body of a fibre. An error ends the launch: fibres that are still waiting are never resumed.
@@ -92,6 +99,15 @@ void Group::run_warp(uint32_t first) {
         }
         uint32_t n_exchanging = 0;
         for (uint32_t i = first; i < first + kLanes; ++i) n_exchanging += lane(i).state == State::AtExchange;
+        if (counter_ != nullptr) {
+            const Lane& one = lane(first);
+            using enum Counter::Meeting;
+            counter_->meet(one.state == State::AtBarrier    ? Barrier
+                           : one.state == State::AtProducts ? Product
+                           : n_exchanging == 0              ? End
+                           : one.kind >= Exchange::Product  ? Product
+                                                            : Exchange);
+        }
         if (n_exchanging == 0) return;
         complete_exchange(first);
     }

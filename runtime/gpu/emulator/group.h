@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/gpu/emulator/counter.h"
 #include "runtime/gpu/emulator/fibre.h"
 #include "runtime/gpu/emulator/memory.h"
 #include "runtime/gpu/emulator/warpgroup.h"
@@ -34,12 +35,32 @@ class Group {
     /// thread's index in now(). Throws Error for what a GPU would not forgive.
     using Body = void (*)(const void* arguments, Group& group);
     void run(const char* kernel, Body body, const void* arguments, const Grid& grid);
+    /// What its warps do from now on is counted; null: it is not. The counter must outlive that.
+    void count(Counter* counter) { counter_ = counter; }
 
     // For the dialect, from inside of a thread.
     const Now& now() const { return now_; }
     uint32_t n_threads() const { return n_threads_; }
-    Memory& memory() { return memory_; }
     GroupMemory& shared() { return shared_; }
+    /// The bytes of one access, at `where` in the source.
+    const std::byte* read(Address address, size_t size_bytes, const std::source_location& where) {
+        if (counter_ != nullptr) count(AccessKind::Load, address, size_bytes, where);
+        return memory_.read(address, size_bytes, now_);
+    }
+    std::byte* write(Address address, size_t size_bytes, const std::source_location& where) {
+        if (counter_ != nullptr) count(AccessKind::Store, address, size_bytes, where);
+        return memory_.write(address, size_bytes, now_);
+    }
+    /// Checks that it is there; nothing comes to the warp, so nothing is counted.
+    void prefetch(Address address) { memory_.read(address, 1, now_); }
+    void read_shared(const void* at, size_t size_bytes, const std::source_location& where) {
+        if (counter_ != nullptr) count(AccessKind::GroupLoad, shared_.offset_of(at), size_bytes, where);
+        shared_.note_read(at, size_bytes, now_);
+    }
+    void write_shared(const void* at, size_t size_bytes, const std::source_location& where) {
+        if (counter_ != nullptr) count(AccessKind::GroupStore, shared_.offset_of(at), size_bytes, where);
+        shared_.note_write(at, size_bytes, now_);
+    }
     void barrier(const std::source_location& where);
     void wait_for_last_launch();
     /// A lane's 32 bits for those of the others; `parameter` is a lane or a mask.
@@ -56,7 +77,7 @@ class Group {
     void add_warpgroup_product(WarpgroupProduct product);
     void commit_products();
     void wait_for_products(uint32_t n_left, const std::source_location& where);
-    void begin_copy(void* to, const void* sixteen_bytes);
+    void begin_copy(void* to, const void* sixteen_bytes, const std::source_location& where);
     void commit_copies();
     void wait_for_copies(size_t n_left);
 
@@ -83,10 +104,12 @@ class Group {
     bool complete_products();
     void complete_product_of(uint32_t first, size_t number);
     void meet(Exchange kind, const std::source_location& where);
+    void count(AccessKind kind, uint64_t place, size_t size_bytes, const std::source_location& where);
     Lane& lane(uint32_t index) { return *lanes_[index]; }
 
     Memory& memory_;
     GroupMemory shared_;
+    Counter* counter_ = nullptr;
     Now now_;
     uint32_t n_threads_ = 0;
     Body body_ = nullptr;

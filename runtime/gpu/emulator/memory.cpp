@@ -132,6 +132,10 @@ std::byte* Memory::write(Address address, size_t size_bytes, const Now& now) {
     return allocation.bytes.get() + offset;
 }
 
+bool Memory::is_read_only(Address address, const Now& now) {
+    return find(address, 0, now, "touches").access == Access::Read;
+}
+
 // --- a group's memory ---
 
 GroupMemory::GroupMemory()

@@ -59,6 +59,7 @@ class Memory {
     /// From kernels: the bytes of one access, which must be aligned to its size.
     const std::byte* read(Address address, size_t size_bytes, const Now& now);
     std::byte* write(Address address, size_t size_bytes, const Now& now);
+    bool is_read_only(Address address, const Now& now);
 
   private:
     struct Allocation {
@@ -88,6 +89,7 @@ class GroupMemory {
 
     GroupMemory();
     std::byte* bytes() { return memory_.front().bytes; }
+    size_t offset_of(const void* at) { return size_t(static_cast<const std::byte*>(at) - bytes()); }
     void note_read(const void* at, size_t size_bytes, const Now& now);
     void note_write(const void* at, size_t size_bytes, const Now& now);
 
@@ -111,7 +113,6 @@ class GroupMemory {
         uint32_t n_products = 0;
         bool is_copied = false;
     };
-    size_t offset_of(const void* at) { return size_t(static_cast<const std::byte*>(at) - bytes()); }
 
     std::vector<Block> memory_;
     std::vector<Touch> touches_;    // of each byte

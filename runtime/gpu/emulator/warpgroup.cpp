@@ -183,7 +183,8 @@ void Group::complete_product_of(uint32_t first, size_t number) {
 
 // --- copies ---
 
-void Group::begin_copy(void* to, const void* sixteen_bytes) {
+void Group::begin_copy(void* to, const void* sixteen_bytes, const std::source_location& where) {
+    if (counter_ != nullptr) count(AccessKind::GroupStore, shared_.offset_of(to), 16, where);
     PendingCopy copy{.to = to, .words = {}};
     std::memcpy(copy.words, sixteen_bytes, sizeof copy.words);
     shared_.begin_copy(to, now_);

@@ -48,6 +48,7 @@ struct QuantizeArguments {
     GLOBAL(const float) x;  // (n_rows, n)
     QuantizedRows to;
     int32_t n;
+    int32_t is_wide;  // rows begin at multiples of 16 bytes
 };
 
 /// y (n_tokens, n_out) = W (n_out, n) · x (n_tokens, n) + bias
@@ -151,6 +152,7 @@ struct NormArguments {
     int32_t n;
     int32_t n_groups;
     int32_t is_layer;  // else RMS
+    int32_t is_wide;   // rows, of everything, begin at multiples of 16 bytes and have such many elements
     float epsilon;
 };
 
@@ -166,6 +168,7 @@ struct ActivateRowsArguments {
     ActivateArguments of;
     QuantizedRows to;
     int32_t n;
+    int32_t is_wide;  // rows begin at multiples of 16 bytes
 };
 struct MapArguments {
     GLOBAL(float) x;  // (n)
@@ -266,6 +269,7 @@ struct LargestArguments {
     GLOBAL(float) y;               // (n_rows, n_left)
     GLOBAL(int32_t) places_in_y;   // likewise
     int32_t n, k, n_left;
+    int32_t is_wide;  // rows of x begin at multiples of 16 bytes, and n is one of 4
 };
 
 /// See Backend::convolve. A thread computes one column.

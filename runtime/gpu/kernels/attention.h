@@ -295,7 +295,7 @@ FUNCTION void quantize_answer(Thread me, ARGUMENTS(QuantizedRows) to, GLOBAL(con
                               int first, int end) {
     me.barrier();  // others wrote it
     for (int i = first + 256 * int(me.warp()); i < end; i += 256 * int(me.n_warps()))
-        quantize_part(me, to, take_eight(me, y + row, i, end), row, i, end);
+        quantize_part(me, to, take_eight(me, y + row, i, end, 0), row, i, end);
 }
 
 /// Group (x, token, split); x counts parts of values, kHeads query heads at a time, and key/value heads.

@@ -28,7 +28,9 @@
 //     under_way()                                     loads before it are not put off until they are needed
 //     begin_copy(words, bytes)                        sixteen bytes to four words of the group's memory, both aligned to that: others can
 //     me.end_copies()                                 read them after the thread has ended its copies, and a barrier
-//     bytes_of(table, word)                           each byte of the word, 0 … 15, becomes that byte of the uint4
+//     look_up(table, word)                            each nibble of the word becomes that byte of the uint4: the low nibbles of its
+//                                                     bytes are x of a uint2, the high ones y
+//     rotated(word, n)                                the word, n bits to the right; what falls out comes back at the left
 //
 //     me.x, me.y, me.z                                the group
 //     me.index, me.n_threads                          the thread within its group

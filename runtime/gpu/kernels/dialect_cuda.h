@@ -11,7 +11,8 @@
 #define GROUP_ARRAY(T, name, n) alignas(16) T name[n]
 #define LOCAL(T) T&
 #define ARGUMENTS(T) const T&
-#define TABLE(T, name, n) __constant__ static const T name[n]
+// Not const, or the compiler writes its elements into the instructions, of which each has room for one.
+#define TABLE(T, name, n) __constant__ static T name[n]
 #define UNROLLED _Pragma("unroll")
 #define KERNEL_WITH(bounds, name, Arguments)                           \
     FUNCTION void name##_body(ARGUMENTS(Arguments) a, Thread me);      \
@@ -195,8 +196,8 @@ FUNCTION T load_once(const uint8_t* bytes) {
     return words;
 }
 
-template <typename T>
-FUNCTION void store(uint8_t* bytes, T value) {
+template <typename T, typename Element>
+FUNCTION void store(Element* bytes, T value) {
     *reinterpret_cast<T*>(bytes) = value;
 }
 
@@ -225,12 +226,28 @@ FUNCTION void under_way() {
     asm volatile("" ::: "memory");
 }
 
-// Selectors of four bits, three of which select a byte of eight; the fourth one says of which eight.
-FUNCTION uint32_t bytes_of(uint4 table, uint32_t word) {
-    const uint32_t selectors = __byte_perm(word | (word >> 4), 0, 0x4420);
-    const uint32_t low = __byte_perm(table.x, table.y, selectors & 0x7777u);
-    const uint32_t high = __byte_perm(table.z, table.w, selectors & 0x7777u);
-    return __byte_perm(low, high, 0x3210u | ((selectors & 0x8888u) >> 1));
+// __byte_perm() without its mask: the uppermost bits of the selectors, in the lower half of the word, are 0.
+FUNCTION uint32_t choose_bytes(uint32_t x, uint32_t y, uint32_t selectors) {
+    uint32_t bytes;
+    asm("prmt.b32 %0, %1, %2, %3;" : "=r"(bytes) : "r"(x), "r"(y), "r"(selectors));
+    return bytes;
+}
+// A nibble is a selector: three of its bits select a byte of eight, the fourth says of which eight. An
+// instruction takes the four in the lower half of a word.
+FUNCTION uint32_t look_up_four(uint4 table, uint32_t selectors, uint32_t halves) {
+    const uint32_t low = choose_bytes(table.x, table.y, selectors);
+    const uint32_t high = choose_bytes(table.z, table.w, selectors);
+    return choose_bytes(low, high, halves);
+}
+FUNCTION uint2 look_up(uint4 table, uint32_t word) {
+    const uint32_t selectors = word & 0x77777777u;
+    const uint32_t halves = ((word & 0x88888888u) >> 1) | 0x32103210u;
+    const uint32_t first = look_up_four(table, selectors, halves);
+    const uint32_t rest = look_up_four(table, selectors >> 16, halves >> 16);
+    return uint2{choose_bytes(first, rest, 0x6420), choose_bytes(first, rest, 0x7531)};
+}
+FUNCTION uint32_t rotated(uint32_t word, int n) {
+    return __funnelshift_r(word, word, uint32_t(n));
 }
 
 FUNCTION float half_to_float(uint16_t half) {

@@ -2,6 +2,7 @@
 // The dialect in C++ on the emulator: pointers that check what they point to, threads that are fibres.
 #include <math.h>
 
+#include <bit>
 #include <cstring>
 
 #include "format/half.h"
@@ -38,20 +39,28 @@
 
 namespace ingot::runtime::gpu::emulator {
 
+using Where = std::source_location;
+
+/// An index, and the place in the source where it is given.
+struct Index {
+    template <typename Integer>
+    Index(const Integer& i, const Where& at = Where::current()) : value(int64_t(i)), where(at) {}
+    int64_t value;
+    Where where;
+};
+
 /// A value in the device's memory: reads and writes are accesses of the running thread.
 template <typename T>
 class GlobalReference {
   public:
-    explicit GlobalReference(Address address) : address_(address) {}
+    GlobalReference(Address address, const Where& where) : address_(address), where_(where) {}
     operator T() const {
         T value;
-        std::memcpy(&value, running_group->memory().read(address_, sizeof(T), running_group->now()),
-                    sizeof(T));
+        std::memcpy(&value, running_group->read(address_, sizeof(T), where_), sizeof(T));
         return value;
     }
     const GlobalReference& operator=(T value) const {
-        std::memcpy(running_group->memory().write(address_, sizeof(T), running_group->now()), &value,
-                    sizeof(T));
+        std::memcpy(running_group->write(address_, sizeof(T), where_), &value, sizeof(T));
         return *this;
     }
     const GlobalReference& operator=(const GlobalReference& other) const { return *this = T(other); }
@@ -60,6 +69,7 @@ class GlobalReference {
 
   private:
     Address address_;
+    Where where_;
 };
 
 /// A pointer to the device's memory; on the host, an address in a kernel's arguments.
@@ -72,8 +82,8 @@ class Global {
     explicit operator bool() const { return address_ != 0; }
     Address address() const { return address_; }
 
-    GlobalReference<T> operator[](int64_t i) const {
-        return GlobalReference<T>(address_ + uint64_t(i) * sizeof(T));
+    GlobalReference<T> operator[](Index i) const {
+        return GlobalReference<T>(address_ + uint64_t(i.value) * sizeof(T), i.where);
     }
     Global operator+(int64_t n) const { return Global(address_ + uint64_t(n) * sizeof(T)); }
 
@@ -88,7 +98,9 @@ class Global<const T> {
     explicit operator bool() const { return address_ != 0; }
     Address address() const { return address_; }
 
-    T operator[](int64_t i) const { return GlobalReference<T>(address_ + uint64_t(i) * sizeof(T)); }
+    T operator[](Index i) const {
+        return GlobalReference<T>(address_ + uint64_t(i.value) * sizeof(T), i.where);
+    }
     Global operator+(int64_t n) const { return Global(address_ + uint64_t(n) * sizeof(T)); }
 
   private:
@@ -99,13 +111,13 @@ class Global<const T> {
 template <typename T>
 class SharedReference {
   public:
-    explicit SharedReference(T* at) : at_(at) {}
+    SharedReference(T* at, const Where& where) : at_(at), where_(where) {}
     operator T() const {
-        running_group->shared().note_read(at_, sizeof(T), running_group->now());
+        running_group->read_shared(at_, sizeof(T), where_);
         return *at_;
     }
     const SharedReference& operator=(T value) const {
-        running_group->shared().note_write(at_, sizeof(T), running_group->now());
+        running_group->write_shared(at_, sizeof(T), where_);
         *at_ = value;
         return *this;
     }
@@ -114,6 +126,7 @@ class SharedReference {
 
   private:
     T* at_;
+    Where where_;
 };
 
 /// An array in the group's memory, and a pointer into it.
@@ -121,10 +134,7 @@ template <typename T>
 class Shared {
   public:
     Shared(T* array, int64_t n, int64_t offset) : array_(array), n_(n), offset_(offset) {}
-    SharedReference<T> operator[](int64_t i) const {
-        if (i + offset_ < 0 || i + offset_ >= n_) out_of_bounds(i + offset_, n_);
-        return SharedReference<T>(array_ + offset_ + i);
-    }
+    SharedReference<T> operator[](Index i) const { return {(*this + i.value).at(), i.where}; }
     Shared operator+(int64_t n) const { return Shared(array_, n_, offset_ + n); }
     int64_t offset() const { return offset_; }
     /// For n elements from here on.
@@ -144,7 +154,7 @@ class Shared {
 template <typename T, int64_t n>
 class SharedArray {
   public:
-    SharedReference<T> operator[](int64_t i) { return Shared<T>(elements_, n, 0)[i]; }
+    SharedReference<T> operator[](Index i) { return Shared<T>(elements_, n, 0)[i]; }
     Shared<T> operator+(int64_t offset) { return Shared<T>(elements_, n, offset); }
     operator Shared<T>() { return Shared<T>(elements_, n, 0); }
 
@@ -262,40 +272,38 @@ struct Thread {
 };
 
 template <typename T, typename Element>
-T load(GLOBAL(const Element) bytes) {
+T load(GLOBAL(const Element) bytes, const emulator::Where& where = emulator::Where::current()) {
     T value;
-    emulator::Group& group = *emulator::running_group;
-    std::memcpy(&value, group.memory().read(bytes.address(), sizeof(T), group.now()), sizeof(T));
+    std::memcpy(&value, emulator::running_group->read(bytes.address(), sizeof(T), where), sizeof(T));
     return value;
 }
 template <typename T>
-T load_once(GLOBAL(const uint8_t) bytes) {
-    return load<T>(bytes);
+T load_once(GLOBAL(const uint8_t) bytes, const emulator::Where& where = emulator::Where::current()) {
+    return load<T>(bytes, where);
 }
-template <typename T>
-void store(GLOBAL(uint8_t) bytes, T value) {
-    emulator::Group& group = *emulator::running_group;
-    std::memcpy(group.memory().write(bytes.address(), sizeof(T), group.now()), &value, sizeof(T));
+template <typename T, typename Element>
+void store(GLOBAL(Element) bytes, T value, const emulator::Where& where = emulator::Where::current()) {
+    std::memcpy(emulator::running_group->write(bytes.address(), sizeof(T), where), &value, sizeof(T));
 }
 
-inline void store_four(GROUP(uint32_t) words, uint4 value) {
+inline void store_four(GROUP(uint32_t) words, uint4 value,
+                       const emulator::Where& where = emulator::Where::current()) {
     if (words.offset() % 4 != 0) emulator::group_array_not_aligned(words.offset());
-    words[0] = value.x;
-    words[1] = value.y;
-    words[2] = value.z;
-    words[3] = value.w;
+    emulator::running_group->write_shared(words.at(4), sizeof value, where);
+    std::memcpy(words.at(4), &value, sizeof value);
 }
-inline void begin_copy(GROUP(uint32_t) words, GLOBAL(const uint8_t) bytes) {
+inline void begin_copy(GROUP(uint32_t) words, GLOBAL(const uint8_t) bytes,
+                       const emulator::Where& where = emulator::Where::current()) {
     if (words.offset() % 4 != 0) emulator::group_array_not_aligned(words.offset());
-    const auto value = load<uint4>(bytes);
-    emulator::running_group->begin_copy(words.at(4), &value);
+    const auto value = load<uint4>(bytes, where);
+    emulator::running_group->begin_copy(words.at(4), &value, where);
 }
 inline void under_way() {}
 constexpr bool has_bf16_products() {
     return true;
 }
 inline void prefetch_line(GLOBAL(const uint8_t) bytes) {
-    load<uint8_t>(bytes);  // which checks that it is there
+    emulator::running_group->prefetch(bytes.address());
 }
 inline uint32_t halves_of(float low, float high) {
     return uint32_t(float_to_half(low)) | uint32_t(float_to_half(high)) << 16;
@@ -304,14 +312,18 @@ inline int dot4(uint32_t a, uint32_t b, int sum) {
     for (int i = 0; i < 4; ++i) sum += int(int8_t(a >> (8 * i))) * int(int8_t(b >> (8 * i)));
     return sum;
 }
-inline uint32_t bytes_of(uint4 table, uint32_t word) {
+inline uint2 look_up(uint4 table, uint32_t word) {
     const uint32_t words[] = {table.x, table.y, table.z, table.w};
-    uint32_t bytes = 0;
+    const auto entry = [&](uint32_t i) { return (words[i / 4] >> (8 * (i % 4))) & 0xffu; };
+    uint2 bytes = {0, 0};
     for (int shift = 0; shift < 32; shift += 8) {
-        const uint32_t i = (word >> shift) & 0xffu;
-        bytes |= ((words[i / 4 % 4] >> (8 * (i % 4))) & 0xffu) << shift;
+        bytes.x |= entry((word >> shift) & 0xfu) << shift;
+        bytes.y |= entry((word >> (shift + 4)) & 0xfu) << shift;
     }
     return bytes;
+}
+inline uint32_t rotated(uint32_t word, int n) {
+    return std::rotr(word, n);
 }
 template <typename T>
 T min(T a, T b) {

@@ -143,8 +143,8 @@ template <typename T>
 FUNCTION T load_once(device const uint8_t* bytes) {
     return load<T>(bytes);
 }
-template <typename T>
-FUNCTION void store(device uint8_t* bytes, T value) {
+template <typename T, typename Element>
+FUNCTION void store(device Element* bytes, T value) {
     *reinterpret_cast<device T*>(bytes) = value;
 }
 
@@ -160,13 +160,17 @@ FUNCTION constexpr bool has_bf16_products() {
 }
 FUNCTION void prefetch_line(GLOBAL(const uint8_t)) {}  // which it has no instruction for
 
-FUNCTION uint32_t bytes_of(uint4 table, uint32_t word) {
-    uint32_t bytes = 0;
+FUNCTION uint2 look_up(uint4 table, uint32_t word) {
+    uint2 bytes = {0, 0};
     for (uint32_t shift = 0; shift < 32; shift += 8) {
-        const uint32_t i = (word >> shift) & 0xffu;
-        bytes |= ((table[i / 4] >> (8 * (i % 4))) & 0xffu) << shift;
+        const uint32_t low = (word >> shift) & 0xfu, high = (word >> (shift + 4)) & 0xfu;
+        bytes.x |= ((table[low / 4] >> (8 * (low % 4))) & 0xffu) << shift;
+        bytes.y |= ((table[high / 4] >> (8 * (high % 4))) & 0xffu) << shift;
     }
     return bytes;
+}
+FUNCTION uint32_t rotated(uint32_t word, int n) {
+    return (word >> (n & 31)) | (word << (-n & 31));
 }
 
 FUNCTION float half_to_float(uint16_t bits) {

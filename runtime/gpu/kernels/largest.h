@@ -2,6 +2,7 @@
 // The largest numbers of a row. A warp takes 1,024 of them, 32 neighbours a lane, and leaves the k largest of
 // these; what all warps leave are the numbers of the next launch.
 #include "arguments.h"
+#include "quantize.h"
 
 namespace ingot {
 namespace runtime {
@@ -43,8 +44,10 @@ KERNEL(choose_largest, LargestArguments) {
     const int part = int(me.x) * kLargestPart, first = part + kNumbersOfLane * int(me.lane());
     const int64_t row = int64_t(me.y) * a.n;
     Ranks ranks;
-    for (int j = 0; j < kNumbersOfLane; ++j)
-        ranks.of[j] = first + j < a.n ? rank_of(a.x[row + first + j]) : 0u;
+    UNROLLED for (int j = 0; j < kNumbersOfLane; j += 4) {
+        const Four four = take_four(a.x + row, first + j, a.n, a.is_wide);
+        for (int k = 0; k < 4; ++k) ranks.of[j + k] = first + j + k < a.n ? rank_of(four.x[k]) : 0u;
+    }
     // The k-th largest rank, bit by bit; those above it are in, and the first of its equals.
     const int k = min(a.k, a.n - part);
     uint32_t least = 0;

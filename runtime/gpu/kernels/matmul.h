@@ -20,9 +20,9 @@ struct Sums {
     float of[kRowsOfWarp][n_tokens];
 };
 
-/// A run of 16 weights by 16 activations in 8 bits.
-FUNCTION int dot_run(LOCAL(const Unit) unit, int r, uint4 x) {
-    int dot = dot4(unit.q[4 * r + 0], x.x, 0);
+/// A run of 16 weights by 16 activations in 8 bits, added to `dot`.
+FUNCTION int dot_run(LOCAL(const Unit) unit, int r, uint4 x, int dot) {
+    dot = dot4(unit.q[4 * r + 0], x.x, dot);
     dot = dot4(unit.q[4 * r + 1], x.y, dot);
     dot = dot4(unit.q[4 * r + 2], x.z, dot);
     return dot4(unit.q[4 * r + 3], x.w, dot);
@@ -39,62 +39,69 @@ struct UnitInput {
     float scale;
     float sums[2];
 };
-/// A run's product, and of both runs: whole numbers below 2^24, which floats hold. An offset is taken from
-/// the product, not from each weight.
+/// A product below 2^22 that began as the bits of 1.5 * 2^23: as a float, it is this and the product. An
+/// offset is taken from the product, not from each weight.
+enum : int { kLiftedZero = 0x4b400000 };
 template <typename Layout>
-FUNCTION float without_offset(int dot, float sum) {
-    return Layout::kOffset == 0 ? float(dot) : fma(-float(Layout::kOffset), sum, float(dot));
+FUNCTION float without_offset(int lifted_dot, float sum) {
+    const float dot = float_of(uint32_t(lifted_dot)) - 12582912.0f;
+    return Layout::kOffset == 0 ? dot : fma(-float(Layout::kOffset), sum, dot);
 }
 template <typename Layout>
 FUNCTION float dot_unit(LOCAL(const Unit) unit, LOCAL(const UnitInput) x) {
-    const int dots[2] = {dot_run(unit, 0, x.quants[0]), dot_run(unit, 1, x.quants[1])};
+    const int first = dot_run(unit, 0, x.quants[0], kLiftedZero);
     if (int(Layout::kShared) == int(kRunsOfUnit)) {
         const float sum = x.sums[0] + x.sums[1];
-        const float part = unit.scale[0] * without_offset<Layout>(dots[0] + dots[1], sum);
+        const int both = dot_run(unit, 1, x.quants[1], first);
+        const float part = unit.scale[0] * without_offset<Layout>(both, sum);
         return Layout::kHasMin ? fma(-unit.min[0], sum, part) : part;
     }
-    float part = unit.scale[0] * without_offset<Layout>(dots[0], x.sums[0]);
-    part = fma(unit.scale[1], without_offset<Layout>(dots[1], x.sums[1]), part);
+    float part = unit.scale[0] * without_offset<Layout>(first, x.sums[0]);
+    const int second = dot_run(unit, 1, x.quants[1], kLiftedZero);
+    part = fma(unit.scale[1], without_offset<Layout>(second, x.sums[1]), part);
     if (Layout::kHasMin) part = fma(-unit.min[1], x.sums[1], fma(-unit.min[0], x.sums[0], part));
     return part;
 }
 
-/// Unit i of two rows by the rows x[token …], as many as there are.
-template <typename Layout, int n_tokens, typename Arguments>
-FUNCTION void add_units(ARGUMENTS(Arguments) a, LOCAL(const Raw) first, LOCAL(const Raw) second, int i,
-                        int64_t token, int n_present, LOCAL(Sums<n_tokens>) sums) {
-    const int u = i % Layout::kUnits;
-    const Unit units[kRowsOfWarp] = {Layout::decode(first, u), Layout::decode(second, u)};
-    const int element = i / Layout::kUnits * Layout::kElements;
-    const int runs[2] = {element + Layout::run(u, 0), element + Layout::run(u, 1)};
+/// A lane has unit u of blocks that are kBlocks apart; the rows x[token …] from that unit on.
+template <typename Layout>
+struct UnitRows {
+    enum : int { kBlocks = 32 / Layout::kUnits };
+    int u;
+    GLOBAL(const uint8_t) quants;
+    GLOBAL(const float) sums;
+    GLOBAL(const float) scales;
+};
+template <typename Layout, typename Arguments>
+FUNCTION UnitRows<Layout> unit_rows(ARGUMENTS(Arguments) a, Thread me, int64_t token) {
+    UnitRows<Layout> rows;
+    rows.u = int(me.lane()) % Layout::kUnits;
+    const int run = Layout::run(rows.u, 0);
+    rows.quants = a.quants + (token * a.n + run);
+    rows.sums = a.sums + (token * (a.n / 16) + run / 16);
+    rows.scales = a.scales + (token * (a.n / 32) + rows.u);
+    return rows;
+}
+
+/// The lane's unit of block b of two rows by those, as many as there are.
+template <typename Layout, int n_tokens>
+FUNCTION void add_units(LOCAL(const UnitRows<Layout>) x_rows, LOCAL(const Raw) first, LOCAL(const Raw) second,
+                        int b, int n, int n_present, LOCAL(Sums<n_tokens>) sums) {
+    const int u = x_rows.u, other = Layout::run(u, 1) - Layout::run(u, 0);
+    const Unit one = Layout::decode(first, u), two = Layout::decode(second, u);
     for (int t = 0; t < n_tokens; ++t) {
         if (t >= n_present) break;
-        const int64_t x_row = (token + t) * a.n;
-        if (Layout::kWantsFloats) {  // which have one scale, and no min
-            float parts[kRowsOfWarp] = {0.0f, 0.0f};
-            UNROLLED for (int place = 0; place < 32; place += 4) {
-                const uint4 words = load<uint4>(a.x + (x_row + runs[place / 16] + place % 16));
-                UNROLLED for (int k = 0; k < 4; ++k) {
-                    const float x = float_of(word_of(words, k));
-                    UNROLLED for (int row = 0; row < kRowsOfWarp; ++row) {
-                        const float quant = float(int8_t(byte_of(units[row].q[place / 4], k)));
-                        parts[row] = fma(quant, x, parts[row]);
-                    }
-                }
-            }
-            for (int row = 0; row < kRowsOfWarp; ++row)
-                sums.of[row][t] = fma(units[row].scale[0], parts[row], sums.of[row][t]);
-        } else {
-            UnitInput x;
-            for (int r = 0; r < 2; ++r) {
-                x.quants[r] = load<uint4>(a.quants + (x_row + runs[r]));
-                x.sums[r] =
-                    Layout::kHasMin || Layout::kOffset != 0 ? float(a.sums[(x_row + runs[r]) / 16]) : 0.0f;
-            }
-            x.scale = a.scales[x_row / 32 + i];
-            for (int row = 0; row < kRowsOfWarp; ++row)
-                sums.of[row][t] = fma(x.scale, dot_unit<Layout>(units[row], x), sums.of[row][t]);
+        const int at = t * n + b * Layout::kElements;
+        const int at_sum = t * (n / 16) + b * (Layout::kElements / 16);
+        const bool has_sums = Layout::kHasMin || Layout::kOffset != 0;
+        UnitInput x;
+        for (int r = 0; r < 2; ++r) {
+            x.quants[r] = load<uint4>(x_rows.quants + (at + r * other));
+            x.sums[r] = has_sums ? float(x_rows.sums[at_sum + r * other / 16]) : 0.0f;
         }
+        x.scale = x_rows.scales[t * (n / 32) + b * Layout::kUnits];
+        sums.of[0][t] = fma(x.scale, dot_unit<Layout>(one, x), sums.of[0][t]);
+        sums.of[1][t] = fma(x.scale, dot_unit<Layout>(two, x), sums.of[1][t]);
     }
 }
 
@@ -111,24 +118,80 @@ struct DotBlocks {
     FUNCTION static void of(ARGUMENTS(Arguments) a, Thread me, LOCAL(const RowPair) rows, int64_t token,
                             int n_present, LOCAL(Sums<n_tokens>) sums) {
         clear(sums);
-        const int n_units = a.n / 32;
-        const Row first = {rows.of[0], a.n / Layout::kElements};
-        const Row second = {rows.of[1], a.n / Layout::kElements};
-        int i = int(me.lane());
-        for (; n_tokens == 1 && i + 32 < n_units; i += 64) {
-            const int block = i / Layout::kUnits, u = i % Layout::kUnits;
-            const int next = (i + 32) / Layout::kUnits, v = (i + 32) % Layout::kUnits;
-            const Raw raw[4] = {Layout::fetch(first, block, u), Layout::fetch(second, block, u),
-                                Layout::fetch(first, next, v), Layout::fetch(second, next, v)};
+        const UnitRows<Layout> x = unit_rows<Layout>(a, me, token);
+        const int n_blocks = a.n / Layout::kElements, step = UnitRows<Layout>::kBlocks;
+        const Row first = {rows.of[0], n_blocks}, second = {rows.of[1], n_blocks};
+        int b = int(me.lane()) / Layout::kUnits;
+        for (; n_tokens == 1 && b + step < n_blocks; b += 2 * step) {
+            const Raw raw[4] = {Layout::fetch(first, b, x.u), Layout::fetch(second, b, x.u),
+                                Layout::fetch(first, b + step, x.u), Layout::fetch(second, b + step, x.u)};
             under_way();
-            add_units<Layout, n_tokens>(a, raw[0], raw[1], i, token, n_present, sums);
-            add_units<Layout, n_tokens>(a, raw[2], raw[3], i + 32, token, n_present, sums);
+            add_units<Layout, n_tokens>(x, raw[0], raw[1], b, a.n, n_present, sums);
+            add_units<Layout, n_tokens>(x, raw[2], raw[3], b + step, a.n, n_present, sums);
         }
-        for (; i < n_units; i += 32) {
-            const int block = i / Layout::kUnits, u = i % Layout::kUnits;
-            const Raw raw[2] = {Layout::fetch(first, block, u), Layout::fetch(second, block, u)};
+        for (; b < n_blocks; b += step) {
+            const Raw raw[2] = {Layout::fetch(first, b, x.u), Layout::fetch(second, b, x.u)};
             under_way();
-            add_units<Layout, n_tokens>(a, raw[0], raw[1], i, token, n_present, sums);
+            add_units<Layout, n_tokens>(x, raw[0], raw[1], b, a.n, n_present, sums);
+        }
+    }
+};
+
+/// All elements of a word, times 2^-14.
+FUNCTION Eight floats_of(FloatWord floats) {
+    const uint32_t word = floats.word;
+    Eight eight;
+    two_halves(word << 12, word << 9, eight.x[0], eight.x[2]);
+    two_halves(word << 4, word << 1, eight.x[1], eight.x[3]);
+    two_halves(word << 8, word << 5, eight.x[4], eight.x[6]);
+    two_halves(word, word >> 3, eight.x[5], eight.x[7]);
+    return eight;
+}
+
+/// The same as DotBlocks of 4-bit floats, which meet floats: four lanes have a block, a word of it each, so
+/// that they read neighbouring elements of x.
+struct DotWords {
+    template <int n_tokens>
+    FUNCTION static void add(GLOBAL(const float) x, FloatWord first, FloatWord second, int at, int n,
+                             int n_present, LOCAL(Sums<n_tokens>) sums) {
+        const Eight one = floats_of(first), two = floats_of(second);
+        for (int t = 0; t < n_tokens; ++t) {
+            if (t >= n_present) break;
+            float part_one = 0.0f, part_two = 0.0f;
+            UNROLLED for (int half = 0; half < 2; ++half) {
+                const uint4 words = load<uint4>(x + (t * n + at + 16 * half));
+                UNROLLED for (int k = 0; k < 4; ++k) {
+                    const float element = float_of(word_of(words, k));
+                    part_one = fma(one.x[4 * half + k], element, part_one);
+                    part_two = fma(two.x[4 * half + k], element, part_two);
+                }
+            }
+            sums.of[0][t] = fma(power_of(first.exponent), 16384.0f * part_one, sums.of[0][t]);
+            sums.of[1][t] = fma(power_of(second.exponent), 16384.0f * part_two, sums.of[1][t]);
+        }
+    }
+    template <typename Layout, int n_tokens, typename Arguments>
+    FUNCTION static void of(ARGUMENTS(Arguments) a, Thread me, LOCAL(const RowPair) rows, int64_t token,
+                            int n_present, LOCAL(Sums<n_tokens>) sums) {
+        clear(sums);
+        constexpr int kStep = 8, kAtOnce = 4;  // blocks of a warp; steps
+        const int n_blocks = a.n / Layout::kElements, part = int(me.lane()) % 4;
+        const Row first = {rows.of[0], n_blocks}, second = {rows.of[1], n_blocks};
+        GLOBAL(const float) x = a.x + (token * a.n + 4 * part);
+        int b = int(me.lane()) / 4;
+        for (; n_tokens == 1 && b + (kAtOnce - 1) * kStep < n_blocks; b += kAtOnce * kStep) {
+            FloatWord one[kAtOnce], two[kAtOnce];
+            UNROLLED for (int i = 0; i < kAtOnce; ++i) {
+                one[i] = Layout::fetch_word(first, b + kStep * i, part);
+                two[i] = Layout::fetch_word(second, b + kStep * i, part);
+            }
+            under_way();
+            UNROLLED for (int i = 0; i < kAtOnce; ++i)
+                add<n_tokens>(x, one[i], two[i], 32 * (b + kStep * i), a.n, n_present, sums);
+        }
+        for (; b < n_blocks; b += kStep) {
+            add<n_tokens>(x, Layout::fetch_word(first, b, part), Layout::fetch_word(second, b, part), 32 * b,
+                          a.n, n_present, sums);
         }
     }
 };
@@ -299,16 +362,18 @@ FUNCTION float number_at(GLOBAL(const uint8_t) row, int i) {
     }
 #define KERNELS_OF_BLOCKS(layout) PRODUCTS(layout, DotBlocks) EMBED_BLOCKS(layout)
 #define KERNELS_OF_NUMBERS(layout) PRODUCTS(layout, DotNumbers) EMBED_NUMBERS(layout)
-INGOT_BLOCK_LAYOUTS(KERNELS_OF_BLOCKS)
+INGOT_INTEGER_LAYOUTS(KERNELS_OF_BLOCKS)
+PRODUCTS(MXFP4, DotWords)
+EMBED_BLOCKS(MXFP4)
 INGOT_PLAIN_LAYOUTS(KERNELS_OF_NUMBERS)
 #undef PRODUCTS
 #undef KERNELS_OF_BLOCKS
 #undef KERNELS_OF_NUMBERS
 
-KERNEL(quantize, QuantizeArguments) {
+    KERNEL(quantize, QuantizeArguments) {
     const int first = int(me.x * me.n_warps() + me.warp()) * 256;
     const int64_t row = int64_t(me.y) * a.n;
-    quantize_part(me, a.to, take_eight(me, a.x + row, first, a.n), row, first, a.n);
+    quantize_part(me, a.to, take_eight(me, a.x + row, first, a.n, a.is_wide), row, first, a.n);
 }
 
 }  // namespace gpu

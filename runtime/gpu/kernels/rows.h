@@ -63,12 +63,11 @@ KERNEL(activate, ActivateArguments) {
 KERNEL(activate_rows, ActivateRowsArguments) {
     const int first = int(me.x * me.n_warps() + me.warp()) * 256;
     const int64_t row = int64_t(me.y) * a.n;
-    Eight eight;
-    for (int j = 0; j < 8; ++j) {
-        const int i = first + 8 * int(me.lane()) + j;
-        eight.x[j] = i < a.n ? activated(a.of, row + i) : 0.0f;
-        if (i < a.n) a.of.y[row + i] = eight.x[j];
-    }
+    Eight eight = take_eight(me, a.of.gate + row, first, a.n, a.is_wide);
+    Eight up = {{1.0f, 1.0f, 1.0f, 1.0f, 1.0f, 1.0f, 1.0f, 1.0f}};
+    if (a.of.up) up = take_eight(me, a.of.up + row, first, a.n, a.is_wide);
+    for (int j = 0; j < 8; ++j) eight.x[j] = gated(a.of.activation, eight.x[j], up.x[j]);
+    put_eight(me, a.of.y + row, first, a.n, a.is_wide, eight);
     quantize_part(me, a.to, eight, row, first, a.n);
 }
 
@@ -223,35 +222,65 @@ FUNCTION float group_sum(Thread me, float value, GROUP(float) parts) {
     return sum;
 }
 
+/// x, brought to unit size.
+FUNCTION float normed(ARGUMENTS(NormArguments) a, float x, float mean, float factor, float weight,
+                      float bias) {
+    const float y = (x - mean) * factor * weight;
+    return a.bias ? y + bias : y;
+}
+
 /// A group norms a row; x_sum is x, where something is added to it. The variance is taken about the mean,
 /// which loses no digits.
 GROUP_KERNEL(norm, NormArguments, NormShared) {
     const int64_t row = int64_t(me.x) * a.stride;
     const int64_t weights = int64_t(int(me.x) % a.n_groups) * a.n;
-    if (a.added) {  // each thread its own elements, which are those that it reads below
-        for (int i = int(me.index); i < a.n; i += int(me.n_threads))
-            a.x_sum[row + i] = a.x[row + i] + a.added[row + i];
+    const int first = 4 * int(me.index), step = 4 * int(me.n_threads);
+    float sum = 0.0f, squares = 0.0f;
+    for (int i = first; i < a.n; i += step) {
+        Four x = take_four(a.x + row, i, a.n, a.is_wide);
+        if (a.added) {
+            const Four added = take_four(a.added + row, i, a.n, a.is_wide);
+            for (int j = 0; j < 4; ++j) x.x[j] += added.x[j];
+            put_four(a.x_sum + row, i, a.n, a.is_wide, x);
+        }
+        for (int j = 0; j < 4; ++j) {
+            sum += x.x[j];
+            squares = fma(x.x[j], x.x[j], squares);
+        }
     }
     float mean = 0.0f;
     if (a.is_layer != 0) {
-        float sum = 0.0f;
-        for (int i = int(me.index); i < a.n; i += int(me.n_threads)) sum += a.x[row + i];
         mean = group_sum(me, sum, shared.parts) / float(a.n);
-    }
-    float squares = 0.0f;
-    for (int i = int(me.index); i < a.n; i += int(me.n_threads)) {
-        const float x = a.x[row + i] - mean;
-        squares = fma(x, x, squares);
+        squares = 0.0f;
+        for (int i = first; i < a.n; i += step) {
+            const Four x = take_four(a.x + row, i, a.n, a.is_wide);
+            for (int j = 0; j < 4; ++j) {
+                const float difference = i + j < a.n ? x.x[j] - mean : 0.0f;
+                squares = fma(difference, difference, squares);
+            }
+        }
     }
     const float factor = 1.0f / sqrt(group_sum(me, squares, shared.parts) / float(a.n) + a.epsilon);
-    for (int i = int(me.index); i < a.n; i += int(me.n_threads)) {
-        const float normed = (a.x[row + i] - mean) * factor * a.weight[weights + i];
-        a.y[row + i] = a.bias ? normed + a.bias[weights + i] : normed;
+    if (!a.to.quants) {
+        for (int i = first; i < a.n; i += step) {
+            Four x = take_four(a.x + row, i, a.n, a.is_wide);
+            const Four weight = take_four(a.weight + weights, i, a.n, a.is_wide);
+            Four bias = {{0.0f, 0.0f, 0.0f, 0.0f}};
+            if (a.bias) bias = take_four(a.bias + weights, i, a.n, a.is_wide);
+            for (int j = 0; j < 4; ++j) x.x[j] = normed(a, x.x[j], mean, factor, weight.x[j], bias.x[j]);
+            put_four(a.y + row, i, a.n, a.is_wide, x);
+        }
+        return;
     }
-    if (!a.to.quants) return;
-    me.barrier();
-    for (int first = 256 * int(me.warp()); first < a.n; first += 256 * int(me.n_warps()))
-        quantize_part(me, a.to, take_eight(me, a.y + row, first, a.n), row, first, a.n);
+    for (int part = 256 * int(me.warp()); part < a.n; part += 256 * int(me.n_warps())) {
+        Eight x = take_eight(me, a.x + row, part, a.n, a.is_wide);
+        const Eight weight = take_eight(me, a.weight + weights, part, a.n, a.is_wide);
+        Eight bias = {{0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f}};
+        if (a.bias) bias = take_eight(me, a.bias + weights, part, a.n, a.is_wide);
+        for (int j = 0; j < 8; ++j) x.x[j] = normed(a, x.x[j], mean, factor, weight.x[j], bias.x[j]);
+        put_eight(me, a.y + row, part, a.n, a.is_wide, x);
+        quantize_part(me, a.to, x, row, part, a.n);
+    }
 }
 
 }  // namespace gpu

@@ -13,14 +13,24 @@ namespace gpu {
 
 enum : int {
     kTileWarps = kTileThreads / 32,
-    kStepWords = 16,               // of a row in a step: 64 bytes
-    kStepStride = kStepWords + 4,  // from row to row: what the lanes of a product read is in 32 banks
-    kStepUnits = 2,                // of 32 weights
-    kStepRuns = 2 * kStepUnits,    // of 16 weights
-    kRowBlocks = kTileRows / 16,   // products that a warp has below each other, and …
-    kStepFloats = 32,              // elements of a row of numbers in a step
+    kStepWords = 16,              // of a row in a step: 64 bytes, four chunks of 16
+    kStepUnits = 2,               // of 32 weights
+    kStepRuns = 2 * kStepUnits,   // of 16 weights
+    kRowBlocks = kTileRows / 16,  // products that a warp has below each other, and …
+    kStepFloats = 32,             // elements of a row of numbers in a step
 };
 static_assert(int(kTileRows) * int(kStepUnits) == int(kTileThreads), "a thread decodes a unit of weights");
+
+/// The first word of a chunk of a row. Each two rows have their chunks in an order of their own, so that
+/// lanes find them in 32 banks: those of a product, which read a chunk of eight rows, and eight lanes that
+/// write two rows, or chunks 0 and 2, or 1 and 3, of four rows.
+FUNCTION int step_word(int row, int chunk) {
+    return row * kStepWords + 4 * (chunk ^ (row / 2 % 4));
+}
+/// The same of a lane of a product, which has rows lane / 4, and words lane % 4, behind row 0.
+FUNCTION int lane_word(Thread me, int chunk) {
+    return (step_word(int(me.lane()) / 4, 0) + int(me.lane()) % 4) ^ (4 * chunk);
+}
 
 /// Which tokens a group has. With experts, a tile's tokens are slots of one expert.
 struct TilePlace {

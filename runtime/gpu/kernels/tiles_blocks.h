@@ -13,7 +13,9 @@ struct RunsOf {
         kScales = int(Layout::kShared) == int(kNothing) ? kStepRuns : kStepRuns / 2,
         kOther = int(Layout::kShared) == int(kRunsOfUnit) ? 1 : 2,  // from a run to that which it shares with
     };
-    /// The first run that has scale i, and the scale that run r of unit u has.
+    /// The first run that has scale i, and the scale that run r of unit u has; both units' lie beside each
+    /// other in the group's memory.
+    FUNCTION static int place(int i) { return int(Layout::kShared) == int(kNothing) ? i % 2 * 2 + i / 2 : i; }
     FUNCTION static int run(int i) { return int(Layout::kShared) == int(kRunsOfUnit) ? 2 * i : i; }
     FUNCTION static int scale(int u, int r) {
         return int(Layout::kShared) == int(kRunsOfUnit) ? u
@@ -22,14 +24,18 @@ struct RunsOf {
     }
 };
 
+// From one scale's rows, or tokens, to the next one's: lanes that write several find them in different banks.
+enum : int { kScaleStride = int(kTileRows) + 16, kMoreTokens = 8 };
+
 template <int n_tokens>
 struct TileShared {
-    GROUP_ARRAY(uint32_t, weights, int(kTileRows) * int(kStepStride));  // (row, run, word)
-    GROUP_ARRAY(uint32_t, x, (2 * n_tokens * kStepStride));             // (step % 2, token, run, word)
-    GROUP_ARRAY(float, scales, int(kStepRuns) * int(kTileRows));        // (scale, row)
-    GROUP_ARRAY(float, mins, int(kStepRuns) * int(kTileRows));          // likewise
-    GROUP_ARRAY(float, x_scales, (kStepUnits * n_tokens));              // (unit, token)
-    GROUP_ARRAY(float, x_sums, (kStepRuns * n_tokens));  // (scale, token): of what meets its mins
+    GROUP_ARRAY(uint32_t, weights, int(kTileRows) * int(kStepWords));       // (row, run, word)
+    GROUP_ARRAY(uint32_t, x, (2 * n_tokens * kStepWords));                  // (step % 2, token, run, word)
+    GROUP_ARRAY(float, scales, int(kStepRuns) * int(kScaleStride));         // (scale, row)
+    GROUP_ARRAY(float, mins, int(kStepRuns) * int(kScaleStride));           // likewise
+    GROUP_ARRAY(float, x_scales, (kStepUnits * (n_tokens + kMoreTokens)));  // (unit, token)
+    GROUP_ARRAY(float, x_sums,
+                (kStepRuns * (n_tokens + kMoreTokens)));  // (scale, token): of what meets its mins
 };
 struct TileMemory {
     GROUP(uint32_t) weights;
@@ -45,6 +51,7 @@ struct BlockTile {
     enum : int {
         kColumns = Size::kColumns,
         kTokens = Size::kTokens,
+        kTokenStride = kTokens + kMoreTokens,
         kScales = RunsOf<Layout>::kScales,
         kIsShared = int(Layout::kShared) != int(kNothing),
     };
@@ -74,36 +81,37 @@ struct BlockTile {
         for (int c = 0; c < kColumns; ++c) {
             const int64_t at = int64_t(x_rows.of[c]) * a.n;
             const int token = int(me.index) / kStepRuns + kTokens / kColumns * c;
-            begin_copy(x_words(tile, first) + (token * kStepStride + 4 * run), a.quants + (at + element));
+            begin_copy(x_words(tile, first) + step_word(token, run), a.quants + (at + element));
             step.scales[c] = first + run / 2 <= last ? float(a.scales[at / 32 + x_unit]) : 0.0f;
             step.sums[c] = Layout::kHasMin ? float(a.sums[(at + element) / 16]) : 0.0f;
         }
     }
     FUNCTION static GROUP(uint32_t) x_words(LOCAL(const TileMemory) tile, int first) {
-        return tile.x + first / kStepUnits % 2 * kTokens * kStepStride;
+        return tile.x + first / kStepUnits % 2 * kTokens * kStepWords;
     }
 
     FUNCTION static void keep(Thread me, int first, LOCAL(const Step) step, LOCAL(const TileMemory) tile) {
         const int row = int(me.index) / kStepUnits, u = int(me.index) % kStepUnits;
         const Unit unit = decode_all<Layout>(step.raw, (first + u) % Layout::kUnits);
-        GROUP(uint32_t) words = tile.weights + (row * kStepStride + 8 * u);
-        store_four(words, uint4{unit.q[0], unit.q[1], unit.q[2], unit.q[3]});
-        store_four(words + 4, uint4{unit.q[4], unit.q[5], unit.q[6], unit.q[7]});
+        store_four(tile.weights + step_word(row, 2 * u), uint4{unit.q[0], unit.q[1], unit.q[2], unit.q[3]});
+        store_four(tile.weights + step_word(row, 2 * u + 1),
+                   uint4{unit.q[4], unit.q[5], unit.q[6], unit.q[7]});
         for (int r = 0; r < 2; ++r) {
             const int scale = RunsOf<Layout>::scale(u, r);
             if (int(Layout::kShared) == int(kRunsOfUnit) ? r == 1 : scale == r && u == 1) continue;
-            tile.scales[scale * kTileRows + row] = unit.scale[r];
-            if (Layout::kHasMin) tile.mins[scale * kTileRows + row] = unit.min[r];
+            const int at = RunsOf<Layout>::place(scale) * kScaleStride + row;
+            tile.scales[at] = unit.scale[r];
+            if (Layout::kHasMin) tile.mins[at] = unit.min[r];
         }
         const int run = int(me.index) % kStepRuns;
         for (int c = 0; c < kColumns; ++c) {
             const int token = int(me.index) / kStepRuns + kTokens / kColumns * c;
-            if (run % 2 == 0) tile.x_scales[run / 2 * kTokens + token] = step.scales[c];
+            if (run % 2 == 0) tile.x_scales[run / 2 * kTokenStride + token] = step.scales[c];
             if (!Layout::kHasMin) continue;
             float sum = step.sums[c];
             if (kIsShared) sum += me.shuffle_xor(sum, RunsOf<Layout>::kOther);
             const int scale = RunsOf<Layout>::scale(run / 2, run % 2);
-            if (RunsOf<Layout>::run(scale) == run) tile.x_sums[scale * kTokens + token] = sum;
+            if (RunsOf<Layout>::run(scale) == run) tile.x_sums[scale * kTokenStride + token] = sum;
         }
     }
 
@@ -113,18 +121,19 @@ struct BlockTile {
                              LOCAL(Sums) sums) {
         const int lane_row = int(me.lane()) / 4, t = int(me.lane()) % 4;
         const int first = 8 * kColumns * int(me.warp());  // token
-        const int word = 4 * RunsOf<Layout>::run(i) + t, other = word + 4 * RunsOf<Layout>::kOther;
+        const int word = lane_word(me, RunsOf<Layout>::run(i));
+        const int other = lane_word(me, RunsOf<Layout>::run(i) + RunsOf<Layout>::kOther);
         const int unit = RunsOf<Layout>::run(i) / 2;
         uint32_t x[kColumns][2];
         float scales[kColumns][2], x_sums[kColumns][2];
         for (int c = 0; c < kColumns; ++c) {
-            const int row = (first + 8 * c + lane_row) * kStepStride;
-            x[c][0] = tile_x[row + word];
-            if (kIsShared) x[c][1] = tile_x[row + other];
+            const int rows = (first + 8 * c) * kStepWords;
+            x[c][0] = tile_x[rows + word];
+            if (kIsShared) x[c][1] = tile_x[rows + other];
             for (int j = 0; j < 2; ++j) {
                 const int token = first + 8 * c + 2 * t + j;
-                scales[c][j] = tile.x_scales[unit * kTokens + token];
-                if (Layout::kHasMin) x_sums[c][j] = tile.x_sums[i * kTokens + token];
+                scales[c][j] = tile.x_scales[unit * kTokenStride + token];
+                if (Layout::kHasMin) x_sums[c][j] = tile.x_sums[i * kTokenStride + token];
             }
         }
         for (int m = 0; m < kRowBlocks; ++m) {
@@ -132,11 +141,12 @@ struct BlockTile {
             uint32_t w[2][2];
             float row_scales[2], mins[2];
             for (int half = 0; half < 2; ++half) {
-                const int at = (row + 8 * half) * kStepStride;
-                w[half][0] = tile.weights[at + word];
-                if (kIsShared) w[half][1] = tile.weights[at + other];
-                row_scales[half] = tile.scales[i * kTileRows + row + 8 * half];
-                if (Layout::kHasMin) mins[half] = tile.mins[i * kTileRows + row + 8 * half];
+                const int rows = (16 * m + 8 * half) * kStepWords;
+                w[half][0] = tile.weights[rows + word];
+                if (kIsShared) w[half][1] = tile.weights[rows + other];
+                const int at = RunsOf<Layout>::place(i) * kScaleStride + row + 8 * half;
+                row_scales[half] = tile.scales[at];
+                if (Layout::kHasMin) mins[half] = tile.mins[at];
             }
             for (int c = 0; c < kColumns; ++c) {
                 Product dot = {{0x4b400000, 0x4b400000, 0x4b400000, 0x4b400000}};

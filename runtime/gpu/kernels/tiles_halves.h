@@ -8,9 +8,9 @@ namespace gpu {
 
 template <int n_tokens>
 struct HalvesShared {
-    GROUP_ARRAY(uint32_t, weights, int(kTileRows) * int(kStepStride));  // (row, element)
-    GROUP_ARRAY(uint32_t, high, (n_tokens * kStepStride));              // (token, element)
-    GROUP_ARRAY(uint32_t, low, (n_tokens * kStepStride));               // likewise
+    GROUP_ARRAY(uint32_t, weights, int(kTileRows) * int(kStepWords));  // (row, element)
+    GROUP_ARRAY(uint32_t, high, (n_tokens * kStepWords));              // (token, element)
+    GROUP_ARRAY(uint32_t, low, (n_tokens * kStepWords));               // likewise
 };
 struct HalvesMemory {
     GROUP(uint32_t) weights;
@@ -18,7 +18,7 @@ struct HalvesMemory {
     GROUP(uint32_t) low;
 };
 
-/// Half of a row's weights of a step, elements first + 16 * half …, as two times eight numbers of 16 bits.
+/// Half of a row's weights of a step, two chunks of eight numbers of 16 bits each.
 struct SixteenNumbers {
     uint4 of[2];
 };
@@ -28,17 +28,23 @@ struct NumbersOf {
                                          int half) {
         SixteenNumbers numbers;
         for (int i = 0; i < 2; ++i) {
-            const int element = first + 16 * half + 8 * i;
+            const int element = first + 8 * chunk(half, i);
             numbers.of[i] = uint4{0, 0, 0, 0};
             if (element < a.n) numbers.of[i] = load_once<uint4>(row + 2 * int64_t(element));
         }
         return numbers;
     }
     FUNCTION static SixteenNumbers decode(LOCAL(const SixteenNumbers) numbers, int) { return numbers; }
+    /// The chunk of the step that is number i of a half's, so that both halves' are neighbours in memory; and
+    /// where a chunk then has to lie in the group's.
+    FUNCTION static int chunk(int half, int i) { return 2 * i + half; }
+    FUNCTION static int place(int chunk) { return chunk % 2 * 2 + chunk / 2; }
 };
 /// 4-bit floats by powers of two are bfloat16s.
 template <>
 struct NumbersOf<MXFP4> {
+    FUNCTION static int chunk(int half, int i) { return 2 * half + i; }
+    FUNCTION static int place(int chunk) { return chunk; }
     FUNCTION static Raw fetch(ARGUMENTS(TileArguments) a, GLOBAL(const uint8_t) row, int first, int) {
         return MXFP4::fetch(Row{row, a.n / 32}, first / 32, 0);
     }
@@ -88,18 +94,20 @@ struct HalvesTile {
     }
 
     FUNCTION static void add(Thread me, LOCAL(const HalvesMemory) tile, int i, LOCAL(Sums) sums) {
-        const int lane_row = int(me.lane()) / 4, word = 8 * i + int(me.lane()) % 4;
         const int first = 8 * kColumns * int(me.warp());  // token
+        const int x_word = lane_word(me, 2 * i), x_next = lane_word(me, 2 * i + 1);
+        const int word = lane_word(me, NumbersOf<Layout>::place(2 * i));
+        const int next = lane_word(me, NumbersOf<Layout>::place(2 * i + 1));
         uint2 high[kColumns], low[kColumns];
         for (int c = 0; c < kColumns; ++c) {
-            const int at = (first + 8 * c + lane_row) * kStepStride + word;
-            high[c] = uint2{tile.high[at], tile.high[at + 4]};
-            low[c] = uint2{tile.low[at], tile.low[at + 4]};
+            const int rows = (first + 8 * c) * kStepWords;
+            high[c] = uint2{tile.high[rows + x_word], tile.high[rows + x_next]};
+            low[c] = uint2{tile.low[rows + x_word], tile.low[rows + x_next]};
         }
         for (int m = 0; m < kRowBlocks; ++m) {
-            const int at = (16 * m + lane_row) * kStepStride + word, below = at + 8 * kStepStride;
-            const uint4 w = {tile.weights[at], tile.weights[below], tile.weights[at + 4],
-                             tile.weights[below + 4]};
+            const int rows = 16 * m * kStepWords, below = rows + 8 * kStepWords;
+            const uint4 w = {tile.weights[rows + word], tile.weights[below + word], tile.weights[rows + next],
+                             tile.weights[below + next]};
             for (int c = 0; c < kColumns; ++c) {
                 add_product_of(Layout{}, me, w, high[c], sums.of[m][c]);
                 add_product_of(Layout{}, me, w, low[c], sums.of[m][c]);
@@ -126,12 +134,14 @@ struct HalvesTile {
         fetch(a, me, 0, x_rows, inputs);
         for (int first = 0; first < a.n; first += kStepFloats) {
             const SixteenNumbers decoded = NumbersOf<Layout>::decode(numbers, half);
-            store_four(tile.weights + (row * kStepStride + 8 * half), decoded.of[0]);
-            store_four(tile.weights + (row * kStepStride + 8 * half + 4), decoded.of[1]);
+            for (int i = 0; i < 2; ++i) {
+                const int chunk = NumbersOf<Layout>::place(NumbersOf<Layout>::chunk(half, i));
+                store_four(tile.weights + step_word(row, chunk), decoded.of[i]);
+            }
             for (int c = 0; c < kColumns; ++c) {
                 const int token = int(me.index) / 4 + kTokens / kColumns * c;
-                store_four(tile.high + (token * kStepStride + int(me.index) % 4 * 4), inputs.high[c]);
-                store_four(tile.low + (token * kStepStride + int(me.index) % 4 * 4), inputs.low[c]);
+                store_four(tile.high + step_word(token, int(me.index) % 4), inputs.high[c]);
+                store_four(tile.low + step_word(token, int(me.index) % 4), inputs.low[c]);
             }
             me.barrier();
             if (first + kStepFloats < a.n) {
