@@ -63,14 +63,14 @@ FUNCTION RawEight<kType> raw_eight_at(GLOBAL(const uint8_t) bytes, int in_block)
             raw.words[w] = load<uint16_t>(quants) | uint32_t(load<uint16_t>(quants + 2)) << 16;
         }
         raw.words[2] = load<uint16_t>(bytes);
-        return raw;
-    }
-    for (int w = 0; w < (kType == kCacheF32 ? 8 : 4); w += 4) {
-        const uint4 four = load<uint4>(bytes + 4 * w);
-        raw.words[w] = four.x;
-        raw.words[w + 1] = four.y;
-        raw.words[w + 2] = four.z;
-        raw.words[w + 3] = four.w;
+    } else {
+        for (int w = 0; w < (kType == kCacheF32 ? 8 : 4); w += 4) {
+            const uint4 four = load<uint4>(bytes + 4 * w);
+            raw.words[w] = four.x;
+            raw.words[w + 1] = four.y;
+            raw.words[w + 2] = four.z;
+            raw.words[w + 3] = four.w;
+        }
     }
     return raw;
 }
@@ -116,11 +116,11 @@ FUNCTION CachedRows cached_rows(GLOBAL(const uint8_t) cache, int64_t first, int6
                 raw[u] = raw_eight_at<kType>(bytes + u * byte_of<kType>(step), int(first % 32));
         }
         for (int u = 0; u < kRowsAtOnce; ++u) rows.of[u] = eight_of<kType>(raw[u]);
-        return rows;
-    }
-    for (int u = 0; u < kRowsAtOnce; ++u) {
-        for (int j = 0; j < 8; ++j)
-            rows.of[u].x[j] = u < n_rows && j < n ? cached<kType>(cache, first + u * step + j) : 0.0f;
+    } else {
+        for (int u = 0; u < kRowsAtOnce; ++u) {
+            for (int j = 0; j < 8; ++j)
+                rows.of[u].x[j] = u < n_rows && j < n ? cached<kType>(cache, first + u * step + j) : 0.0f;
+        }
     }
     return rows;
 }
