@@ -28,6 +28,7 @@ class Fibre {
     void (*entry_)(void*) = nullptr;
     void* argument_ = nullptr;
     Machine* machine_ = nullptr;
+    bool has_returned_ = false;  // from the last call: nobody else has left marks on its stack
 };
 
 }  // namespace ingot::runtime::gpu::emulator
