@@ -135,7 +135,7 @@ TEST_CASE("placement: what is counted is what is allocated, to the byte") {
             forward.keep_largest(7);
             const std::vector<Token> tokens = some_tokens(shape.n_context);
             const auto all = std::span(tokens);
-            for (int round = 0; round < 5; ++round) {
+            for (int round = 0; round < 3; ++round) {
                 for (int64_t i = 0; i < shape.n_sequences; ++i) {
                     forward.cache(i).truncate(0);
                     forward.run({{Segment{i, all.first(all.size() - size_t(shape.n_logits)), round % 2}}});
