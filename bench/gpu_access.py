@@ -139,7 +139,8 @@ def main():
         return
     parts = [
         report.heading("What a GPU would do for the kernels' accesses"),
-        "Counted by the emulator: exact, but not a time. Shapes are Llama 3 8B's with fewer rows. *Of sectors*: bytes that a warp "
+        "No GPU has run these kernels yet, so there are no times. Counted by the emulator, exactly. "
+        "Shapes are Llama 3 8B's with fewer rows. *Of sectors*: bytes that a warp "
         "asks for, each once, of the 32-byte sectors that it touches; a kernel that takes 16 bytes a lane in turns of 32 touches "
         "each sector twice, and finds it in the processor's cache the second time. *Again*: sectors of weights asked for, in "
         "relation to how many there are. *Passes*: of an access to the group's memory through its 32 banks, in relation to the "
