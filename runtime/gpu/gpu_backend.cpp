@@ -46,6 +46,7 @@ GpuBackend::GpuBackend(std::unique_ptr<Device> device)
       partial_(std::make_unique<Scratch>(*this)) {
     const char* const products = std::getenv("INGOT_GPU_PRODUCTS");
     const bool only_tiles = products != nullptr && std::string_view(products) == "tiles";
+    if (products != nullptr && !only_tiles) fail("INGOT_GPU_PRODUCTS={}: expected tiles", products);
     has_warpgroups_ = properties_.has_warpgroup_products && !only_tiles;
     uses_warpgroups_ = has_warpgroups_;
 }
@@ -125,6 +126,7 @@ std::unique_ptr<Weight> GpuBackend::load_weight(TensorType type, int64_t n_in, i
     const size_t device_row = device_row_bytes(*layout, n_in);
     auto weight = std::make_unique<GpuWeight>(*this, type, *layout, n_in, n_out, device_row);
     if (!device_->has_memory()) return weight;
+    const bool needs_factor = has_warpgroups_ && layout->n_terms == 1;
     std::atomic<float> largest = 0;
     const auto load = [&](size_t offset, std::span<std::byte> part) {
         const std::byte* const first = bytes.data() + offset / device_row * file_row;
@@ -137,7 +139,7 @@ std::unique_ptr<Weight> GpuBackend::load_weight(TensorType type, int64_t n_in, i
                     decode_row(type, from, reinterpret_cast<float*>(to), uint64_t(n_in));
                 } else {
                     take_row_apart(*layout, n_in, from, to);
-                    if (layout->n_terms == 1) most = std::max(most, largest_weight(*layout, n_in, from));
+                    if (needs_factor) most = std::max(most, largest_weight(*layout, n_in, from));
                 }
             }
             for (float seen = largest; seen < most && !largest.compare_exchange_weak(seen, most);) {

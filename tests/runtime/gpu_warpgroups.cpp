@@ -1,5 +1,7 @@
 // Products by warpgroups, of every layout, against exact ones of the decoded weights: what rounding
 // activations and weights to 16 bits does, and that it is less than what 8 bits do.
+#include <cstdlib>
+
 #include "format/decode.h"
 #include "tests/runtime/gpu_devices.h"
 
@@ -217,4 +219,16 @@ TEST_CASE("gpu: warpgroups multiply by experts, of many tokens") {
             CHECK(relative_error(from(gpu, *y, expected.size()), expected) <= tolerance(type));
         }
     }
+}
+
+TEST_CASE("gpu: INGOT_GPU_PRODUCTS turns warpgroups off, or is an error") {
+    const auto open = [](const char* products) {
+        setenv("INGOT_GPU_PRODUCTS", products, 1);
+        const std::shared_ptr<void> undo(nullptr, [](void*) { unsetenv("INGOT_GPU_PRODUCTS"); });
+        return GpuBackend(gpu::open_device("emulator")).uses_warpgroup_products();
+    };
+    if (std::getenv("INGOT_GPU_PRODUCTS") != nullptr) return;  // the tests are to be without warpgroups
+    CHECK(GpuBackend(gpu::open_device("emulator")).uses_warpgroup_products());
+    CHECK_FALSE(open("tiles"));
+    CHECK_THROWS_WITH(open("tile"), ContainsSubstring("INGOT_GPU_PRODUCTS=tile: expected tiles"));
 }
